@@ -1,0 +1,1 @@
+"""The `posgen` command: one small file a verb."""

@@ -1,0 +1,49 @@
+"""The Typer application: the list of commands. They import what is heavy when they run, so that --help is fast."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.evaluate import evaluate
+from cli.figure3 import figure3
+from cli.generate import generate
+from cli.show import show
+from cli.status import status
+from cli.sweep import sweep
+from cli.table1 import table1
+from cli.train import train
+
+app = typer.Typer(name="posgen", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+for command, summary in (
+    (generate, "Write the benchmark's data files."),
+    (show, "Explain the benchmark on a sequence (Figure 2)."),
+    (train, "Train and measure one member, or a few."),
+    (sweep, "Train and measure all of Table 1."),
+    (evaluate, "Measure finished runs under other conditions."),
+    (status, "List the runs and how far they came."),
+    (table1, "Draw Table 1 from the records."),
+    (figure3, "Draw Figure 3 from the records."),
+):
+    app.command(short_help=summary)(command)
+
+
+@app.callback(invoke_without_command=True)
+def posgen(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """Reproduce "Resonance RoPE" (arXiv 2403.00071), from its benchmark PosGen to Table 1 and Figure 3.
+
+    \b
+    posgen show                        see what the benchmark asks of a model
+    posgen train --pe resonance_yarn   train one model, small, within minutes
+    posgen sweep --profile quick       train all of Table 1, small
+    posgen table1                      draw Table 1 from what was measured
+    """
+    if version:
+        from posgen import __version__
+
+        print(f"posgen {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())

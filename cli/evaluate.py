@@ -1,0 +1,122 @@
+"""`posgen evaluate`: measure finished runs again, under other lengths or encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import DeviceOption, PeOption, ProtocolOption, Request, ThreadsOption, request
+from posgen.errors import BadValue, nearest
+
+if TYPE_CHECKING:
+    from eval.runs import Run
+    from models.spec import EncodingSpec
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What runs must share to be measured together; lengths in tokens."""
+
+    profile: str
+    sweep: str
+    train_length: int
+    test_length: int
+
+
+def evaluate(
+    run_ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_ID",
+            help="Finished runs (see posgen status), and settings among them: pe.params.factor=8 paths.results=DIR",
+            show_default=False,
+        ),
+    ],
+    length: Annotated[
+        str | None,
+        typer.Option(metavar="N[,N...]", help="Lengths in tokens. [default: the run's own]", show_default=False),
+    ] = None,
+    accuracy: Annotated[
+        str, typer.Option(help="teacher_forced (after the true tokens) or free_running (after the model's own).")
+    ] = "teacher_forced",
+    pe: PeOption = None,
+    protocol: ProtocolOption = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Measure finished runs under other lengths, other encodings or by free-running generation, and record it.
+
+    Without --pe a run is tested with the encodings that it was validated with. With --pe it is tested with those
+    instead, their scaling fitted to the lengths of its training as --protocol says (default zero_shot).
+
+    \b
+    posgen evaluate 0123456789ab --length 64,128,256,512
+    posgen evaluate 0123456789ab --accuracy free_running
+    posgen evaluate 0123456789ab fedcba987654 --pe pi,ntk,yarn pe.params.factor=4
+    """
+    from conf.overrides import numbers
+
+    # A run id has no equals sign: what has one, or a sign in front, is a setting.
+    settings = [word for word in run_ids if "=" in word or word.startswith(("+", "~"))]
+    asked = request(
+        settings,
+        takes=("pe", "protocol"),
+        roots=("pe", "protocol", "paths", "device", "threads"),
+        pe=pe,
+        protocol=protocol,
+        device=device,
+        threads=threads,
+        default_pe=None,
+        default_profile="quick",
+    )
+    if len(asked.protocols or []) > 1:
+        raise BadValue("protocol", protocol, "give one: it decides how --pe is fitted to the run's lengths")
+    lengths = None if length is None else numbers("length", length)
+    if any(n < 1 for n in lengths or ()):
+        raise BadValue("length", length, "use lengths of at least 1 token")
+    _measure([word for word in dict.fromkeys(run_ids) if word not in settings], asked, lengths, accuracy)
+
+
+def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, accuracy: str) -> None:
+    from cli.running import results_table, run_options
+    from conf.compose import Choice, compose
+    from eval.experiment import evaluate as measure
+    from models.spec import AccuracyMode
+
+    modes = {mode.value: mode for mode in AccuracyMode}
+    if accuracy not in modes:
+        raise BadValue("accuracy", accuracy, nearest(accuracy, modes))
+    base = compose(Choice(), [text for text in asked.overrides if not text.startswith("pe.")])
+    groups: dict[_Origin, list[str]] = {}
+    for run_id in run_ids:
+        groups.setdefault(_origin(Run(Path(base.paths.runs), run_id)), []).append(run_id)
+    # Every encoding is composed before anything is measured.
+    jobs = [(origin, ids, _encodings(asked, origin)) for origin, ids in groups.items()]
+    records = []
+    for origin, ids, encodings in jobs:
+        options = run_options(base, origin.sweep, origin.profile)
+        records += measure(ids, options, lengths, encodings, modes[accuracy])
+    print(results_table(records))
+
+
+def _origin(run: Run) -> _Origin:
+    info, data = run.info(), run.spec().data
+    return _Origin(info["profile"], info["sweep"], data.train_length, data.test_length)
+
+
+def _encodings(asked: Request, origin: _Origin) -> list[EncodingSpec] | None:
+    """The encodings of --pe, scaled for a run of these lengths; None without --pe: the run's own."""
+    from conf.compose import Choice, composer
+
+    if not asked.pes:
+        if any(text.startswith("pe.") for text in asked.overrides):
+            raise BadValue("pe", "...", "settings of an encoding need --pe NAME")
+        return None
+    protocol = (asked.protocols or ["zero_shot"])[0]
+    fitted = [f"data.test_length={origin.test_length}", f"data.train_length={origin.train_length}", *asked.overrides]
+    with composer() as make:
+        return [make(Choice(pe=pe, protocol=protocol), fitted).pe for pe in asked.pes]

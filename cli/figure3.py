@@ -1,0 +1,58 @@
+"""`posgen figure3`: the paper's Figure 3, drawn from what was measured here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.drawn import RESULTS, ProfileOption, ProtocolOption, RecordsOption, SweepOption
+
+
+def figure3(
+    records: RecordsOption = None,
+    profile: ProfileOption = None,
+    protocol: ProtocolOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for the figures. [default: the folder of the records]", show_default=False
+        ),
+    ] = None,
+    sweep: SweepOption = None,
+) -> None:
+    """Draw Figure 3 of the paper from records alone: validation loss against epoch, a panel a task.
+
+    Nothing is trained, and it takes seconds. Each protocol becomes figure3-<protocol>.png and .pdf; figure3.csv holds
+    the numbers behind them. What the paper claims about its figure is printed as it came out here.
+
+    Example: posgen figure3 --profile quick --protocol paper,zero_shot
+    """
+    from importlib.resources import files
+
+    from cli.drawn import collection
+    from eval.figure3 import caption, claims, curves, tidy_csv
+    from eval.figure3_draw import draw, render
+    from eval.files import write_atomically
+    from eval.published import load_figure3, load_table1
+
+    found = collection(records, profile, protocol, sweep)
+    places = list(load_table1(files("conf").joinpath("published/table1.csv")))
+    axes = load_figure3(files("conf").joinpath("published/figure3.csv"))
+    folder = out or (records[0].parent if records else RESULTS / found.profile)
+
+    drawn = {name: curves(found, name, places) for name in found.protocols}
+    # Everything is drawn before anything is written: a protocol that cannot be drawn leaves no half set of figures.
+    content = {
+        f"figure3-{name}.{suffix}": render(figure, suffix)
+        for name, lines in drawn.items()
+        for figure in [draw(found, lines, axes)]
+        for suffix in ("png", "pdf")
+    }
+    content["figure3.csv"] = tidy_csv([curve for lines in drawn.values() for curve in lines]).encode()
+    for name, data in content.items():
+        write_atomically(folder / name, data)
+        typer.echo(f"wrote {folder / name}")
+    for lines in drawn.values():
+        typer.echo("\n".join(["", caption(found, lines), *claims(lines)]))

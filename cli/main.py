@@ -1,0 +1,70 @@
+"""The entry point: `posgen VERB ...`. Nothing but the standard library is imported before the checks in `main`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+PACKAGES = ("cli", "conf", "eval", "models", "posgen")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 when it did what it says, 2 with one line on stderr for a mistake of the user's, 130
+    when interrupted."""
+    # Page faults on fresh allocations cost torch a factor of 4; this must be set before anything imports it.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    hidden = _hidden_package()
+    if hidden:
+        _fail(hidden)
+    sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _run(arguments: list[str]) -> int:
+    import typer
+
+    from cli.app import app
+    from posgen.errors import UserError
+
+    try:
+        return app(args=arguments, prog_name="posgen", standalone_mode=False) or 0
+    except UserError as error:
+        _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        print("posgen: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None or isinstance(error, FileNotFoundError):
+            raise  # not a place that the user chose
+        _fail(f"{error.filename}: {error.strerror}; name another place, such as paths.results=DIR")
+    except Exception as error:
+        # Click's usage errors; Typer brings its own copy of Click or imports it, depending on its version.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(f"{error.format_message()} (see --help)")
+
+
+def _hidden_package() -> str | None:
+    """What to say when another package of the same name stands before one of ours on the import path."""
+    root = Path(__file__).resolve().parent.parent
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+        found = next((place for place in places if place), None)
+        if found is None or Path(found).resolve() not in (root / name / "__init__.py", root / name):
+            return (
+                f"another package named {name} ({found}) hides posgen's own; "
+                "run from another folder or take it off PYTHONPATH"
+            )
+    return None
+
+
+def _fail(line: str) -> NoReturn:
+    print(f"posgen: error: {' '.join(line.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,145 @@
+"""What the commands share: the common options, and what a user's choices add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from posgen.errors import BadValue
+
+_LIST = "NAME[,NAME...]"
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", metavar=_LIST, help="recursive, cot, semi_recursive, or all.", show_default=False),
+]
+PeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pe",
+        metavar=_LIST,
+        help="Position encoding: rope, resonance_rope, yarn, resonance_yarn, or all (these four); also pi, ntk, "
+        "dynamic_ntk and their resonance_ forms.",
+        show_default=False,
+    ),
+]
+SeedOption = Annotated[
+    str | None,
+    typer.Option("--seed", metavar="N[,N...]", help="Seeds of weights, data order and dropout.", show_default=False),
+]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar=_LIST,
+        help="What a cell of the table means: paper (as the text says), zero_shot (YaRN at test time only), released "
+        "(as the authors' code does).",
+        show_default=False,
+    ),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="How large: paper (as published), quick (minutes on a laptop), smoke (seconds, learns nothing).",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:N or mps. [default: cpu]", show_default=False)
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="CPU threads. [default: as many as torch likes]", show_default=False)
+]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Forget what earlier runs of the same members left and start again.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="List what would be trained and stop.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Any other setting, in Hydra's grammar: optim.lr=1e-3 model.layers=6 protocol.freeze_ffn=true "
+        "paths.results=DIR tracker=none",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A user's choices, names checked against what there is; None where a default is to be taken from the profile."""
+
+    tasks: list[str]
+    pes: list[str]
+    seeds: list[int] | None
+    protocols: list[str] | None
+    profile: str
+    overrides: tuple[str, ...]
+
+
+def request(
+    trailing: Sequence[str] | None,
+    *,
+    takes: Sequence[str] = ("task", "pe", "seed", "protocol", "profile"),
+    roots: Sequence[str] | None = None,
+    task: str | None = None,
+    pe: str | None = None,
+    seed: str | None = None,
+    protocol: str | None = None,
+    profile: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    default_task: str = "all",
+    default_pe: str | None = "all",
+    default_profile: str,
+    sweeps: bool = False,
+) -> Request:
+    """Join options and trailing arguments (`--pe yarn` and `pe=yarn` are the same), each given once at most.
+
+    `takes` are those of the five choices that mean something to the command, `roots` the groups whose settings do
+    (None: all of them); what means nothing is refused, not ignored.
+    """
+    from conf.overrides import check_choice, numbers, read, words
+    from conf.plan import table1_names
+
+    added = [f"{key}={value}" for key, value in (("device", device), ("threads", threads)) if value is not None]
+    found = read([*(trailing or ()), *added], sweeps=sweeps)
+    for text in found.overrides:
+        key, _, value = text.partition("=")
+        if roots is not None and key.partition(".")[0] not in roots:
+            raise BadValue(key, value, f"means nothing to this command{_which(roots)}; leave it out")
+    options = {"task": task, "pe": pe, "seed": seed, "protocol": protocol, "profile": profile}
+    for key, value in found.chosen.items():
+        if key not in takes:
+            raise BadValue(key, value, f"means nothing to this command{_which(takes)}; leave it out")
+        if options[key] is not None:
+            raise BadValue(key, value, f"is given as --{key} {options[key]} too; give it once")
+        options[key] = value
+
+    def names(group: str, default: str | None, everything: Sequence[str] = ()) -> list[str] | None:
+        text = options[group] or default
+        if text is None:
+            return None
+        if text == "all" and everything:
+            return list(everything)
+        return [check_choice(group, name) for name in words(group, text)]
+
+    tasks, pes = table1_names()
+    chosen_profile = options["profile"] or default_profile
+    check_choice("profile", chosen_profile)
+    return Request(
+        tasks=names("task", default_task, tasks) or [],
+        pes=names("pe", default_pe, pes) or [],
+        seeds=None if options["seed"] is None else numbers("seed", options["seed"]),
+        protocols=names("protocol", None),
+        profile=chosen_profile,
+        overrides=found.overrides,
+    )
+
+
+def _which(names: Sequence[str]) -> str:
+    return f", which takes {', '.join(names)}" if names else ""

@@ -1,0 +1,177 @@
+"""What `train` and `sweep` share: plan, say what will happen, train, show what came out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cli.options import Request
+from cli.text import MISSING, nats, percent, table
+
+if TYPE_CHECKING:
+    from conf.schema import Config, TrackerSpec
+    from eval.experiment import RunOptions
+    from eval.plan import PlannedMember
+    from eval.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is asked beside the choice of members. `name` None: the sweep is called as its profile."""
+
+    name: str | None
+    fresh: bool
+    dry_run: bool
+    one_seed: bool = False
+
+
+def train_all(asked: Request, points: Sequence[tuple[str, ...]], extras: Extras) -> None:
+    """Train and measure the members of every point (a set of overrides); all are planned before the first begins."""
+    jobs = [_job(asked, overrides, extras) for overrides in points]
+    for base, members in jobs:
+        _announce(base, members)
+        if extras.dry_run:
+            print(_listing(members))
+            continue
+        options = run_options(base, extras.name or base.profile.name, base.profile.name)
+        if extras.fresh:
+            _forget(options.runs_dir, members)
+        _train(members, options)
+
+
+def run_options(base: Config, sweep: str, profile: str) -> RunOptions:
+    """Where and how: what eval.experiment needs of a configuration beside the members. The profile names the store."""
+    from eval.experiment import RunOptions
+
+    _check_device(base.device)
+    return RunOptions(
+        runs_dir=Path(base.paths.runs),
+        data_dir=Path(base.paths.data),
+        records_path=records_path(base, profile),
+        sweep=sweep,
+        profile=profile,
+        device=base.device,
+        threads=base.threads,
+        tracker=_tracker(base.tracker),
+    )
+
+
+def records_path(base: Config, profile: str) -> Path:
+    """The record store of a profile."""
+    return Path(base.paths.results) / profile / "records.jsonl"
+
+
+def results_table(records: Iterable[dict[str, Any]]) -> str:
+    """Measurements, one a line: how trained, how tested, and the accuracies in percent."""
+    header = ("run", "task", "trained with", "tested with", "seed", "length", "ID %", "OOD %", "loss", "epoch", "")
+    rows = []
+    for r in records:
+        metrics = r["metrics"] or {}
+        epoch = MISSING if r["checkpoint_epoch"] is None else str(r["checkpoint_epoch"])
+        note = "" if r["status"] == "finished" else r["status"]
+        rows.append(
+            (r["run_id"], r["task"], r["train_encoding"], r["test_encoding"], str(r["seed"]), str(r["length"]),
+             percent(metrics.get("id_accuracy")), percent(metrics.get("ood_accuracy")), nats(metrics.get("loss")),
+             epoch, note)
+        )  # fmt: skip
+    return table(header, list(dict.fromkeys(rows)))
+
+
+def _job(asked: Request, overrides: tuple[str, ...], extras: Extras) -> tuple[Config, list[PlannedMember]]:
+    from conf.plan import plan, settings
+
+    base = settings(asked.profile, overrides)
+    seeds, protocols = asked.seeds, asked.protocols
+    if extras.one_seed:
+        seeds, protocols = seeds or base.profile.seeds[:1], protocols or ["paper"]
+    return base, plan(asked.tasks, asked.pes, seeds, protocols, asked.profile, overrides)
+
+
+def _announce(base: Config, members: Sequence[PlannedMember]) -> None:
+    def each(values: Iterable[object]) -> str:
+        return ",".join(dict.fromkeys(map(str, values)))
+
+    cells = [cell for member in members for cell in member.cells]
+    print(
+        f"{len(members)} member{'s' if len(members) > 1 else ''}: task {each(m.spec.task.name for m in members)}, "
+        f"pe {each(cell.pe for cell in cells)}, seed {each(m.spec.seed for m in members)}, "
+        f"protocol {each(cell.protocol for cell in cells)}, profile {base.profile.name} ({base.profile.label}), "
+        f"records in {records_path(base, base.profile.name)}",
+        flush=True,
+    )
+
+
+def _listing(members: Sequence[PlannedMember]) -> str:
+    rows = [
+        (
+            m.spec.run_id,
+            m.spec.task.name,
+            m.spec.train_encoding.name,
+            str(m.spec.seed),
+            " ".join(f"{cell.protocol}/{cell.pe}" for cell in m.cells),
+        )
+        for m in members
+    ]
+    return table(("run", "task", "trained with", "seed", "cells"), rows)
+
+
+def _train(members: Sequence[PlannedMember], options: RunOptions) -> None:
+    from eval.experiment import run_sweep
+    from eval.records import load
+
+    outcome = run_sweep(members, options)
+    if outcome.interrupted:
+        print("posgen: interrupted; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130)
+    ids = [member.spec.run_id for member in members]
+    records = [r for r in load(options.records_path) if r["run_id"] in ids]
+    print(results_table(sorted(records, key=lambda r: ids.index(r["run_id"]))))
+    for count, words in (
+        (outcome.finished, "trained and measured"),
+        (outcome.skipped, "found finished; --fresh trains them again"),
+        (outcome.diverged, "diverged: their numbers are missing"),
+    ):
+        if count:
+            print(f"{len(count)} {words}")
+
+
+def _forget(runs: Path, members: Sequence[PlannedMember]) -> None:
+    """Empty the members' run folders, none of which another process may be using."""
+    from eval.runs import Run
+
+    for member in members:
+        run = Run(runs, member.spec.run_id)
+        run.begin(member.spec, member.config)  # refused while another process trains it
+        for file in run.path.iterdir():
+            if file.name != ".lock":
+                file.unlink()
+        run.release()
+
+
+def _tracker(spec: TrackerSpec) -> Tracker:
+    from conf.schema import TrackerKind
+    from eval.tracking import NoTracker
+
+    if spec.kind is TrackerKind.none:
+        return NoTracker()
+    from eval.tracking_wandb import WandbTracker
+
+    return WandbTracker(
+        Path(spec.directory), project=spec.project, entity=spec.entity, mode=spec.mode, init_timeout=spec.init_timeout
+    )
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    from posgen.errors import require
+
+    available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    available += ["mps"] if torch.backends.mps.is_available() else []
+    wanted = "cuda:0" if device == "cuda" else device
+    require(wanted in available, "device", device, f"this machine has {', '.join(available)}")

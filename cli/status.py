@@ -1,0 +1,68 @@
+"""`posgen status`: what has been trained so far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import Overrides
+from cli.text import MISSING, percent, table
+
+
+def status(
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+) -> None:
+    """List the runs below results/runs: running, interrupted, finished or diverged, and how far each one came.
+
+    For a measured run it shows the validation accuracies of its chosen checkpoint, under each encoding it is tested
+    with. A run that still says `running` long after `updated` was killed; training again goes on from its last state.
+
+    \b
+    posgen status
+    posgen status --json paths.results=DIR
+    """
+    from cli.options import request
+    from conf.compose import Choice, compose
+
+    asked = request(overrides, takes=(), roots=("paths",), default_profile="quick")
+    paths = compose(Choice(), asked.overrides).paths
+    runs = sorted(map(_read, Path(paths.runs).glob("*/run.json")), key=lambda run: str(run.get("updated", "")))
+    if as_json:
+        for run in runs:
+            print(json.dumps(run))
+    elif not runs:
+        print(f"no runs below {paths.runs}; start one with `posgen train`")
+    else:
+        header = ("run", "state", "task", "trained with", "seed", "profile", "tested with", "ID %", "OOD %", "updated")
+        print(table(header, [line for run in runs for line in _lines(run)]))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """run.json and, once the run is done, the validation row of each chosen checkpoint by test encoding."""
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+        outcome = file.with_name("history.json")
+        done = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {"history": [], "chosen": {}}
+        rows = {row["epoch"]: row["validation"] for row in done["history"]}
+        chosen = {label: rows[epoch][label] for label, epoch in done["chosen"].items() if epoch is not None}
+        return {**run, "run_id": file.parent.name, "validation": chosen}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        return {"run_id": file.parent.name, "status": "unreadable", "reason": reason, "validation": {}}
+
+
+def _lines(run: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    state = str(run.get("status", MISSING))
+    if state in ("running", "interrupted", "diverged"):
+        state += f", epoch {run.get('epoch', '?')} of {run.get('epochs', '?')}"
+    known = (str(run.get(key, MISSING)) for key in ("task", "train_encoding", "seed", "profile"))
+    first = (run["run_id"], state, *known)
+    for name, row in (run["validation"] or {MISSING: {}}).items():
+        accuracies = (percent(row.get("id_accuracy")), percent(row.get("ood_accuracy")))
+        yield (*first, name, *accuracies, str(run.get("updated", MISSING)))
+        first = ("",) * len(first)

@@ -1,0 +1,156 @@
+"""From choices and overrides to a resolved, typed configuration. Hydra's compose API; its errors end here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from conf.overrides import check_choice
+from conf.schema import GROUPS, Config, ScalingLengths
+from models.spec import plain
+from posgen.errors import BadValue, UserError, nearest
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One file of each group that an experiment varies. None: the default of conf/config.yaml."""
+
+    task: str | None = None
+    pe: str | None = None
+    protocol: str | None = None
+    profile: str | None = None
+
+
+def compose(choice: Choice, overrides: Sequence[str] = ()) -> Config:
+    """A single configuration; see `composer` for many."""
+    with composer() as make:
+        return make(choice, overrides)
+
+
+@contextmanager
+def composer() -> Iterator[Callable[[Choice, Sequence[str]], Config]]:
+    """A function (choice, overrides) -> Config. Hydra is set up once for all calls; they take about 0.1 s each.
+
+    Raises BadValue or UserError, one line each, for anything that the user can mend. `overrides` come from
+    `conf.overrides.read`.
+    """
+    from hydra import initialize_config_module
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    schema = OmegaConf.structured(Config)
+    _thaw(schema)
+    ConfigStore.instance().store(name="schema", node=schema)
+    _register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        yield _compose
+
+
+def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
+    from hydra import compose as hydra_compose
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    named = {k: v for k, v in dataclasses.asdict(choice).items() if v is not None}
+    for group, name in named.items():
+        check_choice(group, name)
+    params = [o for o in overrides if o.startswith("pe.params.")]
+    try:
+        node = hydra_compose(
+            "config", [f"{k}={v}" for k, v in named.items()] + [o for o in overrides if o not in params]
+        )
+        _set_params(node, params)
+        return _typed(node)
+    except OmegaConfBaseException as error:
+        raise UserError(_one_line(error)) from error
+    except HydraException as error:
+        raise UserError(_one_line(error.__cause__ or error)) from error
+
+
+def _set_params(node: Any, params: Sequence[str]) -> None:
+    """`pe.params.factor=8`: the keys are the encoding's own, so that they are checked here, against its YAML."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    for text in params:
+        override = OverridesParser.create().parse_override(text)
+        key = override.key_or_group.removeprefix("pe.params.")
+        known = sorted(node.pe.params)
+        if key not in known:
+            remedy = nearest(key, known) if known else f"the encoding {node.pe.name} has no parameters"
+            raise BadValue(f"pe.params.{key}", override.value(), remedy)
+        node.pe.params[key] = override.value()
+
+
+def _typed(node: Any) -> Config:
+    """Resolve every interpolation and let the dataclasses check their ranges, group by group for the keys' names."""
+    from omegaconf import OmegaConf
+
+    values: dict[str, Any] = {}
+    for name in (f.name for f in dataclasses.fields(Config)):
+        child = node[name]
+        if name not in GROUPS:
+            values[name] = child
+            continue
+        try:
+            values[name] = OmegaConf.to_object(child)
+        except BadValue as error:
+            raise error.under(name) from error
+    # Interpolated switches arrive as enums; the scalings' own parameters are words and numbers.
+    values["pe"] = dataclasses.replace(values["pe"], params=plain(values["pe"].params))
+    config = Config(**values)
+    if config.data.train_length <= config.task.prefix_length:
+        raise BadValue(
+            "data.train_length", config.data.train_length, f"use more than the {config.task.prefix_length} seed tokens"
+        )
+    return config
+
+
+def _thaw(node: Any) -> None:
+    """Frozen dataclasses make read-only nodes, into which YAML could not be merged."""
+    from omegaconf import DictConfig, OmegaConf
+
+    OmegaConf.set_readonly(node, None)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            _thaw(child)
+
+
+def _one_line(error: BaseException) -> str:
+    """OmegaConf says what is wrong in the first line, and where in `full_key`."""
+    key = getattr(error, "full_key", None)
+    return f"configuration{f' key {key}' if key else ''}: {str(error).strip().splitlines()[0]}"
+
+
+def _register_resolvers() -> None:
+    """The arithmetic that YAML cannot do: conf/pe and conf/model use these by name."""
+    from omegaconf import OmegaConf
+
+    for resolver in (either, scaling_factor, ramp_length, origin_length):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+
+
+def either(value: Any, otherwise: Any) -> Any:
+    """`value` unless it is null."""
+    return otherwise if value is None else value
+
+
+def scaling_factor(lengths: ScalingLengths, train_length: int, test_length: int) -> float:
+    """s (ledger row 3): L'/L, or with the code's lengths, BOS included, (L'+1)/(L+1)."""
+    extra = 1 if lengths is ScalingLengths.code else 0
+    return (test_length + extra) / (train_length + extra)
+
+
+def ramp_length(lengths: ScalingLengths, train_length: int, test_length: int) -> int:
+    """The length that places YaRN's ramp (ledger row 3): L, or L'+1 in the code."""
+    return test_length + 1 if lengths is ScalingLengths.code else train_length
+
+
+def origin_length(lengths: ScalingLengths, train_length: int) -> int:
+    """The length from which dynamic NTK grows: L, or with the code's lengths, BOS included, L+1."""
+    return train_length + 1 if lengths is ScalingLengths.code else train_length

@@ -1,0 +1,176 @@
+"""What a user may write after the options: `KEY=VALUE` in Hydra's grammar, checked before anything is composed.
+
+`+key=value` and `~key` are refused (they slip past the schema), unknown keys are answered with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf.schema import GROUPS, Config, dotted_keys, remedy
+from posgen.errors import BadValue, UserError, nearest
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+# Chosen by an option (--task, --pe, ...), which takes a comma list; everything else stays an override.
+CHOSEN = ("task", "pe", "protocol", "profile", "seed")
+# Keys that cannot change a number: they do not make another experiment of a profile.
+_NEUTRAL = ("paths", "tracker", "profile", "device", "threads")
+
+
+@dataclass(frozen=True)
+class Trailing:
+    """Checked trailing arguments: `chosen` holds task, pe, protocol, profile and seed by key, `overrides` the rest."""
+
+    chosen: dict[str, str]
+    overrides: tuple[str, ...]
+
+
+def choices(group: str) -> list[str]:
+    """The names that a group offers: its YAML files."""
+    return sorted(p.stem for p in (Path(__file__).parent / group).glob("*.yaml"))
+
+
+def check_choice(group: str, name: str) -> str:
+    """The name itself when the group has it; BadValue with the nearest names otherwise."""
+    if name not in choices(group):
+        raise BadValue(group, name, nearest(name, choices(group)))
+    return name
+
+
+def words(key: str, text: str) -> list[str]:
+    """`a,b` as [a, b], each once; an empty entry is refused."""
+    found = [w.strip() for w in text.strip("[] ").split(",")]
+    if not all(found):
+        raise BadValue(key, text, "write a comma list without empty entries")
+    return list(dict.fromkeys(found))
+
+
+def numbers(key: str, text: str) -> list[int]:
+    """`1,2` as [1, 2], each once."""
+    try:
+        return list(dict.fromkeys(int(w) for w in words(key, text)))
+    except ValueError:
+        raise BadValue(key, text, "use whole numbers with commas between them") from None
+
+
+def read(arguments: Iterable[str], sweeps: bool = False) -> Trailing:
+    """Check trailing arguments. `sweeps` allows `key=a,b` and `key=range(1,4)` in the overrides."""
+    chosen: dict[str, str] = {}
+    kept: dict[str, str] = {}
+    for argument in arguments:
+        override = _parse(argument)
+        key = override.key_or_group
+        if key in chosen or key in kept:
+            raise UserError(f"{argument}: {key} is given twice; give it once")
+        if key in CHOSEN:
+            chosen[key] = argument.partition("=")[2].strip()
+            continue
+        _check(argument, override, sweeps)
+        kept[key] = argument
+    return Trailing(chosen, tuple(kept.values()))
+
+
+def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every combination that comma lists and ranges ask for, the last key fastest; one when there are none."""
+    points: list[tuple[str, ...]] = [()]
+    for text in overrides:
+        override = _parse(text)
+        if override.is_sweep_override():
+            values = [f"{override.key_or_group}={v}" for v in override.sweep_string_iterator()]
+            for value in values:
+                _check(value, _parse(value), sweeps=False)
+        else:
+            values = [text]
+        points = [(*point, value) for point in points for value in values]
+    return points
+
+
+def changed_name(profile: str, overrides: Sequence[str]) -> tuple[str, str]:
+    """(name, addition to the label) of a profile under overrides that can change its numbers.
+
+    `quick` with `optim.lr=0.1` becomes `quick+optim.lr=0.1`: its records lie apart and never enter quick's table.
+    """
+    changes = sorted(o for o in overrides if re.split(r"[.=]", o)[0] not in _NEUTRAL)
+    if not changes:
+        return profile, ""
+    name = "+".join([profile, *changes])
+    if len(name) > 100 or not re.fullmatch(r"[A-Za-z0-9_.+=-]+", name):
+        name = f"{profile}+{hashlib.sha256(' '.join(changes).encode()).hexdigest()[:12]}"
+    return name, f"changed: {', '.join(changes)}"
+
+
+def _parse(argument: str) -> Override:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if argument.startswith(("+", "~")):
+        known = argument.lstrip("+~").partition("=")[0]
+        raise UserError(f"{argument}: keys are neither added nor deleted; write {known or 'key'}=value for a known key")
+    if argument.startswith("-"):
+        raise UserError(f"{argument}: options stand before the KEY=VALUE arguments and are listed by --help")
+    if "=" not in argument:
+        raise UserError(f"{argument}: trailing arguments are written KEY=VALUE, such as optim.lr=1e-3")
+    try:
+        override: Override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        raise UserError(
+            f"{argument}: cannot be read; write KEY=VALUE, with quotes around special characters: 'key=\"a value\"'"
+        ) from None
+    if override.package is not None:
+        raise UserError(f"{argument}: packages are fixed; write {override.key_or_group}=value without @")
+    return override
+
+
+def _check(argument: str, override: Override, sweeps: bool) -> None:
+    key, text = override.key_or_group, argument.partition("=")[2].strip()
+    if override.is_sweep_override():
+        if not sweeps:
+            raise BadValue(key, text, "give one value; several are for `posgen sweep`, a text with commas for quotes")
+        return
+    value = override.value()
+    if key in GROUPS:
+        if not choices(key):
+            raise BadValue(key, text, f"set its keys one by one, such as {key}.train_length=64")
+        check_choice(key, str(value))
+        return
+    known = dict(dotted_keys())
+    if key.startswith("pe.params."):
+        return  # the encoding's own keys: checked against the composed encoding
+    if key == "pe.params":
+        raise BadValue(key, text, "set its keys one by one, such as pe.params.factor=4")
+    if key not in known:
+        raise BadValue(key, text, _nearest_key(key, list(known)))
+    _check_type(key, value, text, known[key])
+
+
+def _check_type(key: str, value: Any, text: str, hint: Any) -> None:
+    """Let the schema itself judge whether the value converts to the field's type."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    config = OmegaConf.structured(Config)
+    OmegaConf.set_readonly(config, False)
+    parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+    OmegaConf.set_readonly(parent, False)
+    try:
+        OmegaConf.update(parent, key.rpartition(".")[2], value)
+    except OmegaConfBaseException:
+        raise BadValue(key, text, remedy(hint, text)) from None
+
+
+def _nearest_key(key: str, known: list[str]) -> str:
+    """The nearest keys, without listing all seventy: of the same group when there is one, else by the last part."""
+    group = key.partition(".")[0]
+    if group in GROUPS and "." in key:
+        return nearest(key, [k for k in known if k.startswith(f"{group}.")])
+    tails = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    if tails:
+        return f"did you mean {' or '.join(tails)}?"
+    return nearest(group, [*GROUPS, "seed", "device", "threads"])

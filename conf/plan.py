@@ -1,0 +1,137 @@
+"""Which members a choice of tasks, encodings, seeds and protocols asks for: every training once, whatever it serves.
+
+A protocol decides what a cell of Table 1 means. Where it trains with the plain encoding (ledger row 2), RoPE and YaRN
+are one training tested twice; and what protocol `paper` trains for RoPE is that same training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from conf.compose import Choice, compose, composer
+from conf.overrides import changed_name
+from conf.schema import Config, TrainWith
+from eval.plan import Cell, PlannedMember, encoding_labels
+from models.spec import EncodingSpec, MemberSpec, digest, plain
+from posgen.errors import BadValue, require
+
+
+@dataclass
+class _Training:
+    """A training while its cells are being collected; (protocol, pe, test encoding) for each."""
+
+    config: Config
+    train_encoding: EncodingSpec
+    tests: list[EncodingSpec] = field(default_factory=list)
+    cells: list[tuple[str, str, EncodingSpec]] = field(default_factory=list)
+
+
+def plan(
+    tasks: Sequence[str],
+    pes: Sequence[str],
+    seeds: Sequence[int] | None,
+    protocols: Sequence[str] | None,
+    profile: str,
+    overrides: Sequence[str] = (),
+) -> list[PlannedMember]:
+    """The members, by task, training encoding and seed. Seeds and protocols None: the profile's.
+
+    Raises BadValue or UserError, one line each, for an unknown name, a value out of range or a scaling's bad parameter.
+    """
+    base = settings(profile, overrides)
+    require(bool(seeds or base.profile.seeds), "profile.seeds", base.profile.seeds, "give at least one seed")
+    trainings: dict[str, _Training] = {}
+    with composer() as make:
+        for task in tasks:
+            for pe in pes:
+                for protocol in protocols or base.profile.protocols:
+                    config = make(Choice(task, pe, protocol, profile), overrides)
+                    _collect(trainings, dataclasses.replace(config, profile=base.profile), protocol, pe)
+    _check(trainings)
+    return [_member(training, seed) for training in trainings.values() for seed in (seeds or base.profile.seeds)]
+
+
+def settings(profile: str, overrides: Sequence[str] = ()) -> Config:
+    """What does not depend on task and encoding: profile, paths, tracker, device, threads.
+
+    The profile's name and label say which overrides changed its numbers (`conf.overrides.changed_name`).
+    """
+    config = compose(Choice(profile=profile), [o for o in overrides if not o.startswith("pe.")])
+    name, change = changed_name(config.profile.name, overrides)
+    label = f"{config.profile.label}; {change}" if change else config.profile.label
+    return dataclasses.replace(config, profile=dataclasses.replace(config.profile, name=name, label=label))
+
+
+def trained_with(config: Config) -> EncodingSpec:
+    """The encoding during training (ledger row 2): the named one, or under `plain` the same without its scaling."""
+    pe = config.pe
+    if config.protocol.train_with is TrainWith.named or pe.scaling == "none":
+        return pe
+    return EncodingSpec("resonance_rope" if pe.resonance else "rope", "none", pe.resonance, pe.base, {})
+
+
+def _collect(trainings: dict[str, _Training], config: Config, protocol: str, pe: str) -> None:
+    training = _Training(config, trained_with(config))
+    spec = _spec(training, config.seed)
+    training = trainings.setdefault(digest({**plain(spec), "test_encodings": []}), training)
+    if config.pe not in training.tests:
+        training.tests.append(config.pe)
+    training.cells.append((protocol, pe, config.pe))
+
+
+def _spec(training: _Training, seed: int) -> MemberSpec:
+    config = training.config
+    return MemberSpec(
+        task=config.task,
+        data=config.data,
+        train_encoding=training.train_encoding,
+        test_encodings=tuple(training.tests),
+        model=config.model,
+        optim=config.optim,
+        selection=config.protocol.selection,
+        accuracy=config.protocol.accuracy,
+        seed=seed,
+    )
+
+
+def _member(training: _Training, seed: int) -> PlannedMember:
+    spec = _spec(training, seed)
+    labels = encoding_labels(spec.test_encodings)
+    cells = tuple(Cell(protocol, pe, labels[training.tests.index(test)]) for protocol, pe, test in training.cells)
+    # `pe` and `protocol` are those of the first cell; the encodings and cells say what the others are.
+    config = {
+        **plain(dataclasses.replace(training.config, seed=seed)),
+        "train_encoding": plain(spec.train_encoding),
+        "test_encodings": dict(zip(labels, plain(spec.test_encodings), strict=True)),
+        "cells": plain(cells),
+    }
+    return PlannedMember(spec, cells, config)
+
+
+def _check(trainings: dict[str, _Training]) -> None:
+    """Build every encoding and resolve every h once, so that a bad parameter is told before anything is written."""
+    from models.encodings import build
+    from posgen.functions import resolve
+
+    for training in trainings.values():
+        try:
+            resolve(training.config.task.h)
+        except BadValue as error:
+            raise error.under("task") from error
+        try:
+            for encoding in (training.train_encoding, *training.tests):
+                build(encoding, training.config.model.head_dim)
+        except BadValue as error:
+            raise error.under("pe") from error
+
+
+def table1_names() -> tuple[list[str], list[str]]:
+    """(tasks, position encodings) of the paper's Table 1 in its order: what `all` means."""
+    from importlib.resources import files
+
+    from eval.published import load_table1
+
+    cells = load_table1(files("conf") / "published" / "table1.csv")
+    return list(dict.fromkeys(task for task, _ in cells)), list(dict.fromkeys(pe for _, pe in cells))

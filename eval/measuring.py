@@ -1,0 +1,185 @@
+"""What is measured of a member: its validation while it trains, its test afterwards, and records of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eval.metrics import Job, Scores, measure
+from eval.plan import PlannedMember, encoding_labels
+from eval.provenance import device_name, git_state, versions
+from eval.records import SCHEMA, Record
+from eval.runs import now
+from models.encodings import Rotary, build
+from models.population import Population
+from models.spec import AccuracyMode, EncodingSpec, MemberSpec
+from posgen.dataset import Dataset, prepare
+from posgen.generate import generate
+from posgen.plain import digest
+
+
+class Data:
+    """The data sets of a sweep, each made or checked once, as tensors that members share."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._sets: dict[str, Dataset] = {}
+        self._tensors: dict[tuple[str, str], Tensor] = {}
+
+    def of(self, spec: MemberSpec) -> Dataset:
+        """The member's data set, generated on first use."""
+        key = digest([spec.task, spec.data])
+        if key not in self._sets:
+            self._sets[key] = prepare(spec.task, spec.data, self.root)
+        return self._sets[key]
+
+    def tokens(self, spec: MemberSpec, split: str) -> Tensor:
+        """Tokens [N, L] of a split; the same object for every member of that data."""
+        key = (digest([spec.task, spec.data]), split)
+        if key not in self._tensors:
+            self._tensors[key] = _tensor(getattr(self.of(spec), split))
+        return self._tensors[key]
+
+    def test_tokens(self, spec: MemberSpec, length: int) -> Tensor:
+        """The test sequences at any length: cut, or continued by the rule from their seeds."""
+        tokens = self.tokens(spec, "test")
+        if length <= tokens.shape[1]:
+            return tokens[:, :length]
+        prefixes = self.of(spec).test[:, : spec.task.prefix_length]
+        return _tensor(generate(spec.task, prefixes, length))
+
+
+def _tensor(tokens: np.ndarray) -> Tensor:
+    # torch computes with uint8; the wider unsigned kinds become int32, which holds every token id.
+    return torch.from_numpy(tokens if tokens.dtype == np.uint8 else tokens.astype(np.int32))
+
+
+class Validator:
+    """Measures a population on its validation sequences, every member under each of its test encodings."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self._encodings: dict[str, tuple[Rotary, ...]] = {}
+
+    def __call__(self, population: Population) -> list[dict[str, dict[str, float | None]]]:
+        jobs, places = [], []
+        for i, spec in enumerate(population.members):
+            tokens = self.data.tokens(spec, "validation")
+            for label, encoding in zip(encoding_labels(spec.test_encodings), self._built(spec), strict=True):
+                jobs.append(Job(i, encoding, tokens))
+                places.append((i, label))
+        first = population.members[0]
+        scores = measure(population.params, first.model, first.task, jobs)
+        found: list[dict[str, dict[str, float | None]]] = [{} for _ in population.members]
+        for (i, label), score in zip(places, scores, strict=True):
+            spec = population.members[i]
+            found[i][label] = score.summary(spec.task.prefix_length, spec.data.train_length)
+        return found
+
+    def _built(self, spec: MemberSpec) -> tuple[Rotary, ...]:
+        key = digest([spec.test_encodings, spec.model.head_dim])
+        if key not in self._encodings:
+            self._encodings[key] = tuple(build(e, spec.model.head_dim) for e in spec.test_encodings)
+        return self._encodings[key]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all records of a sweep share."""
+
+    sweep: str
+    profile: str
+    device: str
+    git_commit: str | None
+    git_dirty: bool | None
+    versions: dict[str, str]
+
+    @staticmethod
+    def here(sweep: str, profile: str, device: str) -> Context:
+        return Context(sweep, profile, device_name(device), *git_state(), versions())
+
+
+def test(
+    weights: Mapping[str, Tensor],
+    spec: MemberSpec,
+    encoding: EncodingSpec,
+    tokens: Tensor,
+    accuracy: AccuracyMode,
+    device: str,
+) -> Scores:
+    """One member's chosen weights (no member axis) on test sequences [N, L'] under an encoding."""
+    params = {name: weight[None].to(device) for name, weight in weights.items()}
+    job = Job(0, build(encoding, spec.model.head_dim), tokens)
+    return measure(params, spec.model, spec.task, [job], accuracy)[0]
+
+
+def record(
+    member: PlannedMember,
+    context: Context,
+    pe: str,
+    label: str,
+    scores: Scores | None,
+    *,
+    length: int,
+    accuracy: AccuracyMode,
+    checkpoint_epoch: int | None,
+    history: Sequence[Mapping[str, Any]],
+    diverged_at: Mapping[str, Any] | None,
+    train_seconds: float | None,
+) -> Record:
+    """A measurement as the record store holds it (eval.records). `scores` None: the member diverged."""
+    spec = member.spec
+    cells = [c for c in member.cells if c.pe == pe and c.test_encoding == label]
+    metrics = scores.summary(spec.task.prefix_length, spec.data.train_length) if scores else None
+    return {
+        "schema": SCHEMA,
+        "run_id": spec.run_id,
+        "sweep": context.sweep,
+        "profile": context.profile,
+        "protocols": [c.protocol for c in cells],
+        "task": spec.task.name,
+        "pe": pe,
+        "train_encoding": spec.train_encoding.name,
+        "test_encoding": label,
+        "seed": spec.seed,
+        "status": "finished" if scores else "diverged",
+        "split": "test",
+        "accuracy_mode": accuracy.value,
+        "selection": spec.selection.value,
+        "checkpoint_epoch": checkpoint_epoch,
+        "length": length,
+        "train_length": spec.data.train_length,
+        "metrics": metrics,
+        "accuracy_by_position": [_number(x) for x in scores.accuracy] if scores else None,
+        "history": [_flat(row, label) for row in history if label in row["validation"]],
+        "diverged_at": dict(diverged_at) if diverged_at else None,
+        "config": member.config,
+        "git_commit": context.git_commit,
+        "git_dirty": context.git_dirty,
+        "versions": context.versions,
+        "device": context.device,
+        "created": now(),
+        "train_seconds": train_seconds,
+    }
+
+
+def _number(value: float) -> float | None:
+    # Six digits hold every multiple of 1/N of the paper's 1,000 test sequences, and keep the file small.
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def _flat(row: Mapping[str, Any], label: str) -> dict[str, Any]:
+    measured = row["validation"][label]
+    return {
+        "epoch": row["epoch"],
+        "step": row["step"],
+        "train_loss": row["train_loss"],
+        "train_accuracy": row["train_accuracy"],
+        **{f"validation_{name}": measured[name] for name in ("loss", "id_accuracy", "ood_accuracy")},
+    }

@@ -1,0 +1,138 @@
+"""Accuracy and loss of trained members at every position, and their summaries (ID, OOD) as the paper counts them.
+
+A job is (member's weights, test encoding, sequences); jobs of one shape are measured side by side. Every summary is
+derived from the per-position arrays: all sequences have the same length, so the mean over positions is the micro mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.encodings import Rotary
+from models.population import model_inputs
+from models.spec import AccuracyMode, ModelSpec
+from models.transformer import Cache, forward
+from posgen.spec import Task
+
+TOKENS_AT_ONCE = 8_192
+"""Tokens of one forward pass on a CPU, so that its activations stay near the cache; a GPU takes 64 times as many."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """For one job: the share of right tokens and the mean loss (nats) at each position [L']; seed tokens are NaN.
+
+    Free-running scores have no loss (NaN throughout): after a wrong token the true one is no longer what the model saw.
+    """
+
+    accuracy: np.ndarray
+    loss: np.ndarray
+
+    def summary(self, prefix_length: int, train_length: int) -> dict[str, float | None]:
+        """id_* over tokens prefix..L-1 (4..63 in the paper), ood_* over L..L'-1 (64..255), loss over all generated."""
+        seen, new = slice(prefix_length, train_length), slice(train_length, None)
+        return {
+            "id_accuracy": _mean(self.accuracy[seen]),
+            "ood_accuracy": _mean(self.accuracy[new]),
+            "loss": _mean(self.loss[prefix_length:]),
+            "id_loss": _mean(self.loss[seen]),
+            "ood_loss": _mean(self.loss[new]),
+        }
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """None when there is no position, or a number that is not finite: a record holds null, never a made-up value."""
+    return float(values.mean()) if values.size and np.isfinite(values).all() else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement: which slice of the weights, under which encoding, on which sequences, integer [N, L']."""
+
+    member: int
+    encoding: Rotary
+    tokens: Tensor
+
+
+@torch.no_grad()
+def measure(
+    params: Mapping[str, Tensor],
+    model: ModelSpec,
+    task: Task,
+    jobs: Sequence[Job],
+    mode: AccuracyMode = AccuracyMode.teacher_forced,
+) -> list[Scores]:
+    """Scores of every job, in order. All jobs must have as many sequences of the same length.
+
+    `params` is a population's [P, ...]; `task` gives the vocabulary and the length of the seed, which all jobs share.
+    """
+    device = params["embedding"].device
+    rows, length = jobs[0].tokens.shape
+    bos, shift = (task.bos if model.bos else None), int(model.bos)
+    budget = TOKENS_AT_ONCE * (64 if device.type == "cuda" else 1)
+    sequences = max(1, min(rows, budget // length))
+    at_once = max(1, budget // (sequences * length))
+    score = _teacher_forced if mode is AccuracyMode.teacher_forced else _free_running
+    found: list[Scores] = []
+    for first in range(0, len(jobs), at_once):
+        part = jobs[first : first + at_once]
+        members = torch.tensor([job.member for job in part], device=device)
+        weights = {name: weight.detach()[members] for name, weight in params.items()}
+        tables = [job.encoding.tables(length + shift) for job in part]
+        cos = torch.stack([c[: length - 1 + shift] for c, _ in tables]).to(device)
+        sin = torch.stack([s[: length - 1 + shift] for _, s in tables]).to(device)
+        right = torch.zeros(len(part), length, dtype=torch.float64)
+        loss = torch.zeros(len(part), length, dtype=torch.float64)
+        for n in range(0, rows, sequences):
+            tokens = torch.stack([job.tokens[n : n + sequences] for job in part]).to(device).long()
+            hits, nats = score(weights, model, tokens, task.prefix_length, bos, cos, sin)
+            right += hits.double().cpu()
+            loss += nats.double().cpu()
+        right, loss = right / rows, loss / rows
+        right[:, : task.prefix_length] = loss[:, : task.prefix_length] = float("nan")
+        found += [Scores(r.numpy(), n.numpy()) for r, n in zip(right, loss, strict=True)]
+    return found
+
+
+def _teacher_forced(
+    params: Mapping[str, Tensor],
+    model: ModelSpec,
+    tokens: Tensor,
+    prefix: int,
+    bos: int | None,
+    cos: Tensor,
+    sin: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Right answers and losses [J, L'] summed over sequences, each token predicted after the true ones."""
+    shift = int(bos is not None)
+    logits = forward(params, model, model_inputs(tokens, bos), cos, sin)[:, :, prefix - 1 + shift :]
+    targets = tokens[:, :, prefix:]
+    nats = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape).sum(1)
+    hits = (logits.argmax(-1) == targets).sum(1)
+    return F.pad(hits, (prefix, 0)), F.pad(nats, (prefix, 0))
+
+
+def _free_running(
+    params: Mapping[str, Tensor],
+    model: ModelSpec,
+    tokens: Tensor,
+    prefix: int,
+    bos: int | None,
+    cos: Tensor,
+    sin: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Right tokens [J, L'] summed over sequences when the model continues the seed greedily on its own."""
+    cache, seen = Cache(), model_inputs(tokens, bos)[:, :, : prefix + int(bos is not None)]
+    hits = torch.zeros(tokens.shape[0], tokens.shape[2], device=tokens.device)
+    for position in range(prefix, tokens.shape[2]):
+        now = slice(cache.length, cache.length + seen.shape[2])
+        logits = forward(params, model, seen, cos[:, now], sin[:, now], cache=cache)
+        seen = logits[:, :, -1:].argmax(-1)
+        hits[:, position] = (seen[:, :, 0] == tokens[:, :, position]).sum(1)
+    return hits, torch.full_like(hits, float("nan"))

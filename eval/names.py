@@ -1,0 +1,40 @@
+"""What readers call the things that records know by their ids. An id that is not here is shown as it is."""
+
+from __future__ import annotations
+
+RESONANCE = "resonance_"
+_ENCODINGS = {"rope": "RoPE", "yarn": "YaRN", "pi": "PI", "ntk": "NTK-aware", "dynamic_ntk": "Dynamic NTK"}
+_TASKS = {"recursive": "Recursive", "cot": "CoT", "semi_recursive": "Semi-recursive"}
+_PROTOCOLS = {
+    "paper": "trained with the encoding that it is tested with, as the text says",
+    "zero_shot": "trained with the plain encoding, scaled only when tested, with the released code's lengths",
+    "released": "the released code's own choices throughout",
+}
+
+
+def encoding(pe: str) -> str:
+    """`resonance_yarn` -> `Resonance YaRN`."""
+    if pe.startswith(RESONANCE):
+        return f"Resonance {encoding(pe.removeprefix(RESONANCE))}"
+    return _ENCODINGS.get(pe, pe)
+
+
+def task(name: str) -> str:
+    """`semi_recursive` -> `Semi-recursive`."""
+    return _TASKS.get(name, name)
+
+
+def protocol(name: str) -> str:
+    """What a protocol means in half a sentence, `zero_shot: trained with ...`; the bare name when it is not known."""
+    return f"{name}: {_PROTOCOLS[name]}" if name in _PROTOCOLS else name
+
+
+def protocol_order(name: str) -> tuple[int, str]:
+    """A sorting key: paper, zero_shot, released, then others by name."""
+    known = list(_PROTOCOLS)
+    return (known.index(name) if name in known else len(known), name)
+
+
+def counterpart(pe: str) -> str:
+    """The other of a pair: rope <-> resonance_rope."""
+    return pe.removeprefix(RESONANCE) if pe.startswith(RESONANCE) else RESONANCE + pe

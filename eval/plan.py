@@ -1,0 +1,33 @@
+"""What is to be trained and which entries of the tables it fills: conf.plan makes it, eval.experiment takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.spec import EncodingSpec, MemberSpec
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An entry of Table 1 that a member fills. `test_encoding` is one of `encoding_labels(spec.test_encodings)`."""
+
+    protocol: str
+    pe: str
+    test_encoding: str
+
+
+@dataclass(frozen=True)
+class PlannedMember:
+    """One training, the cells it fills, and the full resolved configuration as plain containers."""
+
+    spec: MemberSpec
+    cells: tuple[Cell, ...]
+    config: dict[str, Any]
+
+
+def encoding_labels(encodings: Sequence[EncodingSpec]) -> tuple[str, ...]:
+    """How encodings are called among each other: by name, or `name~key` where two of them share the name."""
+    names = [encoding.name for encoding in encodings]
+    return tuple(e.name if names.count(e.name) == 1 else f"{e.name}~{e.key}" for e in encodings)

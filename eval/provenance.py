@@ -1,0 +1,62 @@
+"""Where a number comes from: git commit, versions and device, written beside every result."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy
+import torch
+
+from posgen import __file__ as source
+from posgen import __version__
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, whether tracked files outside results/ differ from it) of this source tree; (None, None) outside git.
+
+    results/ is left out: a sweep appends its own records there, which changes no code.
+    """
+    root = Path(source).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=30)
+        return run.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return None, None  # installed below somebody else's repository
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
+        return git("rev-parse", "HEAD"), bool(changed)
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what takes part in a number."""
+    return {
+        "posgen": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "hydra-core": version("hydra-core"),
+    }
+
+
+def device_name(device: str) -> str:
+    """`cpu: <model>, 2 threads` or `cuda: <model>`."""
+    if torch.device(device).type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"{device}: {_cpu_model()}, {torch.get_num_threads()} threads"
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

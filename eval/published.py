@@ -1,0 +1,70 @@
+"""The paper's own numbers, read from the CSV files that hold them (Table 1 and the axes of Figure 3)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import Protocol
+
+from posgen.errors import UserError
+
+
+class Source(Protocol):
+    """A file to read: a Path, or a resource inside a package."""
+
+    def read_text(self, encoding: str | None = None) -> str: ...
+
+
+@dataclass(frozen=True)
+class Published:
+    """One cell of the paper's Table 1: mean OOD accuracy in percent and what it prints after the ±."""
+
+    ood_percent: float
+    variance: float
+
+
+@dataclass(frozen=True)
+class Axes:
+    """One panel of the paper's Figure 3: the ranges of its axes, epochs and nats."""
+
+    epochs: tuple[float, float]
+    loss: tuple[float, float]
+
+
+def variance_from_std(std_points: float) -> float:
+    """A standard deviation in points -> the paper's unit, 100 times the variance of the fractions (6.56 -> 0.43)."""
+    return (std_points / 100.0) ** 2 * 100.0
+
+
+def load_table1(source: Source) -> dict[tuple[str, str], Published]:
+    """(task, pe) -> published cell. Tasks and encodings keep the order in which the file first names them.
+
+    Raises UserError when the file has not the columns pe, task, ood_accuracy_percent, variance_as_printed.
+    """
+    columns = ("pe", "task", "ood_accuracy_percent", "variance_as_printed")
+    return {
+        (row["task"], row["pe"]): Published(float(row[columns[2]]), float(row[columns[3]]))
+        for row in _rows(source, columns)
+    }
+
+
+def load_figure3(source: Source) -> dict[str, Axes]:
+    """task -> the ranges of its panel in the paper, in the paper's order.
+
+    Raises UserError when the file has not the columns task, epoch_min, epoch_max, loss_min, loss_max.
+    """
+    columns = ("task", "epoch_min", "epoch_max", "loss_min", "loss_max")
+    return {
+        row["task"]: Axes(
+            (float(row["epoch_min"]), float(row["epoch_max"])), (float(row["loss_min"]), float(row["loss_max"]))
+        )
+        for row in _rows(source, columns)
+    }
+
+
+def _rows(source: Source, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    reader = csv.DictReader(io.StringIO(source.read_text(encoding="utf-8")))
+    if tuple(reader.fieldnames or ()) != columns:
+        raise UserError(f"{source}: the columns should be {', '.join(columns)}; restore the file")
+    return list(reader)

@@ -1,0 +1,59 @@
+"""Rotary encodings: the angles, with or without Resonance, and the tables that the decoder reads.
+
+Convention: feature j rotates the interleaved pair of scalars (2j, 2j+1) of a head (GPT-J style, as the released
+code). There is no cache: a table is a pure function of the encoding and the length.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.encodings.scalings.base import Scaling
+
+
+def resonance_wavelengths(inv_freq: Tensor) -> Tensor:
+    """lambda~_j = round(2 pi / theta_j), float32 [d/2], half to even, for every feature (paper, Algorithm 1)."""
+    return torch.round(2 * math.pi / inv_freq.float())
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """RoPE under a scaling, with Resonance on top when `resonance` is set: scaling first, rounding after it.
+
+    `head_dim` is the number of scalars of one head (d), `base` the b of theta_j = b^(-2j/d).
+    """
+
+    name: str
+    head_dim: int
+    base: float
+    scaling: Scaling
+    resonance: bool
+
+    def frequencies(self, length: int) -> tuple[Tensor, float]:
+        """(inv_freq float32 [head_dim / 2] in radians per token, attention_factor) for `length` tokens."""
+        inv_freq = self.scaling.inv_freq(self.head_dim, self.base, length)
+        if self.resonance:
+            inv_freq = 2 * math.pi / resonance_wavelengths(inv_freq)
+        return inv_freq, self.scaling.compute_attention_factor()
+
+    def angles(self, positions: Tensor, length: int) -> Tensor:
+        """Angles [T, head_dim / 2] in radians of `positions` [T] (tokens) in a sequence of `length` tokens.
+
+        Resonance uses (t mod lambda~) * 2 pi / lambda~ in float64: exact repetition, where t * theta~ drifts.
+        """
+        if not self.resonance:
+            return self.scaling.angles(positions, self.head_dim, self.base, length)
+        wavelengths = resonance_wavelengths(self.scaling.inv_freq(self.head_dim, self.base, length)).double()
+        return torch.remainder(positions.double()[:, None], wavelengths) * (2 * math.pi / wavelengths)
+
+    def tables(self, length: int) -> tuple[Tensor, Tensor]:
+        """cos and sin, float32 [length, head_dim / 2], with the attention factor multiplied in."""
+        angles = self.angles(torch.arange(length), length)
+        factor = self.scaling.compute_attention_factor()
+        # The cosine of a float32 angle is taken in float64: its own rounding then adds nothing to the table.
+        angles = angles.double()
+        return (angles.cos() * factor).float(), (angles.sin() * factor).float()

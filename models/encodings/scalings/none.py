@@ -1,0 +1,15 @@
+"""Plain RoPE: no scaling (Su et al. 2021, arXiv 2104.09864)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.encodings.scalings.base import Scaling
+
+
+@dataclass(frozen=True)
+class NoScaling(Scaling):
+    """The base frequencies as they are."""
+
+
+SCALING = NoScaling

@@ -1,0 +1,38 @@
+"""NTK-aware scaling: a larger base instead of interpolated positions (bloc97 2023; ledger row 26)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+
+from models.encodings.scalings.base import Scaling, rope_inv_freq
+from posgen.errors import require
+
+
+class BaseRule(Enum):
+    """`power`: b * s^(d/(d-2)) (released code, default). `plain`: s * b (the paper's text)."""
+
+    power = "power"
+    plain = "plain"
+
+
+@dataclass(frozen=True)
+class NTKAware(Scaling):
+    """`factor` is s = L'/L; with `power` the lowest frequency is interpolated by exactly s."""
+
+    factor: float = 4.0
+    base_rule: BaseRule = BaseRule.power
+
+    def __post_init__(self) -> None:
+        require(self.factor >= 1.0, "factor", self.factor, "use at least 1 (s = test_length / train_length)")
+
+    def inv_freq(self, head_dim: int, base: float, length: int) -> Tensor:
+        if self.base_rule is BaseRule.plain:
+            return rope_inv_freq(head_dim, base * self.factor)
+        require(head_dim > 2, "head_dim", head_dim, "the rule b * s^(d/(d-2)) needs more than 2; or base_rule=plain")
+        return rope_inv_freq(head_dim, base * self.factor ** (head_dim / (head_dim - 2)))
+
+
+SCALING = NTKAware

@@ -1,0 +1,160 @@
+"""What a member of the population is: model, encodings, optimisation and seed, as plain values that check themselves.
+
+Defaults are the paper's (section 4.2 of arXiv 2403.00071) and, where it is silent, the released code's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from posgen.errors import require
+from posgen.plain import digest, plain
+from posgen.spec import DataSpec, Task
+
+
+class SoftmaxScale(Enum):
+    """Ledger row 11. `none` is T5's (q's initialisation carries 1/sqrt(d)); `inverse_sqrt` is the paper's equation."""
+
+    none = "none"
+    inverse_sqrt = "inverse_sqrt"
+
+
+class Schedule(Enum):
+    """Ledger row 13: OneCycle with momentum cycling (released code), or a constant rate."""
+
+    one_cycle = "one_cycle"
+    constant = "constant"
+
+
+class Selection(Enum):
+    """Ledger row 14: which checkpoint is tested."""
+
+    first_best_id = "first_best_id"
+    last = "last"
+    best_loss = "best_loss"
+
+
+class AccuracyMode(Enum):
+    """Ledger row 16: argmax after the true tokens, or after the model's own."""
+
+    teacher_forced = "teacher_forced"
+    free_running = "free_running"
+
+
+@dataclass(frozen=True)
+class EncodingSpec:
+    """A position encoding by name: base frequencies -> a scaling -> optionally Resonance.
+
+    `scaling` names a class of models.encodings.scalings or, as `package.module:Class`, one of the user's own; `params`
+    are its fields (for YaRN: factor, ramp_length, beta_fast, ...). `label` tells apart two encodings of one name.
+    """
+
+    name: str = "rope"
+    scaling: str = "none"
+    resonance: bool = False
+    base: float = 10_000.0
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(1.0 < self.base <= 1e12, "base", self.base, "use a number above 1 (the paper: 10000)")
+
+    @property
+    def key(self) -> str:
+        """A short identity of everything but the name: equal keys are equal encodings."""
+        return digest({"scaling": self.scaling, "resonance": self.resonance, "base": self.base, "params": self.params})
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The decoder (paper section 4.2; T5-Small layers). Widths are per model, dropout is a probability."""
+
+    layers: int = 2
+    d_model: int = 512
+    heads: int = 8
+    head_dim: int = 64
+    d_ff: int = 2_048
+    dropout: float = 0.1
+    norm_eps: float = 1e-6
+    bos: bool = True
+    softmax_scale: SoftmaxScale = SoftmaxScale.none
+    freeze_ffn: bool = False
+
+    def __post_init__(self) -> None:
+        for key, top in (("layers", 64), ("d_model", 16_384), ("heads", 256), ("d_ff", 65_536)):
+            require(1 <= getattr(self, key) <= top, key, getattr(self, key), f"use 1 to {top}")
+        require(
+            2 <= self.head_dim <= 512 and self.head_dim % 2 == 0,
+            "head_dim",
+            self.head_dim,
+            "use an even number from 2 to 512 (rotary pairs; the paper: 64)",
+        )
+        require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "use 0 <= dropout < 1 (the paper: 0.1)")
+        require(0.0 < self.norm_eps < 1.0, "norm_eps", self.norm_eps, "use 0 < norm_eps < 1 (the paper: 1e-6)")
+
+
+@dataclass(frozen=True)
+class OptimSpec:
+    """AdamW and its schedule. `validate_every` counts epochs; `batch_size` counts sequences."""
+
+    epochs: int = 150
+    batch_size: int = 128
+    lr: float = 2e-4
+    weight_decay: float = 1e-2
+    schedule: Schedule = Schedule.one_cycle
+    pct_start: float = 0.1
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+    beta1: float = 0.9
+    beta2: float = 0.999
+    base_momentum: float = 0.85
+    max_momentum: float = 0.95
+    eps: float = 1e-8
+    validate_every: int = 2
+
+    def __post_init__(self) -> None:
+        require(1 <= self.epochs <= 100_000, "epochs", self.epochs, "use 1 to 100000 (the paper: 150)")
+        require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "use 1 to 65536 (the paper: 128)")
+        require(0.0 < self.lr <= 1.0, "lr", self.lr, "use 0 < lr <= 1 (the paper: 2e-4)")
+        require(0.0 <= self.weight_decay < 1.0, "weight_decay", self.weight_decay, "use 0 <= weight_decay < 1")
+        require(0.0 < self.pct_start < 1.0, "pct_start", self.pct_start, "use 0 < pct_start < 1 (the code: 0.1)")
+        for key in ("div_factor", "final_div_factor"):
+            require(getattr(self, key) >= 1.0, key, getattr(self, key), "use a number of at least 1")
+        for key in ("beta1", "beta2", "base_momentum", "max_momentum"):
+            require(0.0 <= getattr(self, key) < 1.0, key, getattr(self, key), "use 0 <= value < 1")
+        require(self.eps > 0.0, "eps", self.eps, "use a number above 0")
+        require(1 <= self.validate_every <= self.epochs, "validate_every", self.validate_every,
+                f"use 1 to epochs ({self.epochs})")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MemberSpec:
+    """One training: everything that decides the numbers that come out of it.
+
+    `test_encodings` are validated during training and measured after it; the checkpoint is chosen for each of them.
+    """
+
+    task: Task
+    data: DataSpec
+    train_encoding: EncodingSpec
+    test_encodings: tuple[EncodingSpec, ...]
+    model: ModelSpec
+    optim: OptimSpec
+    seed: int
+    selection: Selection = Selection.first_best_id
+    accuracy: AccuracyMode = AccuracyMode.teacher_forced
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**32, "seed", self.seed, "use 0 to 4294967295")
+
+    @property
+    def run_id(self) -> str:
+        """The identity of the run: 12 hex digits of the hash of every field that can change a number."""
+        return digest(plain(self))
+
+    @property
+    def shape_key(self) -> str:
+        """Members of equal shape key can train side by side in one population."""
+        data = {k: v for k, v in plain(self.data).items() if k not in ("seed", "splits")}
+        return digest([self.task.vocabulary, self.task.prefix_length, data, plain(self.model), plain(self.optim)])

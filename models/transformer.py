@@ -1,0 +1,183 @@
+"""The decoder of the paper (section 4.2): T5-Small layers without bias, for P members at once.
+
+Shapes: P members, B sequences, T positions, D = d_model, H heads, K = head_dim. Every weight is [P, ...] and every
+matrix product is batched over P. There are no biases, no softmax scale by default (the initialisation of q carries
+it), and the output projection is the embedding, scaled by d_model^-1/2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.dropout import Dropout
+from models.spec import ModelSpec, SoftmaxScale
+
+
+@dataclass
+class Cache:
+    """Rotated keys and values of the positions seen so far, one pair a layer, for free-running generation."""
+
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+    length: int = 0
+
+
+class _Normalise(torch.autograd.Function):
+    """x / rms(x): T5's norm without its weight, which the next matrix carries (exact: (x w) W = x (w W))."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        rms = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        y = x * rms
+        ctx.save_for_backward(y, rms)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        y, rms = ctx.saved_tensors
+        along = (grads[0] * y).mean(-1, keepdim=True)
+        return torch.addcmul(grads[0], y, along, value=-1.0).mul_(rms), None
+
+
+class _RotateQK(torch.autograd.Function):
+    """Splits the fused projection and turns q and k by the position's angles, interleaved pairs as complex numbers.
+
+    One pass forward and one backward, and the gradient lands in one buffer: slicing and joining would be four more.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # qkv [P, B, T, 3, H, K]; turn complex [P, 1, 1, T, K/2] -> three times [P, B, H, T, K]
+        qk = torch.view_as_complex(qkv[:, :, :, :2].unflatten(-1, (-1, 2))).permute(3, 0, 1, 4, 2, 5)
+        rotated = torch.view_as_real(qk.mul(turn).contiguous()).flatten(-2)
+        ctx.save_for_backward(turn)
+        return rotated[0], rotated[1], qkv[:, :, :, 2].transpose(2, 3).clone(memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (turn,) = ctx.saved_tensors
+        P, B, H, T, K = grads[0].shape
+        out = grads[0].new_empty(P, B, T, 3, H, K)
+        back = turn.conj().resolve_conj()
+        for i in range(2):
+            grad = torch.view_as_complex(grads[i].contiguous().unflatten(-1, (-1, 2)))
+            target = torch.view_as_complex(out[:, :, :, i].unflatten(-1, (-1, 2))).transpose(2, 3)
+            torch.mul(grad, back, out=target)
+        out[:, :, :, 2].transpose(2, 3).copy_(grads[2])
+        return out, None
+
+
+def normalise(x: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) over the last axis (T5's RMSNorm without its weight)."""
+    out: Tensor = _Normalise.apply(x, eps)
+    return out
+
+
+def forward(
+    params: Mapping[str, Tensor],
+    model: ModelSpec,
+    inputs: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    dropout: Dropout | None = None,
+    cache: Cache | None = None,
+) -> Tensor:
+    """Logits [P, B, T, V] of the next token at each position of `inputs` [P, B, T] (token ids).
+
+    `cos` and `sin` [P, T, head_dim/2] are each member's tables at these positions. `dropout` holds the step's masks
+    (None: evaluation). With `cache`, `inputs` continue the positions that the cache has seen, and it grows.
+    """
+    P, B, T = inputs.shape
+    embedding = params["embedding"]
+    turn = torch.complex(cos, sin)[:, None, None]
+    one_hot = F.one_hot(inputs.view(P, B * T), embedding.shape[1]).to(embedding.dtype)
+    x = _drop(torch.bmm(one_hot, embedding), dropout)  # (P, B*T, D)
+    for i in range(model.layers):
+        x = _attention(params, f"layers.{i}.attention", model, x, (B, T), turn, dropout, cache)
+        x = _feed_forward(params, f"layers.{i}.ffn", model, x, dropout)
+    if cache is not None:
+        cache.length += T
+    x = _drop(normalise(x, model.norm_eps) * params["final_norm"][:, None], dropout)
+    logits = torch.bmm(x, embedding.transpose(1, 2) * model.d_model**-0.5)
+    return logits.view(P, B, T, -1)
+
+
+def _attention(
+    params: Mapping[str, Tensor],
+    name: str,
+    model: ModelSpec,
+    x: Tensor,
+    batch: tuple[int, int],
+    turn: Tensor,
+    dropout: Dropout | None,
+    cache: Cache | None,
+) -> Tensor:
+    """x + drop(o(attention(norm(x))))."""
+    (B, T), P, H, K = batch, x.shape[0], model.heads, model.head_dim
+    weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.qkv"]
+    qkv = torch.bmm(normalise(x, model.norm_eps), weight).view(P, B, T, 3, H, K)
+    q, k, v = _RotateQK.apply(qkv, turn)  # (P, B, H, T, K) each
+    scale = K**-0.5 if model.softmax_scale is SoftmaxScale.inverse_sqrt else 1.0
+    if cache is not None:
+        k, v = _extend(cache, int(name.split(".")[1]), k, v)
+    if dropout is None and k.shape[3] == T:
+        mixed = F.scaled_dot_product_attention(
+            q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), is_causal=True, scale=scale
+        ).view(P, B, H, T, K)
+    else:
+        mixed = _explicit_attention(q, k, v, scale, dropout)
+    mixed = mixed.transpose(2, 3).reshape(P, B * T, H * K)
+    return _residual(x, mixed, params[f"{name}.o"], dropout)
+
+
+def _extend(cache: Cache, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    if layer == len(cache.keys):
+        cache.keys.append(k)
+        cache.values.append(v)
+    else:
+        cache.keys[layer] = torch.cat([cache.keys[layer], k], dim=3)
+        cache.values[layer] = torch.cat([cache.values[layer], v], dim=3)
+    return cache.keys[layer], cache.values[layer]
+
+
+def _explicit_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: Dropout | None) -> Tensor:
+    """softmax(q k^T) v with the member's own dropout on the probabilities, which no fused kernel can draw."""
+    P, B, H, T, K = q.shape
+    S = k.shape[3]
+    q, k, v = (t.reshape(P * B * H, -1, K) for t in (q if scale == 1.0 else q * scale, k, v))
+    future = torch.full((T, S), float("-inf"), device=q.device, dtype=q.dtype).triu(S - T + 1)
+    probabilities = torch.bmm(q, k.transpose(1, 2)).add_(future).softmax(-1)
+    if dropout is not None:
+        probabilities = probabilities * dropout.mask(B, H, T, S).view(P * B * H, T, S)
+    return torch.bmm(probabilities, v).view(P, B, H, T, K)
+
+
+def _feed_forward(
+    params: Mapping[str, Tensor], name: str, model: ModelSpec, x: Tensor, dropout: Dropout | None
+) -> Tensor:
+    """x + drop(wo(drop(relu(wi(norm(x)))))): T5's ungated feed-forward layer."""
+    weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.wi"]
+    hidden = _drop(torch.bmm(normalise(x, model.norm_eps), weight).relu_(), dropout)
+    return _residual(x, hidden, params[f"{name}.wo"], dropout)
+
+
+def _residual(x: Tensor, inner: Tensor, weight: Tensor, dropout: Dropout | None) -> Tensor:
+    if dropout is None:
+        return torch.baddbmm(x, inner, weight)
+    return torch.addcmul(x, torch.bmm(inner, weight), dropout.mask(*x.shape[1:]))
+
+
+def _drop(x: Tensor, dropout: Dropout | None) -> Tensor:
+    return x if dropout is None else x * dropout.mask(*x.shape[1:])
+
+
+def dropout_lanes(model: ModelSpec, batch: int, length: int) -> int:
+    """Random lanes that one member's step needs: the elements of all dropout sites for `batch` x `length` positions."""
+    per_layer = batch * length * (2 * model.d_model + model.d_ff + model.heads * length)
+    return batch * length * 2 * model.d_model + model.layers * per_layer

@@ -1,0 +1,171 @@
+"""A data set on disk: made once, checked every time, never half there.
+
+A folder `<task name>-<12 hex digits>` with train.parquet, validation.parquet, test.parquet and manifest.json.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posgen import files, manifest
+from posgen.errors import UserError, require
+from posgen.generate import generate, token_dtype
+from posgen.spec import DataSpec, Task
+from posgen.splits import SPLITS, draw
+
+# Sequences of each split that are worked out anew when a data set is found: catches an h that was edited since.
+SPOT_CHECK = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The three splits, tokens [N, L] in the smallest unsigned dtype, without BOS.
+
+    train has train_length tokens a row, validation and test have test_length. `created` says whether this call wrote
+    the files (True) or found them (False).
+    """
+
+    path: Path
+    task: Task
+    data: DataSpec
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    manifest: dict[str, Any]
+    created: bool
+
+
+def prepare(task: Task, data: DataSpec, root: Path) -> Dataset:
+    """The data set of this task and data below `root`: found and checked, or generated, written and checked.
+
+    A data set that is there is never touched. A new one is built beside its place and moved there whole, so that an
+    interruption leaves nothing and two processes at once both end with the same good files. Raises `UserError`
+    when the parameters do not fit together, when the folder holds something else or is damaged, or cannot be written.
+    """
+    require(
+        re.fullmatch(r"\w[\w.+-]{0,99}", task.name) is not None,
+        "name",
+        task.name,
+        "use letters, digits and _ - + . only: it names the data set's folder",
+    )
+    require(
+        data.train_length > task.prefix_length,
+        "train_length",
+        data.train_length,
+        f"use more than far + near = {task.prefix_length} tokens, or nothing is generated",
+    )
+    path = root / manifest.folder_name(task, data)
+    if _occupied(path):
+        return _found(path, task, data)
+    tokens = _generate(task, data)
+    described = manifest.describe(task, data, tokens)
+    beside = root / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        beside.mkdir(parents=True)
+        _write(tokens, described, beside)
+        try:
+            beside.replace(path)
+        except OSError:
+            if not _occupied(path):
+                raise
+            return _found(path, task, data)  # another process was first
+    except OSError as error:
+        raise UserError(f"{path}: the data set cannot be written ({_told(error)}); choose another folder") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Dataset(path, task, data, **tokens, manifest=described, created=True)
+
+
+def load(path: Path) -> Dataset:
+    """Read the data set in this folder and check it against its manifest.
+
+    Raises `UserError` that names the file and the remedy when there is none, or it is damaged or somebody else's.
+    """
+    if not _occupied(path):
+        raise UserError(f"{path}: there is no data set here; make it with posgen generate")
+    file = path / manifest.FILE
+    if not os.path.isfile(file):
+        raise UserError(f"{path}: not a PosGen data set, it has no {manifest.FILE}; {_remedy(path)}")
+    try:
+        described, task, data = manifest.read(file)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{file}: {_told(error)}; {_remedy(path)}") from error
+    tokens = {split: _read_split(path, split, described["splits"][split], task) for split in SPLITS}
+    return Dataset(path, task, data, **tokens, manifest=described, created=False)
+
+
+def _generate(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
+    prefixes = draw(task, data)
+    lengths = {"train": data.train_length, "validation": data.test_length, "test": data.test_length}
+    return {split: generate(task, prefixes[split], lengths[split]) for split in SPLITS}
+
+
+def _write(tokens: dict[str, np.ndarray], described: dict[str, Any], folder: Path) -> None:
+    """Write all files of a data set and read them back. Raises OSError."""
+    for split in SPLITS:
+        file = folder / f"{split}.parquet"
+        files.write(tokens[split], file)
+        rows, length = tokens[split].shape
+        try:
+            written = files.checksum(files.read(file, rows, length, tokens[split].dtype))
+        except ValueError as error:
+            raise OSError(f"{file.name} does not read back: {error}") from error
+        if written != described["splits"][split]["sha256"]:
+            raise OSError(f"{file.name} reads back differently from what was written")
+    manifest.write(described, folder / manifest.FILE)
+
+
+def _found(path: Path, task: Task, data: DataSpec) -> Dataset:
+    """The data set at this path, provided that it is the one that was asked for."""
+    found = load(path)
+    asked, there = manifest.identity(task, data), manifest.identity(found.task, found.data)
+    differing = [f"{key}={there[key]} instead of {asked[key]}" for key in asked if asked[key] != there[key]]
+    if differing:
+        file = path / manifest.FILE
+        raise UserError(f"{file}: made with other parameters ({', '.join(differing)}); {_remedy(path)}")
+    for split in SPLITS:
+        sample = getattr(found, split)[:SPOT_CHECK]
+        if not np.array_equal(generate(task, sample[:, : task.prefix_length], sample.shape[1]), sample):
+            file = path / f"{split}.parquet"
+            raise UserError(f"{file}: its sequences do not follow h={task.h}, was it edited since?; {_remedy(path)}")
+    return found
+
+
+def _read_split(path: Path, split: str, entry: dict[str, Any], task: Task) -> np.ndarray:
+    file = path / f"{split}.parquet"
+    if not os.path.isfile(file):
+        raise UserError(f"{file}: missing; {_remedy(path)}")
+    try:
+        tokens = files.read(file, entry["rows"], entry["length"], token_dtype(task.modulus))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{file}: damaged, {_told(error)}; {_remedy(path)}") from error
+    if files.checksum(tokens) != entry["sha256"]:
+        raise UserError(f"{file}: damaged, its tokens do not have the sha256 of the manifest; {_remedy(path)}")
+    return tokens
+
+
+def _occupied(path: Path) -> bool:
+    """Whether anything is there: an empty folder is as good as none, one that cannot be read is not."""
+    if not os.path.isdir(path):
+        return os.path.lexists(path)
+    try:
+        return any(path.iterdir())
+    except OSError:
+        return True
+
+
+def _remedy(path: Path) -> str:
+    return f"delete or move {path} and run posgen generate again"
+
+
+def _told(error: Exception) -> str:
+    """An exception in one line."""
+    return " ".join(str(error).split())

@@ -1,0 +1,75 @@
+"""One split as a parquet file: a column `tokens` of lists, readable by anything that reads parquet."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+COLUMN = "tokens"
+# Tokens in one row group: what a reader has to hold at a time.
+GROUP = 2**24
+
+
+def checksum(tokens: np.ndarray) -> str:
+    """sha256, in hex, of the tokens [N, L] as bytes: row-major, in their own unsigned dtype, little-endian."""
+    canonical = np.ascontiguousarray(tokens, tokens.dtype.newbyteorder("<"))
+    return hashlib.sha256(canonical.data).hexdigest()
+
+
+def write(tokens: np.ndarray, file: Path) -> None:
+    """Write tokens [N, L] of an unsigned dtype. Raises OSError when the file cannot be written."""
+    rows, length = tokens.shape
+    schema = pa.schema([(COLUMN, _column_type(tokens.dtype))])
+    group = max(1, GROUP // length)
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for start in range(0, rows, group):
+            part = tokens[start : start + group]
+            offsets = np.arange(0, part.size + 1, length, dtype=np.int32)
+            lists = pa.ListArray.from_arrays(offsets, part.reshape(-1), type=schema.field(COLUMN).type)
+            writer.write_table(pa.table([lists], schema=schema), row_group_size=group)
+
+
+def _column_type(dtype: np.dtype) -> pa.DataType:
+    """Lists without a fixed size: Hugging Face datasets wants one type for train and for the longer splits."""
+    return pa.list_(pa.from_numpy_dtype(dtype))
+
+
+def read(file: Path, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
+    """Read tokens [rows, length] of this dtype.
+
+    Raises ValueError that says in what the file differs from this description, OSError when it cannot be read.
+    """
+    try:
+        return _read(file, rows, length, dtype)
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from error
+
+
+def _read(file: Path, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
+    with pq.ParquetFile(file) as parquet:
+        names = parquet.schema_arrow.names
+        if names != [COLUMN]:
+            raise ValueError(f"it has the columns {names}, not [{COLUMN!r}]")
+        expected, found = _column_type(dtype), parquet.schema_arrow.field(COLUMN).type
+        if found != expected:
+            raise ValueError(f"its tokens are {found}, not {expected}")
+        if parquet.metadata.num_rows != rows:
+            raise ValueError(f"it has {parquet.metadata.num_rows} sequences, not {rows}")
+        tokens = np.empty((rows, length), dtype)
+        start = 0
+        for group in range(parquet.num_row_groups):
+            for part in parquet.read_row_group(group).column(COLUMN).chunks:
+                values = part.flatten()
+                if part.null_count or values.null_count:
+                    raise ValueError("some of its tokens are missing")
+                if not np.all(part.value_lengths().to_numpy() == length):
+                    raise ValueError(f"some of its sequences do not have {length} tokens")
+                tokens[start : start + len(part)] = values.to_numpy().reshape(len(part), length)
+                start += len(part)
+    if start != rows:
+        raise ValueError(f"it holds {start} sequences, not the {rows} that it announces")
+    return tokens

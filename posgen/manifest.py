@@ -1,0 +1,86 @@
+"""manifest.json: what a data set is, which code wrote it, and the checksum of every split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posgen import __version__
+from posgen.files import checksum
+from posgen.plain import digest, plain
+from posgen.spec import DataSpec, Rule, Splits, Task
+from posgen.splits import SPLITS
+
+FORMAT = "posgen"
+# Raise it when the same parameters would give other tokens or other files.
+FORMAT_VERSION = 1
+FILE = "manifest.json"
+
+
+def describe(task: Task, data: DataSpec, tokens: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The manifest of these splits, as what JSON can hold. tokens: split -> [N, L]."""
+    splits = {
+        split: {
+            "file": f"{split}.parquet",
+            "rows": len(tokens[split]),
+            "length": tokens[split].shape[1],
+            "dtype": tokens[split].dtype.name,
+            "sha256": checksum(tokens[split]),
+        }
+        for split in SPLITS
+    }
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "posgen_version": __version__,
+        "task": plain(task),
+        "data": plain(data),
+        "splits": splits,
+    }
+
+
+def identity(task: Task, data: DataSpec) -> dict[str, Any]:
+    """Everything that decides the tokens, flat. The task's name is a label and decides nothing."""
+    rest = {key: value for key, value in plain(task).items() if key != "name"}
+    return {"format_version": FORMAT_VERSION, **rest, **plain(data)}
+
+
+def folder_name(task: Task, data: DataSpec) -> str:
+    """The name of the data set's folder: the task's name and 12 hex digits of its identity."""
+    return f"{task.name}-{digest(identity(task, data))}"
+
+
+def write(manifest: dict[str, Any], file: Path) -> None:
+    """Write a manifest. Raises OSError."""
+    file.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def read(file: Path) -> tuple[dict[str, Any], Task, DataSpec]:
+    """A manifest and the task and data it describes.
+
+    Raises ValueError when it is not a manifest of this format or its parts contradict each other, OSError.
+    """
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"it is not readable JSON ({error})") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError("it is not the manifest of a PosGen data set")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise ValueError(f"it has format version {manifest.get('format_version')}, this posgen reads {FORMAT_VERSION}")
+    try:
+        task = Task(**{**manifest["task"], "rule": Rule(manifest["task"]["rule"])})
+        data = DataSpec(**{**manifest["data"], "splits": Splits(manifest["data"]["splits"])})
+        for split in SPLITS:
+            entry = manifest["splits"][split]
+            size, length = getattr(data, f"{split}_size"), data.train_length if split == "train" else data.test_length
+            if (entry["rows"], entry["length"]) != (size, length) or not isinstance(entry["sha256"], str):
+                raise ValueError(f"what it says about {split} contradicts its own parameters")
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from error
+    except TypeError as error:
+        raise ValueError(f"one of its fields is of a wrong kind ({error})") from error
+    return manifest, task, data

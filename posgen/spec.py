@@ -1,0 +1,88 @@
+"""What a benchmark is: its task and its splits, as plain values that check themselves.
+
+Source: arXiv 2403.00071, section 4 (PosGen). Lengths count generated and seed tokens, never the BOS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from posgen.errors import require
+
+
+class Rule(Enum):
+    """Which earlier tokens a new token depends on (paper, section 4.1)."""
+
+    recursive = "recursive"
+    cot = "cot"
+    semi_recursive = "semi_recursive"
+
+
+class Splits(Enum):
+    """How the seed prefixes are shared out: ledger row 1."""
+
+    disjoint = "disjoint"
+    released = "released"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One subtask of PosGen: x_l = h(far tokens, near tokens) over the vocabulary {0..modulus-1}.
+
+    `far` (the paper's j) and `near` (k) count the tokens; the first far + near tokens are the seed. `h` names a
+    function of posgen.functions or, as `package.module:function`, one of the user's own.
+    """
+
+    name: str = "recursive"
+    rule: Rule = Rule.recursive
+    modulus: int = 17
+    far: int = 1
+    near: int = 3
+    h: str = "sum_mod"
+
+    def __post_init__(self) -> None:
+        require(2 <= self.modulus <= 32_000, "modulus", self.modulus, "use 2 to 32000 (the paper: 17)")
+        require(0 <= self.far <= 64, "far", self.far, "use 0 to 64 far tokens (the paper: 1)")
+        require(0 <= self.near <= 64, "near", self.near, "use 0 to 64 near tokens (the paper: 3)")
+        require(self.far + self.near >= 1, "near", self.near, "far + near must be at least 1")
+
+    @property
+    def prefix_length(self) -> int:
+        """Seed tokens of a sequence: far + near."""
+        return self.far + self.near
+
+    @property
+    def vocabulary(self) -> int:
+        """Token ids of the model: the modulus and five special ids, 22 for the paper's 17 (released code)."""
+        return self.modulus + 5
+
+    @property
+    def bos(self) -> int:
+        """The beginning-of-sequence id: the last of the vocabulary, 21 for the paper's modulus."""
+        return self.vocabulary - 1
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Lengths (tokens) and sizes (sequences) of the three splits, and the seed that draws their prefixes."""
+
+    train_length: int = 64
+    test_length: int = 256
+    train_size: int = 10_000
+    validation_size: int = 1_000
+    test_size: int = 1_000
+    splits: Splits = Splits.disjoint
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(2 <= self.train_length <= 65_536, "train_length", self.train_length, "use 2 to 65536 tokens")
+        require(
+            self.train_length <= self.test_length <= 1_048_576,
+            "test_length",
+            self.test_length,
+            f"use at least train_length ({self.train_length}) and at most 1048576 tokens",
+        )
+        for key in ("train_size", "validation_size", "test_size"):
+            require(1 <= getattr(self, key) <= 10_000_000, key, getattr(self, key), "use 1 to 10000000 sequences")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "use 0 to 4294967295")

@@ -1,0 +1,85 @@
+"""Which prefixes go to train, validation and test: ledger row 1 of the differences between the paper and its code."""
+
+from __future__ import annotations
+
+import math
+from itertools import chain, combinations, islice
+
+import numpy as np
+
+from posgen.errors import BadValue
+from posgen.generate import token_dtype
+from posgen.permutation import permuted, slots_of
+from posgen.spec import DataSpec, Splits, Task
+
+SPLITS = ("train", "validation", "test")
+
+
+def draw(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
+    """Prefixes [size, far + near] of "train", "validation" and "test".
+
+    `disjoint` (the paper): seeded random prefixes, all distinct, no prefix in two splits. A split does not change when
+    another one's size does, as long as train_size + 2 max(validation_size, test_size) prefixes exist; a
+    smaller split is the beginning of a larger one.
+
+    `released` (the authors' code): the sorted combinations of far + near tokens out of range(modulus), in
+    lexicographic order and over again from the first when they run out; train takes rows from 0, validation from 0 as
+    well, test from validation_size. The splits overlap, and the seed plays no part.
+
+    Raises `BadValue` when there are too few distinct prefixes.
+    """
+    return _released(task, data) if data.splits is Splits.released else _disjoint(task, data)
+
+
+def _disjoint(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
+    available = slots_of(task.modulus, task.prefix_length)
+    wanted = data.train_size + data.validation_size + data.test_size
+    if wanted > available:
+        raise BadValue("train_size", data.train_size, _too_few(task, data, available, wanted))
+    slots = np.concatenate([np.arange(s.start, s.stop, s.step) for s in _slots(data, available)])
+    prefixes = permuted(slots, task.modulus, task.prefix_length, data.seed)
+    ends = np.cumsum([data.train_size, data.validation_size])
+    return dict(zip(SPLITS, np.split(prefixes, ends), strict=True))
+
+
+def _slots(data: DataSpec, available: int) -> tuple[range, range, range]:
+    """Slots of the shuffle for each split. Train grows from the front, the other two take turns from the back."""
+    train = range(data.train_size)
+    if data.train_size + 2 * max(data.validation_size, data.test_size) <= available:
+        validation = range(available - 1, available - 1 - 2 * data.validation_size, -2)
+        test = range(available - 2, available - 2 - 2 * data.test_size, -2)
+    else:  # too tight for taking turns: one after the other
+        validation = range(available - 1, available - 1 - data.validation_size, -1)
+        test = range(validation.stop, validation.stop - data.test_size, -1)
+    return train, validation, test
+
+
+def _too_few(task: Task, data: DataSpec, available: int, wanted: int) -> str:
+    """The remedy, with sizes that use every prefix in about the asked proportions."""
+    problem = (
+        f"train, validation and test ask for {wanted} distinct prefixes, "
+        f"but modulus^(far+near) = {task.modulus}^{task.prefix_length} = {available}"
+    )
+    if available < len(SPLITS):
+        return f"{problem}; raise modulus, far or near"
+    spare, asked = available - 3, wanted - 3
+    validation = 1 + spare * (data.validation_size - 1) // asked
+    test = 1 + spare * (data.test_size - 1) // asked
+    sizes = f"train_size={available - validation - test} validation_size={validation} test_size={test}"
+    return f"{problem}; the largest possible sizes are {sizes}, or raise modulus, far or near"
+
+
+def _released(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
+    width, unique = task.prefix_length, math.comb(task.modulus, task.prefix_length)
+    if unique == 0:
+        remedy = f"needs far + near = {width} different tokens, modulus {task.modulus} has fewer; use splits=disjoint"
+        raise BadValue("splits", data.splits.value, remedy)
+    # as many as are asked for; where those are all, the index below starts over
+    rows = min(unique, max(data.train_size, data.validation_size + data.test_size))
+    in_order = chain.from_iterable(islice(combinations(range(task.modulus), width), rows))
+    table = np.fromiter(in_order, token_dtype(task.modulus), rows * width).reshape(rows, width)
+    return {
+        "train": table[np.arange(data.train_size) % rows],
+        "validation": table[np.arange(data.validation_size) % rows],
+        "test": table[np.arange(data.validation_size, data.validation_size + data.test_size) % rows],
+    }

@@ -1,0 +1,177 @@
+"""Whatever a user types is taken as meant or refused in one line that names the key, the value and the remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from enum import Enum
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conf import schema
+from conf.compose import Choice, compose, composer
+from conf.overrides import changed_name, choices, expand, read
+from models.encodings.scalings.ntk import BaseRule
+from models.encodings.scalings.yarn import Ramp
+from models.spec import EncodingSpec, ModelSpec, OptimSpec
+from posgen.errors import UserError
+from posgen.spec import DataSpec, Task
+
+WRONG = [
+    ("model.d_modle=64", "did you mean model.d_model?"),
+    ("modle.d_model=64", "did you mean model.d_model?"),
+    ("d_model=64", "did you mean model.d_model?"),
+    ("tsak.far=1", "did you mean task.far?"),
+    ("hydra.verbose=true", "one of data, device"),
+    ("model.d_model=abc", "whole number"),
+    ("model.d_model=1.5", "whole number"),
+    ("model.d_model=true", "whole number"),
+    ("model.layers=null", "whole number"),
+    ("optim.lr=fast", "use a number"),
+    ("model.bos=perhaps", "true or false"),
+    ("protocol.selection=first_best", "did you mean first_best_id?"),
+    ("protocol.splits=disjiont", "did you mean disjoint?"),
+    ("profile.seeds=3", "list"),
+    ("optim.lr=-1", "0 < lr"),
+    ("optim.lr=nan", "0 < lr"),
+    ("model.dropout=1", "0 <= dropout < 1"),
+    ("model.head_dim=63", "even"),
+    ("data.test_length=5", "train_length"),
+    ("data.train_length=4", "seed tokens"),
+    ("task.modulus=1", "2 to 32000"),
+    ("protocol.beta_fast=1", "beta_slow"),
+    ("protocol.layers=0", "null"),
+    ("optim.epochs=1.5", "whole number"),
+    ("tracker.init_timeout=0", "seconds"),
+    ("paths.results=", "folder"),
+    ("profile.name=a/b", "names a folder"),
+    ("device=gpu", "cuda"),
+    ("threads=0", "1 to 1024"),
+    ("seed=-1", "4294967295"),
+    ("optim=adam", "adamw_onecycle"),
+    ("tracker=wandbb", "did you mean wandb?"),
+    ("model={d_model: 1}", "t5_small_2l"),
+    ("data=big", "one by one"),
+    ("pe.params={factr: 3}", "one by one"),
+    ("pe.params.factr=3", "did you mean factor?"),
+    ("data.train_length=${nowhere}", "nowhere"),
+    ("+x=1", "neither added"),
+    ("++model.x=1", "neither added"),
+    ("~model", "neither added"),
+    ("tracker@x=none", "without @"),
+    ("optim.lr=[", "cannot be read"),
+    ("optim.lr", "KEY=VALUE"),
+    ("=3", "one of"),
+    ("--lr=3", "options"),
+    ("optim.lr=1e-3,2e-3", "posgen sweep"),
+]
+
+
+def complaint(arguments: list[str]) -> str | None:
+    """What a user is told about trailing arguments of a smoke-sized configuration; None when they are taken."""
+    try:
+        found = read(arguments)
+        compose(
+            Choice("cot", "yarn", "paper", "smoke"), [*found.overrides, *(f"seed={s}" for s in found.chosen.values())]
+        )
+    except UserError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(("argument", "remedy"), WRONG)
+def test_wrong_input_is_one_line_with_the_remedy(argument: str, remedy: str) -> None:
+    message = complaint([argument])
+    assert message is not None
+    assert remedy in message
+    assert "\n" not in message
+    assert argument.lstrip("+").partition("=")[0] in message
+    assert argument.partition("=")[2].strip("{}[$").split(":")[0] in message
+
+
+def test_keys_given_twice_are_refused() -> None:
+    for twice in (["model.layers=1", "model.layers=2"], ["pe=rope", "pe=yarn"]):
+        with pytest.raises(UserError, match="twice"):
+            read(twice)
+
+
+@given(st.text(max_size=30) | st.from_regex(r"\A[a-z.]{1,12}=[ -~]{0,12}\Z"))
+@settings(max_examples=150, deadline=None)
+def test_no_argument_escapes_as_anything_but_a_user_error(text: str) -> None:
+    with contextlib.suppress(UserError):
+        expand(read([text], sweeps=True).overrides)
+
+
+@given(key=st.sampled_from([key for key, _ in schema.dotted_keys()]), value=st.sampled_from(
+    ["0", "-1", "1e400", "null", "true", "x", "''", "[]", "{}", "${model.d_model}", "1e9", "[1,2]", "paper"]
+))  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_every_key_survives_every_kind_of_value(key: str, value: str) -> None:
+    assert "\n" not in (complaint([f"{key}={value}"]) or "")
+
+
+def test_choices_are_split_from_settings() -> None:
+    found = read(["pe=yarn,rope", "seed=1", "optim.lr=1e-3", "profile=smoke"])
+    assert found.chosen == {"pe": "yarn,rope", "seed": "1", "profile": "smoke"}
+    assert found.overrides == ("optim.lr=1e-3",)
+
+
+def test_sweeps_expand_to_every_combination() -> None:
+    found = read(["optim.lr=1e-3,2e-3", "model.layers=3", "data.seed=range(1,4)"], sweeps=True)
+    wanted = [
+        (f"optim.lr={lr}", "model.layers=3", f"data.seed={seed}")
+        for lr, seed in itertools.product(("0.001", "0.002"), (1, 2, 3))
+    ]
+    assert expand(found.overrides) == wanted
+    assert expand(()) == [()]
+
+
+def test_a_value_of_a_sweep_is_checked_too() -> None:
+    with pytest.raises(UserError, match=r"model\.layers=x"):
+        expand(read(["model.layers=1,x"], sweeps=True).overrides)
+
+
+def test_changed_profiles_are_told_apart() -> None:
+    assert changed_name("quick", ["paths.results=x", "tracker=none", "device=cuda", "threads=2"]) == ("quick", "")
+    name, change = changed_name("quick", ["optim.lr=0.1", "device=cuda"])
+    assert name == "quick+optim.lr=0.1"
+    assert "optim.lr=0.1" in change
+    assert changed_name("quick", ["a.b=1", "c.d=2"]) == changed_name("quick", ["c.d=2", "a.b=1"])
+    odd = {changed_name("quick", [f"task.h=my.module:{'f' * n}"])[0] for n in range(1, 100)}
+    assert len(odd) == 99
+    assert all(len(name) <= 100 and "/" not in name and ":" not in name for name in odd)
+
+
+def test_the_schema_reuses_the_owners_of_fields() -> None:
+    owners = {"task": Task, "data": DataSpec, "pe": EncodingSpec, "model": ModelSpec, "optim": OptimSpec}
+    known = [key for key, _ in schema.dotted_keys()]
+    for group, owner in owners.items():
+        fields = [f"{group}.{field.name}" for field in dataclasses.fields(owner)]
+        assert [key for key in known if key.startswith(f"{group}.")] == fields
+
+
+def test_switches_offer_what_the_scalings_take() -> None:
+    def values(choice: type[Enum]) -> set[str]:
+        return {member.value for member in choice}
+
+    assert values(schema.YarnRamp) == values(Ramp)
+    assert values(schema.NtkBase) == values(BaseRule)
+
+
+def test_every_file_of_every_group_composes() -> None:
+    with composer() as make:
+        for task in choices("task"):
+            assert make(Choice(task=task), ()).task.name == task
+        for profile, protocol in itertools.product(choices("profile"), choices("protocol")):
+            config = make(Choice(profile=profile, protocol=protocol), ())
+            assert (config.profile.name, config.protocol.name) == (profile, protocol)
+        for pe in choices("pe"):
+            config = make(Choice(pe=pe, protocol="released"), ())
+            assert config.pe.name == pe
+            assert config.pe.resonance == pe.startswith("resonance_")
+        for group in ("model", "optim", "tracker", "paths"):
+            for name in choices(group):
+                make(Choice(), [f"{group}={name}"])
