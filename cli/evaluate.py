@@ -13,7 +13,6 @@ from cli.options import DeviceOption, PeOption, ProtocolOption, Request, Threads
 from posgen.errors import BadValue, nearest
 
 if TYPE_CHECKING:
-    from eval.runs import Run
     from models.spec import EncodingSpec
 
 
@@ -93,7 +92,7 @@ def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, 
     base = compose(Choice(), [text for text in asked.overrides if not text.startswith("pe.")])
     groups: dict[_Origin, list[str]] = {}
     for run_id in run_ids:
-        groups.setdefault(_origin(Run(Path(base.paths.runs), run_id)), []).append(run_id)
+        groups.setdefault(_origin(Path(base.paths.runs), run_id), []).append(run_id)
     # Every encoding is composed before anything is measured.
     jobs = [(origin, ids, _encodings(asked, origin)) for origin, ids in groups.items()]
     records = []
@@ -103,8 +102,11 @@ def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, 
     print(results_table(records))
 
 
-def _origin(run: Run) -> _Origin:
-    info, data = run.info(), run.spec().data
+def _origin(runs: Path, run_id: str) -> _Origin:
+    from eval.runs import Run
+
+    run = Run(runs, run_id)
+    data, info = run.spec().data, run.info()  # in this order: spec() tells an unknown run
     return _Origin(info["profile"], info["sweep"], data.train_length, data.test_length)
 
 

@@ -63,7 +63,7 @@ def test_gradients(encoding: str, size: int) -> None:
         k.split("/grad/")[1]: torch.from_numpy(GOLDEN[k]) for k in GOLDEN.files if k.startswith(f"{encoding}/grad/")
     }
     # The released code freezes its feed-forward layers (ledger row 7), so it has no gradient for them.
-    ffn = {k.removeprefix("weight/"): torch.zeros(()) for k in GOLDEN.files if ".layer.1." in k}
+    ffn = {k.removeprefix("weight/"): torch.zeros(1, 1) for k in GOLDEN.files if ".layer.1." in k}
     expected = {k: v for k, v in from_t5({**ffn, **grads}, MODEL.layers).items() if ".ffn." not in k}
     assert len(expected) == 8
     for name, golden in expected.items():

@@ -1,0 +1,208 @@
+"""train, sweep, evaluate and status for real, at the smoke profile: one sweep, and then everything that reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.main import main
+
+TASKS = ("recursive", "cot", "semi_recursive")
+
+PES = ("rope", "resonance_rope", "yarn", "resonance_yarn")
+START = "from cli.main import main; main()"
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    return int(stopped.value.code or 0)
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `posgen sweep --profile smoke` has run, in a process of its own as users run it."""
+    folder = tmp_path_factory.mktemp("swept")
+    command = [sys.executable, "-c", START, "sweep", "--profile", "smoke", "--threads", "1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def workplace(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(swept)
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
+    return swept
+
+
+def test_a_sweep_fills_every_cell_of_both_protocols(swept: Path) -> None:
+    measured = records(swept / "results" / "smoke")
+    cells = sorted((p, r["task"], r["pe"]) for r in measured for p in r["protocols"])
+    assert cells == sorted((p, t, pe) for p in ("paper", "zero_shot") for t in TASKS for pe in PES)
+    assert len({r["run_id"] for r in measured}) == 12
+    for r in measured:
+        assert (r["status"], r["profile"], r["sweep"], r["length"], r["train_length"]) == (
+            "finished", "smoke", "smoke", 32, 16
+        )  # fmt: skip
+        assert all(0 <= r["metrics"][key] <= 1 for key in ("id_accuracy", "ood_accuracy"))
+        assert r["config"]["profile"]["label"] == "smoke test, its numbers mean nothing"
+
+
+def test_what_a_sweep_prints_are_its_records(swept: Path) -> None:
+    out = (swept / "stdout").read_text()
+    assert out.startswith("12 members: ")
+    assert "12 trained and measured" in out
+    for r in records(swept / "results" / "smoke"):
+        assert f"{100 * r['metrics']['ood_accuracy']:.2f}" in next(
+            line for line in out.splitlines() if line.startswith(r["run_id"]) and f"  {r['test_encoding']} " in line
+        )
+
+
+def test_what_is_finished_is_not_trained_again(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = swept / "results" / "smoke" / "records.jsonl"
+    before = store.read_bytes()
+    assert run("train", "--task", "cot", "--pe", "yarn", "--profile", "smoke", "--threads", "1") == 0
+    assert "1 found finished" in capsys.readouterr().out
+    assert store.read_bytes() == before
+
+
+def test_fresh_trains_again_and_gets_the_same_numbers(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = (
+        "train",
+        "--task",
+        "cot",
+        "--pe",
+        "rope",
+        "--profile",
+        "smoke",
+        "--threads",
+        "1",
+        "paths.results=again",
+    )
+    assert run(*arguments) == 0
+    (first,) = records(swept / "again" / "smoke")
+    assert run(*arguments, "--fresh") == 0
+    assert "1 trained and measured" in capsys.readouterr().out
+    (second,) = records(swept / "again" / "smoke")
+    assert second["metrics"] == first["metrics"]
+    assert second["history"] == first["history"]
+
+
+def test_changed_settings_do_not_enter_the_profiles_records(swept: Path) -> None:
+    before = (swept / "results" / "smoke" / "records.jsonl").read_bytes()
+    assert run("train", "--profile", "smoke", "--threads", "1", "optim.lr=1e-2") == 0
+    assert (swept / "results" / "smoke" / "records.jsonl").read_bytes() == before
+    (record,) = records(swept / "results" / "smoke+optim.lr=1e-2")
+    assert record["profile"] == "smoke+optim.lr=1e-2"
+    assert record["config"]["optim"]["lr"] == 0.01
+
+
+def test_status_lists_finished_runs_with_their_validation(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("status", "--json") == 0
+    rows = {row["run_id"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    for record in records(swept / "results" / "smoke"):
+        row = rows[record["run_id"]]
+        assert (row["status"], row["task"], row["seed"]) == ("finished", record["task"], record["seed"])
+        chosen = next(h for h in record["history"] if h["epoch"] == record["checkpoint_epoch"])
+        assert row["validation"][record["test_encoding"]]["id_accuracy"] == chosen["validation_id_accuracy"]
+    assert run("status") == 0
+    assert len(re.findall(r"^[0-9a-f]{12}  finished", capsys.readouterr().out, re.MULTILINE)) >= 12
+
+
+def test_table1_and_figure3_are_drawn_from_the_records(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("table1", "--profile", "smoke") == 0
+    assert "smoke test, its numbers mean nothing" in " ".join(capsys.readouterr().out.split())
+    assert run("figure3", "--profile", "smoke", "--out", "drawn") == 0
+    assert {path.suffix for path in (swept / "drawn").iterdir()} >= {".png", ".pdf"}
+
+
+def one_run(folder: Path) -> dict[str, Any]:
+    """The record of a RoPE training under RoPE."""
+    return next(r for r in records(folder / "results" / "smoke") if (r["task"], r["pe"]) == ("cot", "rope"))
+
+
+def test_evaluate_measures_other_lengths(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = one_run(swept)["run_id"]
+    assert run("evaluate", run_id, "--length", "8,48", "--threads", "1") == 0
+    assert capsys.readouterr().out.count(run_id) == 4  # two lengths under its two encodings
+    lengths = {r["length"] for r in records(swept / "results" / "smoke") if r["run_id"] == run_id}
+    assert lengths == {8, 32, 48}
+
+
+def test_evaluate_runs_free(swept: Path) -> None:
+    run_id = one_run(swept)["run_id"]
+    assert run("evaluate", run_id, "--accuracy", "free_running", "--threads", "1") == 0
+    modes = {r["accuracy_mode"] for r in records(swept / "results" / "smoke") if r["run_id"] == run_id}
+    assert modes == {"teacher_forced", "free_running"}
+
+
+def test_evaluate_fits_other_encodings_to_the_runs_lengths(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = one_run(swept)["run_id"]
+    assert run("evaluate", run_id, "--pe", "pi,yarn", "--threads", "1") == 0
+    assert "pi" in capsys.readouterr().out
+    tested = {r["test_encoding"] for r in records(swept / "results" / "smoke") if r["run_id"] == run_id}
+    # protocol zero_shot fits YaRN to the lengths 16 -> 32 exactly as the sweep did: no second YaRN appears
+    assert tested == {"rope", "yarn", "pi"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["--protocol", "paper,zero_shot"], "give one"),
+        (["pe.params.factor=2"], "need --pe"),
+        (["--pe", "pi", "pe.params.factor=0"], "factor"),
+        (["--length", "3"], "length=3"),
+    ],
+)
+def test_evaluate_answers_mistakes_in_one_line(
+    arguments: list[str], remedy: str, swept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (swept / "results" / "smoke" / "records.jsonl").read_bytes()
+    assert run("evaluate", one_run(swept)["run_id"], *arguments) == 2
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"posgen: error: [^\n]+\n", err)
+    assert remedy in err
+    assert (swept / "results" / "smoke" / "records.jsonl").read_bytes() == before
+
+
+def test_too_few_prefixes_are_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "--profile", "smoke", "--threads", "1", "task.modulus=2") == 2
+    assert re.fullmatch(r"posgen: error: [^\n]+\n", capsys.readouterr().err)
+    assert not list(tmp_path.rglob("*.json*"))
+
+
+def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", START, "train", "--profile", "smoke", "--threads", "1"]
+    command += ["optim.epochs=120", "optim.validate_every=120"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("results/runs/*/run.json")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "goes on from here" in err
+    (state,) = tmp_path.glob("results/runs/*/run.json")
+    assert json.loads(state.read_text())["status"] == "interrupted"
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(state.read_text())["status"] == "finished"
+    assert "1 trained and measured" in done.stdout
