@@ -48,7 +48,7 @@ generate: $(STAMP) ## write the benchmark's data for all three tasks below resul
 	@$(VENV)/bin/posgen generate --task all --profile $(PROFILE)
 
 reproduce-table1: $(STAMP) ## train what Table 1 needs, then show it and draw Figure 3; safe to repeat and to interrupt
-	@echo "Profile $(PROFILE); PROFILE=paper trains the published sizes, which needs a GPU or days."
+	@echo "Profile $(PROFILE) (quick is for machines without a GPU; PROFILE=paper is the published sizes)."
 	@$(VENV)/bin/posgen sweep --profile $(PROFILE)
 	@$(VENV)/bin/posgen table1 --profile $(PROFILE) --format all --out $(RESULTS)
 	@$(VENV)/bin/posgen figure3 --profile $(PROFILE) --out $(RESULTS)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.bench import bench
 from cli.evaluate import evaluate
 from cli.figure3 import figure3
 from cli.generate import generate
@@ -25,6 +26,7 @@ for command, summary in (
     (status, "List the runs and how far they came."),
     (table1, "Draw Table 1 from the records."),
     (figure3, "Draw Figure 3 from the records."),
+    (bench, "Time a training step on this machine."),
 ):
     app.command(short_help=summary)(command)
 

@@ -49,10 +49,12 @@ ProfileOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda, cuda:N or mps. [default: cpu]", show_default=False)
+    str | None,
+    typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps. [default: cpu]", show_default=False),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", help="CPU threads. [default: as many as torch likes]", show_default=False)
+    str | None,
+    typer.Option("--threads", metavar="N", help="CPU threads. [default: all that there are]", show_default=False),
 ]
 FreshOption = Annotated[
     bool, typer.Option("--fresh", help="Forget what earlier runs of the same members left and start again.")
@@ -92,7 +94,7 @@ def request(
     protocol: str | None = None,
     profile: str | None = None,
     device: str | None = None,
-    threads: int | None = None,
+    threads: str | None = None,
     default_task: str = "all",
     default_pe: str | None = "all",
     default_profile: str,

@@ -136,7 +136,7 @@ class PathsSpec:
 
 @dataclass(frozen=True)
 class Config:
-    """A resolved configuration of one member: what `conf.compose` hands out. `threads` None: torch's own choice."""
+    """A resolved configuration of one member: what `conf.compose` hands out. `threads` None: all that there are."""
 
     # first, so that a wrong switch is told by its own name and not by the fields that it is interpolated into
     protocol: ProtocolSpec = field(default_factory=ProtocolSpec)

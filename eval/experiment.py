@@ -27,6 +27,7 @@ from eval.tracking import NoTracker, TrackedMember, Tracker
 from models.population import Population
 from models.spec import AccuracyMode, EncodingSpec
 from models.training import Progress, Trainer, Watcher
+from models.workers import parallel
 from posgen.errors import UserError, require
 
 
@@ -264,13 +265,19 @@ def _record_all(
     if not members:
         return
     with Bar(f"testing {_count(len(members))}", len(members), 0, options.progress) as bar:
-        for i, (member, run) in enumerate(members):
-            records = _test_own(member, run, options, context, data)
-            append(options.records_path, records)
-            status = run.info()["status"]
-            (outcome.diverged if status == "diverged" else outcome.finished).append(member.spec.run_id)
-            options.tracker.finish(member.spec.run_id, _summary(records), status)
-            bar.at(i + 1)
+
+        def measured(one: tuple[PlannedMember, Run]) -> list[Record]:
+            records = _test_own(*one, options, context, data)
+            bar.advance()
+            return records
+
+        # Their outcomes are on disk already: should this be interrupted, the same call tests them again.
+        found = parallel(measured, members)
+    append(options.records_path, [record for records in found for record in records])
+    for (member, run), records in zip(members, found, strict=True):
+        status = run.info()["status"]
+        (outcome.diverged if status == "diverged" else outcome.finished).append(member.spec.run_id)
+        options.tracker.finish(member.spec.run_id, _summary(records), status)
 
 
 def _test_own(member: PlannedMember, run: Run, options: RunOptions, context: Context, data: Data) -> list[Record]:
@@ -336,11 +343,14 @@ def evaluate(
             require(length > prefix, "length", length, f"use more than the {prefix} tokens of the seed")
             member = PlannedMember(spec, cells, run.config())
             jobs += [(run, member, encoding, length) for encoding in encodings or spec.test_encodings]
-    records = []
     with Bar(f"measuring {len(jobs)} times", len(jobs), 0, options.progress) as bar:
-        for i, (run, member, encoding, length) in enumerate(jobs):
-            records.append(_again(run, member, encoding, length, accuracy, options, context, data))
-            bar.at(i + 1)
+
+        def measured(job: tuple[Run, PlannedMember, EncodingSpec, int]) -> Record:
+            found = _again(*job, accuracy, options, context, data)
+            bar.advance()
+            return found
+
+        records = parallel(measured, jobs)
     append(options.records_path, records)
     return records
 

@@ -18,6 +18,7 @@ from models.encodings import Rotary
 from models.population import model_inputs
 from models.spec import AccuracyMode, ModelSpec
 from models.transformer import Cache, forward
+from models.workers import parallel
 from posgen.spec import Task
 
 TOKENS_AT_ONCE = 8_192
@@ -60,7 +61,6 @@ class Job:
     tokens: Tensor
 
 
-@torch.no_grad()
 def measure(
     params: Mapping[str, Tensor],
     model: ModelSpec,
@@ -79,9 +79,9 @@ def measure(
     sequences = max(1, min(rows, budget // length))
     at_once = max(1, budget // (sequences * length))
     score = _teacher_forced if mode is AccuracyMode.teacher_forced else _free_running
-    found: list[Scores] = []
-    for first in range(0, len(jobs), at_once):
-        part = jobs[first : first + at_once]
+
+    @torch.no_grad()  # within: the setting belongs to a thread
+    def run(part: Sequence[Job]) -> list[Scores]:
         members = torch.tensor([job.member for job in part], device=device)
         weights = {name: weight.detach()[members] for name, weight in params.items()}
         tables = [job.encoding.tables(length + shift) for job in part]
@@ -96,8 +96,10 @@ def measure(
             loss += nats.double().cpu()
         right, loss = right / rows, loss / rows
         right[:, : task.prefix_length] = loss[:, : task.prefix_length] = float("nan")
-        found += [Scores(r.numpy(), n.numpy()) for r, n in zip(right, loss, strict=True)]
-    return found
+        return [Scores(r.numpy(), n.numpy()) for r, n in zip(right, loss, strict=True)]
+
+    parts = [jobs[first : first + at_once] for first in range(0, len(jobs), at_once)]
+    return [scores for part in parallel(run, parts) for scores in part]
 
 
 def _teacher_forced(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import TracebackType
 
@@ -31,6 +32,7 @@ class Bar:
             speed_estimate_period=300.0,
             disable=not (enabled and self.console.is_terminal),
         )
+        self._lock = threading.Lock()
         self._task = self._bar.add_task(title, total=total, completed=done, note="")
 
     def __enter__(self) -> Bar:
@@ -50,6 +52,11 @@ class Bar:
         self._bar.update(self._task, completed=done, note=note)
         if self.enabled and not self.console.is_terminal and time.monotonic() - self.last_line > LINE_EVERY_SECONDS:
             self._line(note)
+
+    def advance(self) -> None:
+        """One more step is over; from any thread."""
+        with self._lock:
+            self.at(self.done + 1)
 
     def _line(self, note: str) -> None:
         self.last_line = time.monotonic()

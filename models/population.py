@@ -20,6 +20,7 @@ from models.parameters import Parameters, frozen, initialise
 from models.spec import MemberSpec, OptimSpec, Schedule
 from models.streams import stream
 from models.transformer import dropout_lanes, forward
+from models.workers import parallel
 
 CACHE_BYTES = 6 * 2**20
 """What the widest activation of a chunk may take on a CPU: chunks much larger run at the speed of main memory."""
@@ -104,11 +105,9 @@ class Population:
 
     def step(self, tokens: Tensor) -> StepResult:
         """One optimiser step of every member on `tokens` [P, B, L]."""
-        losses, right = [], []
-        for chunk in self.chunks(tokens.shape[1]):
-            loss, accuracy = self._backward(chunk, tokens[chunk])
-            losses.append(loss)
-            right.append(accuracy)
+        chunks = self.chunks(tokens.shape[1])
+        found = parallel(lambda chunk: self._backward(chunk, tokens[chunk]), chunks)
+        losses, right = zip(*found, strict=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=False)
         if self.scheduler is not None and self.steps + 1 < total_steps(self.members[0]):

@@ -96,7 +96,7 @@ def forward(
     P, B, T = inputs.shape
     embedding = params["embedding"]
     turn = torch.complex(cos, sin)[:, None, None]
-    one_hot = F.one_hot(inputs.view(P, B * T), embedding.shape[1]).to(embedding.dtype)
+    one_hot = F.one_hot(inputs.reshape(P, B * T), embedding.shape[1]).to(embedding.dtype)
     x = _drop(torch.bmm(one_hot, embedding), dropout)  # (P, B*T, D)
     for i in range(model.layers):
         x = _attention(params, f"layers.{i}.attention", model, x, (B, T), turn, dropout, cache)

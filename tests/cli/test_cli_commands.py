@@ -64,7 +64,7 @@ WRONG = {
     "unknown command": (["trian"], "train"),
     "unknown option": (["train", "--pee", "rope"], "--pe"),
     "option without value": (["train", "--pe"], "--pe"),
-    "option of another type": (["train", "--threads", "x"], "x"),
+    "option of another type": (["train", "--threads", "x"], "threads=x: use a whole number"),
     "unknown encoding": (["train", "--pe", "resonance_yarm"], "did you mean resonance_yarn?"),
     "unknown encoding among known ones": (["sweep", "--pe", "rope,yarm"], "did you mean yarn?"),
     "unknown task": (["generate", "--task", "recursiv"], "did you mean recursive?"),

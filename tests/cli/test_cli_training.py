@@ -190,7 +190,7 @@ def test_too_few_prefixes_are_told_before_anything_is_trained(
 
 def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path: Path) -> None:
     command = [sys.executable, "-c", START, "train", "--profile", "smoke", "--threads", "1"]
-    command += ["optim.epochs=120", "optim.validate_every=120"]
+    command += ["optim.epochs=60", "optim.validate_every=60"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("results/runs/*/run.json")) and time.monotonic() < deadline:

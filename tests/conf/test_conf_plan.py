@@ -73,9 +73,9 @@ def test_the_scaled_training_serves_protocol_paper_alone(table1: list[PlannedMem
 
 
 def test_order_and_identity_do_not_depend_on_the_call() -> None:
-    first, second = smoke(seeds=(1, 2)), smoke(seeds=(1, 2))
+    first, second = smoke(["paper"], seeds=(1, 2)), smoke(["paper"], seeds=(1, 2))
     assert first == second
-    assert [m.spec.run_id for m in smoke(seeds=(2,))] == [m.spec.run_id for m in first if m.spec.seed == 2]
+    assert [m.spec.run_id for m in smoke(["paper"], seeds=(2,))] == [m.spec.run_id for m in first if m.spec.seed == 2]
 
 
 def test_zero_shot_alone_trains_half() -> None:

@@ -174,8 +174,8 @@ def test_twenty_steps_against_torch_on_one_plain_model(resonance: bool) -> None:
     assert losses == pytest.approx(expected, rel=2e-5)
     final = Decoder(12, 2, 32, 2, 16, 64)
     final.take({k: v[0].detach() for k, v in ours.params.items()})
-    for (name, a), b in zip(final.named_parameters(), model.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+    for a, b in zip(final.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
     assert expected[-1] < expected[0]
 
 
@@ -198,8 +198,7 @@ def test_parameter_counts() -> None:
 
 def test_initialisation_follows_t5() -> None:
     weights = initialise(ModelSpec(), 22, [1, 2])
-    expected = {"embedding": 1.0, "layers.0.ffn.wi": 512**-0.5, "layers.0.ffn.wo": 2048**-0.5}
-    expected["layers.1.attention.o"] = 512**-0.5
+    expected = {
         "embedding": 1.0,
         "layers.1.attention.o": 512**-0.5,
         "layers.0.ffn.wi": 512**-0.5,

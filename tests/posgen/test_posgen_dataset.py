@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -269,9 +270,7 @@ def test_a_function_edited_since_is_noticed(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.syspath_prepend(tmp_path)
     task = replace(TASK, h="pg_edited_h:h")
     assert prepare(task, DATA, tmp_path / "data").created
-    import pg_edited_h
-
-    monkeypatch.setattr(pg_edited_h, "h", lambda args, modulus: args.sum(axis=1) * 2 % modulus)
+    monkeypatch.setattr(sys.modules["pg_edited_h"], "h", lambda args, modulus: args.sum(axis=1) * 2 % modulus)
     with pytest.raises(UserError, match=r"train\.parquet: its sequences do not follow h=pg_edited_h:h, was it edited"):
         prepare(task, DATA, tmp_path / "data")
 

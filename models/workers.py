@@ -1,0 +1,45 @@
+"""Independent pieces of work side by side on a CPU: one thread a core, each computing on its own.
+
+Members are independent, so a core can take a member to itself. That needs no synchronisation inside an operation,
+and keeps its speed when another program has taken a core for a moment; one operation spread over cores would wait.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def parallel(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """[function(item) for item in items], in order. Uses torch's number of threads, one item on each at a time.
+
+    With fewer items than threads they run one after another, each operation on all threads.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or len(items) < threads:
+        return [function(item) for item in items]
+    return list(_pool(threads).map(function, items))
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    started = threading.Barrier(threads + 1)
+
+    def single() -> None:
+        torch.set_num_threads(1)  # for this thread; it changes the process's default too, restored below
+        started.wait()
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="member")
+    for _ in range(threads):
+        pool.submit(single)
+    started.wait()
+    torch.set_num_threads(threads)
+    return pool
