@@ -84,13 +84,15 @@ class Population:
         self.sin = torch.stack([sin[: length - 1 + bos] for _, sin in tables]).to(self.device)
 
     def chunks(self, batch: int) -> list[slice]:
-        """Slices of members that one pass takes."""
-        size = len(self)
+        """Slices of members that one pass takes: on a CPU as many of equal size as keep every core busy."""
+        size, count = len(self), 1
         if self.device.type == "cpu":
             widest = max(3 * self.model.heads * self.model.head_dim, self.model.d_ff)
             member = batch * self.cos.shape[1] * widest * 4
-            size = max(1, min(size, CACHE_BYTES // member))
-        return [slice(i, min(i + size, len(self))) for i in range(0, len(self), size)]
+            threads = torch.get_num_threads()
+            count = -(-size * member // CACHE_BYTES)
+            count = min(size, -(-count // threads) * threads)
+        return [slice(size * i // count, size * (i + 1) // count) for i in range(count)]
 
     def batch(self, epoch: int, index: int) -> Tensor:
         """Tokens [P, B, L] of batch `index` of `epoch`, in each member's own order."""
