@@ -17,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     when interrupted."""
     # Page faults on fresh allocations cost torch a factor of 4; this must be set before anything imports it.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # A user's own scaling or h, `my_module:MyScaling`, may lie where the command is typed. Last: it hides nothing.
+    sys.path.append(os.getcwd())
     hidden = _hidden_package()
     if hidden:
         _fail(hidden)

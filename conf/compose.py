@@ -64,7 +64,7 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
         node = hydra_compose(
             "config", [f"{k}={v}" for k, v in named.items()] + [o for o in overrides if o not in params]
         )
-        _set_params(node, params)
+        _set_params(node, params, checked=not any(o.startswith("pe.scaling=") for o in overrides))
         return _typed(node)
     except OmegaConfBaseException as error:
         raise UserError(_one_line(error)) from error
@@ -72,18 +72,23 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
         raise UserError(_one_line(error.__cause__ or error)) from error
 
 
-def _set_params(node: Any, params: Sequence[str]) -> None:
-    """`pe.params.factor=8`: the keys are the encoding's own, so that they are checked here, against its YAML."""
+def _set_params(node: Any, params: Sequence[str], checked: bool) -> None:
+    """`pe.params.factor=8`: the keys are the encoding's own, so that they are checked here, against its YAML.
+
+    Not with a scaling that the YAML does not know: then conf.plan builds it, and the scaling checks them.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import open_dict
 
     for text in params:
         override = OverridesParser.create().parse_override(text)
         key = override.key_or_group.removeprefix("pe.params.")
         known = sorted(node.pe.params)
-        if key not in known:
+        if checked and key not in known:
             remedy = nearest(key, known) if known else f"the encoding {node.pe.name} has no parameters"
             raise BadValue(f"pe.params.{key}", override.value(), remedy)
-        node.pe.params[key] = override.value()
+        with open_dict(node.pe.params):
+            node.pe.params[key] = override.value()
 
 
 def _typed(node: Any) -> Config:

@@ -206,3 +206,32 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert json.loads(state.read_text())["status"] == "finished"
     assert "1 trained and measured" in done.stdout
+
+
+def test_a_users_own_scaling_and_function(tmp_path: Path) -> None:
+    """As the README shows them, from a file in the folder where the command is typed."""
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from models.encodings.scalings.base import Scaling, rope_inv_freq\n"
+        "@dataclass(frozen=True)\n"
+        "class Half(Scaling):\n"
+        "    slower: float = 2.0\n"
+        "    def inv_freq(self, head_dim, base, length):\n"
+        "        return rope_inv_freq(head_dim, base) / self.slower\n"
+        "def weighted(args, modulus):\n"
+        "    return (args * [1, 2, 3]).sum(1) % modulus\n"
+    )
+    base = [sys.executable, "-c", START, "train", "--profile", "smoke", "--threads", "1", "--pe", "rope"]
+    own = ["pe.scaling=mine:Half", "task.h=mine:weighted", "task.near=2"]
+    for words, status, said in (
+        (["pe.params.slower=3"], 0, "1 trained and measured"),
+        (["pe.params.slowr=3"], 2, "did you mean slower?"),
+        (["pe.params.slower=fast"], 2, "must be a number"),
+    ):
+        done = subprocess.run([*base, *own, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert said in done.stdout + done.stderr
+    (config,) = tmp_path.glob("results/runs/*/config.yaml")
+    assert "slower: 3" in config.read_text()
+    (data,) = tmp_path.glob("results/data/*/manifest.json")
+    assert "mine:weighted" in data.read_text()

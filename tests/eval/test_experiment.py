@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import models.population
 from conf.plan import plan
 from eval.experiment import Outcome, RunOptions, evaluate, run_sweep
+from eval.frame import curves, frame
 from eval.plan import PlannedMember
 from eval.records import load
 from eval.runs import Run
@@ -220,9 +221,12 @@ def test_threads_do_not_change_a_number(whole: Path, tmp_path: Path) -> None:
         assert record["metrics"]["loss"] == pytest.approx(measured(whole)[key]["metrics"]["loss"], rel=1e-4)
 
 
-def test_records_are_json_that_pandas_reads(whole: Path) -> None:
-    import pandas as pd
-
-    frame = pd.read_json(whole / "records.jsonl", lines=True)
-    assert len(frame) == len((whole / "records.jsonl").read_text().splitlines())
-    assert json.loads((whole / "records.jsonl").read_text().splitlines()[0])["config"]["task"]["modulus"] == 5
+def test_records_as_pandas_tables(whole: Path) -> None:
+    found = [json.loads(line) for line in (whole / "records.jsonl").read_text().splitlines()]
+    table = frame(whole / "records.jsonl")
+    assert table["ood_accuracy"].dropna().tolist() == [
+        r["metrics"]["ood_accuracy"] for r in found if r["metrics"]["ood_accuracy"] is not None
+    ]
+    assert (table["seed"].tolist(), len(table)) == ([r["seed"] for r in found], len(found))
+    unfolded = curves(whole / "records.jsonl")
+    assert unfolded["validation_loss"].tolist() == [row["validation_loss"] for r in found for row in r["history"]]
