@@ -24,7 +24,7 @@ from eval.progress import Bar
 from eval.records import Record, append, load
 from eval.runs import Run
 from eval.tracking import NoTracker, TrackedMember, Tracker
-from models.population import Population
+from models.population import Population, population_key
 from models.spec import AccuracyMode, EncodingSpec
 from models.training import Progress, Trainer, Watcher
 from models.workers import parallel
@@ -116,7 +116,9 @@ def _populations(
     groups: dict[tuple[str, int], list[tuple[PlannedMember, Run, dict[str, Any] | None]]] = {}
     for member, run in members:
         state = run.state()
-        groups.setdefault((member.spec.shape_key, state["steps"] if state else 0), []).append((member, run, state))
+        groups.setdefault((population_key(member.spec), state["steps"] if state else 0), []).append(
+            (member, run, state)
+        )
     yield from groups.values()
 
 

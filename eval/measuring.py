@@ -16,7 +16,7 @@ from eval.plan import PlannedMember, encoding_labels
 from eval.provenance import device_name, git_state, versions
 from eval.records import SCHEMA, Record
 from eval.runs import now
-from models.encodings import Rotary, build
+from models.encodings import Encoding, build
 from models.population import Population
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 from posgen.dataset import Dataset, prepare
@@ -65,7 +65,7 @@ class Validator:
 
     def __init__(self, data: Data) -> None:
         self.data = data
-        self._encodings: dict[str, tuple[Rotary, ...]] = {}
+        self._encodings: dict[str, tuple[Encoding, ...]] = {}
 
     def __call__(self, population: Population) -> list[dict[str, dict[str, float | None]]]:
         jobs, places = [], []
@@ -82,7 +82,7 @@ class Validator:
             found[i][label] = score.summary(spec.task.prefix_length, spec.data.train_length)
         return found
 
-    def _built(self, spec: MemberSpec) -> tuple[Rotary, ...]:
+    def _built(self, spec: MemberSpec) -> tuple[Encoding, ...]:
         key = digest([spec.test_encodings, spec.model.head_dim])
         if key not in self._encodings:
             self._encodings[key] = tuple(build(e, spec.model.head_dim) for e in spec.test_encodings)

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.encodings import Rotary
+from models.encodings import Encoding, PositionInputs
 from models.population import model_inputs
+from models.positions import measured_positions
 from models.spec import AccuracyMode, ModelSpec
 from models.transformer import Cache, forward
 from models.workers import parallel
@@ -57,7 +58,7 @@ class Job:
     """One measurement: which slice of the weights, under which encoding, on which sequences, integer [N, L']."""
 
     member: int
-    encoding: Rotary
+    encoding: Encoding
     tokens: Tensor
 
 
@@ -68,7 +69,8 @@ def measure(
     jobs: Sequence[Job],
     mode: AccuracyMode = AccuracyMode.teacher_forced,
 ) -> list[Scores]:
-    """Scores of every job, in order. All jobs must have as many sequences of the same length.
+    """Scores of every job, in order. All jobs must have as many sequences of the same length. An encoding that trains
+    weights is measured with those of its own member, so the member must have been trained with it.
 
     `params` is a population's [P, ...]; `task` gives the vocabulary and the length of the seed, which all jobs share.
     """
@@ -84,22 +86,26 @@ def measure(
     def run(part: Sequence[Job]) -> list[Scores]:
         members = torch.tensor([job.member for job in part], device=device)
         weights = {name: weight.detach()[members] for name, weight in params.items()}
-        tables = [job.encoding.tables(length + shift) for job in part]
-        cos = torch.stack([c[: length - 1 + shift] for c, _ in tables]).to(device)
-        sin = torch.stack([s[: length - 1 + shift] for _, s in tables]).to(device)
+        encodings = [job.encoding for job in part]
+        positions = measured_positions(encodings, weights, model, length + shift, length - 1 + shift, device)
         right = torch.zeros(len(part), length, dtype=torch.float64)
         loss = torch.zeros(len(part), length, dtype=torch.float64)
         for n in range(0, rows, sequences):
             tokens = torch.stack([job.tokens[n : n + sequences] for job in part]).to(device).long()
-            hits, nats = score(weights, model, tokens, task.prefix_length, bos, cos, sin)
+            hits, nats = score(weights, model, tokens, task.prefix_length, bos, positions)
             right += hits.double().cpu()
             loss += nats.double().cpu()
         right, loss = right / rows, loss / rows
         right[:, : task.prefix_length] = loss[:, : task.prefix_length] = float("nan")
         return [Scores(r.numpy(), n.numpy()) for r, n in zip(right, loss, strict=True)]
 
-    parts = [jobs[first : first + at_once] for first in range(0, len(jobs), at_once)]
-    return [scores for part in parallel(run, parts) for scores in part]
+    alike: dict[str, list[int]] = {}
+    for i, job in enumerate(jobs):
+        alike.setdefault(job.encoding.structure(), []).append(i)
+    parts = [places[i : i + at_once] for places in alike.values() for i in range(0, len(places), at_once)]
+    scored = parallel(lambda part: run([jobs[i] for i in part]), parts)
+    found = dict(zip((i for part in parts for i in part), (s for scores in scored for s in scores), strict=True))
+    return [found[i] for i in range(len(jobs))]
 
 
 def _teacher_forced(
@@ -108,12 +114,11 @@ def _teacher_forced(
     tokens: Tensor,
     prefix: int,
     bos: int | None,
-    cos: Tensor,
-    sin: Tensor,
+    positions: PositionInputs,
 ) -> tuple[Tensor, Tensor]:
     """Right answers and losses [J, L'] summed over sequences, each token predicted after the true ones."""
     shift = int(bos is not None)
-    logits = forward(params, model, model_inputs(tokens, bos), cos, sin)[:, :, prefix - 1 + shift :]
+    logits = forward(params, model, model_inputs(tokens, bos), positions)[:, :, prefix - 1 + shift :]
     targets = tokens[:, :, prefix:]
     nats = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape).sum(1)
     hits = (logits.argmax(-1) == targets).sum(1)
@@ -126,15 +131,14 @@ def _free_running(
     tokens: Tensor,
     prefix: int,
     bos: int | None,
-    cos: Tensor,
-    sin: Tensor,
+    positions: PositionInputs,
 ) -> tuple[Tensor, Tensor]:
     """Right tokens [J, L'] summed over sequences when the model continues the seed greedily on its own."""
     cache, seen = Cache(), model_inputs(tokens, bos)[:, :, : prefix + int(bos is not None)]
     hits = torch.zeros(tokens.shape[0], tokens.shape[2], device=tokens.device)
     for position in range(prefix, tokens.shape[2]):
         now = slice(cache.length, cache.length + seen.shape[2])
-        logits = forward(params, model, seen, cos[:, now], sin[:, now], cache=cache)
+        logits = forward(params, model, seen, positions.rows(now), cache=cache)
         seen = logits[:, :, -1:].argmax(-1)
         hits[:, position] = (seen[:, :, 0] == tokens[:, :, position]).sum(1)
     return hits, torch.full_like(hits, float("nan"))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from models.encodings.base import PREFIX, Encoding
 from models.spec import ModelSpec
 from models.streams import stream
 
@@ -28,6 +29,13 @@ def shapes(model: ModelSpec, vocabulary: int) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def member_parameters(model: ModelSpec, vocabulary: int, encoding: Encoding, seed: int) -> Parameters:
+    """One member's initial weights, its encoding's own (`position.*`) included, which draw from a stream apart: what
+    the others start from does not depend on the encoding."""
+    own = encoding.initialise(model, stream(seed, "init-position"))
+    return {**_initialise_one(model, vocabulary, seed), **{PREFIX + name: weight for name, weight in own.items()}}
+
+
 def parameter_count(model: ModelSpec, vocabulary: int) -> int:
     """Weights of one member: 6,305,280 for the paper's (the released code counts 256 more, an unused bias)."""
     return sum(torch.Size(shape).numel() for shape in shapes(model, vocabulary).values())
@@ -42,7 +50,11 @@ def initialise(model: ModelSpec, vocabulary: int, seeds: Sequence[int]) -> Param
     """T5's initialisation [P, ...] float32: E ~ N(0, 1), q std (d_model d_kv)^-1/2, k and v d_model^-1/2, o (heads
     d_kv)^-1/2, wi d_model^-1/2, wo d_ff^-1/2, norms 1. Members of one seed start equal, whatever their encoding.
     """
-    members = [_initialise_one(model, vocabulary, seed) for seed in seeds]
+    return stacked([_initialise_one(model, vocabulary, seed) for seed in seeds])
+
+
+def stacked(members: Sequence[Parameters]) -> Parameters:
+    """Members' weights of equal names side by side: [P, ...]."""
     return {name: torch.stack([member[name] for member in members]) for name in members[0]}
 
 

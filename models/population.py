@@ -16,11 +16,13 @@ from torch import Tensor
 
 from models.dropout import Dropout
 from models.encodings import build
-from models.parameters import Parameters, frozen, initialise
+from models.parameters import Parameters, frozen, member_parameters, stacked
+from models.positions import TrainingPositions
 from models.spec import MemberSpec, OptimSpec, Schedule
 from models.streams import stream
 from models.transformer import dropout_lanes, forward
 from models.workers import parallel
+from posgen.plain import digest
 
 CACHE_BYTES = 6 * 2**20
 """What the widest activation of a chunk may take on a CPU: chunks much larger run at the speed of main memory."""
@@ -37,6 +39,11 @@ class StepResult:
 def batches_per_epoch(size: int, batch: int) -> int:
     """Steps of an epoch: the last, smaller batch is kept (79 for 10,000 sequences in batches of 128)."""
     return -(-size // batch)
+
+
+def population_key(spec: MemberSpec) -> str:
+    """Members of equal key can be one population: the same shapes, and encodings of the same structure."""
+    return digest([spec.shape_key, build(spec.train_encoding, spec.model.head_dim).structure()])
 
 
 def total_steps(spec: MemberSpec) -> int:
@@ -56,13 +63,17 @@ class Population:
         self.steps = 0
         first = members[0]
         self.model, self.optim = first.model, first.optim
+        self.encodings = [build(m.train_encoding, self.model.head_dim) for m in members]
+        if len({e.structure() for e in self.encodings}) != 1:
+            raise ValueError("encodings of one population must have equal structures")
         # Members of one task share one tensor on the device.
         on_device = {id(d): d.to(self.device) for d in data}
         self.data = [on_device[id(d)] for d in data]
-        self.params = {
-            name: weight.to(self.device)
-            for name, weight in initialise(self.model, first.task.vocabulary, [m.seed for m in members]).items()
-        }
+        own = [
+            member_parameters(self.model, first.task.vocabulary, encoding, member.seed)
+            for member, encoding in zip(members, self.encodings, strict=True)
+        ]
+        self.params = {name: weight.to(self.device) for name, weight in stacked(own).items()}
         self._attach()
 
     def __len__(self) -> int:
@@ -77,18 +88,16 @@ class Population:
         self.optimizer, self.scheduler = make_optimizer(
             [self.params[n] for n in self.trained], self.optim, total_steps(first)
         )
-        bos, length = int(self.model.bos), first.data.train_length
-        tables = [build(m.train_encoding, self.model.head_dim).tables(length + bos) for m in self.members]
+        length = first.data.train_length + int(self.model.bos)
         # The last token is only ever predicted, so it is not an input.
-        self.cos = torch.stack([cos[: length - 1 + bos] for cos, _ in tables]).to(self.device)
-        self.sin = torch.stack([sin[: length - 1 + bos] for _, sin in tables]).to(self.device)
+        self.positions = TrainingPositions(self.encodings, self.model, length, length - 1, self.device)
 
     def chunks(self, batch: int) -> list[slice]:
         """Slices of members that one pass takes: on a CPU as many of equal size as keep every core busy."""
         size, count = len(self), 1
         if self.device.type == "cpu":
             widest = max(3 * self.model.heads * self.model.head_dim, self.model.d_ff)
-            member = batch * self.cos.shape[1] * widest * 4
+            member = batch * self.positions.inputs * widest * 4
             threads = torch.get_num_threads()
             count = -(-size * member // CACHE_BYTES)
             count = min(size, -(-count // threads) * threads)
@@ -130,7 +139,8 @@ class Population:
             lanes = dropout_lanes(self.model, *inputs.shape[1:])
             seeds = [m.seed for m in self.members[chunk]]
             dropout = Dropout(self.model.dropout, seeds, self.steps, lanes, self.device)
-        logits = forward(leaves, self.model, inputs, self.cos[chunk], self.sin[chunk], dropout)
+        positions = self.positions.at(self.steps, chunk, [m.seed for m in self.members], leaves)
+        logits = forward(leaves, self.model, inputs, positions, dropout)
         targets = tokens[:, :, task.prefix_length :]
         logits = logits[:, :, task.prefix_length - 1 + bos :]
         losses = (
@@ -145,6 +155,7 @@ class Population:
         states = [self.state(i) for i in alive]
         self.members = [self.members[i] for i in alive]
         self.data = [self.data[i] for i in alive]
+        self.encodings = [self.encodings[i] for i in alive]
         self.__dict__.pop("_order_epoch", None)
         if self.members:
             self.load(states)

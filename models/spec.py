@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from posgen.errors import require
-from posgen.plain import digest, plain
+from posgen.plain import digest, identity, plain
 from posgen.spec import DataSpec, Task
 
 
@@ -45,10 +45,11 @@ class AccuracyMode(Enum):
 
 @dataclass(frozen=True)
 class EncodingSpec:
-    """A position encoding by name: base frequencies -> a scaling -> optionally Resonance.
+    """A position encoding by name. Of kind `rotary`: base frequencies -> a scaling -> optionally Resonance.
 
-    `scaling` names a class of models.encodings.scalings or, as `package.module:Class`, one of the user's own; `params`
-    are its fields (for YaRN: factor, ramp_length, beta_fast, ...). `label` tells apart two encodings of one name.
+    `kind` names a file of models.encodings.kinds, `scaling` one of models.encodings.scalings, or a class of the user's
+    own as `package.module:Class` or `path/to/file.py:Class`; `params` are its fields (for YaRN: factor, ramp_length,
+    beta_fast, ...).
     """
 
     name: str = "rope"
@@ -56,6 +57,8 @@ class EncodingSpec:
     resonance: bool = False
     base: float = 10_000.0
     params: dict[str, Any] = field(default_factory=dict)
+    # Came later; left out of the identity at the value that every earlier run had.
+    kind: str = field(default="rotary", metadata={"neutral": "rotary"})
 
     def __post_init__(self) -> None:
         require(1.0 < self.base <= 1e12, "base", self.base, "use a number above 1 (the paper: 10000)")
@@ -63,7 +66,7 @@ class EncodingSpec:
     @property
     def key(self) -> str:
         """A short identity of everything but the name: equal keys are equal encodings."""
-        return digest({"scaling": self.scaling, "resonance": self.resonance, "base": self.base, "params": self.params})
+        return digest({key: value for key, value in identity(self).items() if key != "name"})
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class MemberSpec:
     @property
     def run_id(self) -> str:
         """The identity of the run: 12 hex digits of the hash of every field that can change a number."""
-        return digest(plain(self))
+        return digest(identity(self))
 
     @property
     def shape_key(self) -> str:

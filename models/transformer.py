@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.dropout import Dropout
+from models.encodings.base import PositionInputs
 from models.spec import ModelSpec, SoftmaxScale
 
 
@@ -83,23 +84,25 @@ def forward(
     params: Mapping[str, Tensor],
     model: ModelSpec,
     inputs: Tensor,
-    cos: Tensor,
-    sin: Tensor,
+    positions: PositionInputs,
     dropout: Dropout | None = None,
     cache: Cache | None = None,
 ) -> Tensor:
     """Logits [P, B, T, V] of the next token at each position of `inputs` [P, B, T] (token ids).
 
-    `cos` and `sin` [P, T, head_dim/2] are each member's tables at these positions. `dropout` holds the step's masks
+    `positions` is what the members' encodings give for these positions. `dropout` holds the step's masks
     (None: evaluation). With `cache`, `inputs` continue the positions that the cache has seen, and it grows.
     """
     P, B, T = inputs.shape
     embedding = params["embedding"]
-    turn = torch.complex(cos, sin)[:, None, None]
     one_hot = F.one_hot(inputs.reshape(P, B * T), embedding.shape[1]).to(embedding.dtype)
-    x = _drop(torch.bmm(one_hot, embedding), dropout)  # (P, B*T, D)
+    x = torch.bmm(one_hot, embedding)  # (P, B*T, D)
+    if positions.embedding is not None:
+        x = (x.view(P, B, T, -1) + positions.embedding[:, None]).view(P, B * T, -1)
+    x = _drop(x, dropout)
+    turn = None if positions.rotation is None else torch.complex(*positions.rotation)[:, None, None]
     for i in range(model.layers):
-        x = _attention(params, f"layers.{i}.attention", model, x, (B, T), turn, dropout, cache)
+        x = _attention(params, f"layers.{i}.attention", model, x, (B, T), turn, positions.bias, dropout, cache)
         x = _feed_forward(params, f"layers.{i}.ffn", model, x, dropout)
     if cache is not None:
         cache.length += T
@@ -114,7 +117,8 @@ def _attention(
     model: ModelSpec,
     x: Tensor,
     batch: tuple[int, int],
-    turn: Tensor,
+    turn: Tensor | None,
+    bias: Tensor | None,
     dropout: Dropout | None,
     cache: Cache | None,
 ) -> Tensor:
@@ -122,16 +126,16 @@ def _attention(
     (B, T), P, H, K = batch, x.shape[0], model.heads, model.head_dim
     weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.qkv"]
     qkv = torch.bmm(normalise(x, model.norm_eps), weight).view(P, B, T, 3, H, K)
-    q, k, v = _RotateQK.apply(qkv, turn)  # (P, B, H, T, K) each
+    q, k, v = qkv.permute(3, 0, 1, 4, 2, 5) if turn is None else _RotateQK.apply(qkv, turn)  # (P, B, H, T, K) each
     scale = K**-0.5 if model.softmax_scale is SoftmaxScale.inverse_sqrt else 1.0
     if cache is not None:
         k, v = _extend(cache, int(name.split(".")[1]), k, v)
-    if dropout is None and k.shape[3] == T:
+    if dropout is None and bias is None and k.shape[3] == T:
         mixed = F.scaled_dot_product_attention(
             q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), is_causal=True, scale=scale
         ).view(P, B, H, T, K)
     else:
-        mixed = _explicit_attention(q, k, v, scale, dropout)
+        mixed = _explicit_attention(q, k, v, scale, bias, dropout)
     mixed = mixed.transpose(2, 3).reshape(P, B * T, H * K)
     return _residual(x, mixed, params[f"{name}.o"], dropout)
 
@@ -146,13 +150,18 @@ def _extend(cache: Cache, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Ten
     return cache.keys[layer], cache.values[layer]
 
 
-def _explicit_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: Dropout | None) -> Tensor:
-    """softmax(q k^T) v with the member's own dropout on the probabilities, which no fused kernel can draw."""
+def _explicit_attention(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None, dropout: Dropout | None
+) -> Tensor:
+    """softmax(q k^T + bias) v with the member's own dropout on the probabilities, which no fused kernel can draw."""
     P, B, H, T, K = q.shape
     S = k.shape[3]
     q, k, v = (t.reshape(P * B * H, -1, K) for t in (q if scale == 1.0 else q * scale, k, v))
     future = torch.full((T, S), float("-inf"), device=q.device, dtype=q.dtype).triu(S - T + 1)
-    probabilities = torch.bmm(q, k.transpose(1, 2)).add_(future).softmax(-1)
+    scores = torch.bmm(q, k.transpose(1, 2)).add_(future)
+    if bias is not None:
+        scores = (scores.view(P, B, H, T, S) + bias[:, None]).view(P * B * H, T, S)
+    probabilities = scores.softmax(-1)
     if dropout is not None:
         probabilities = probabilities * dropout.mask(B, H, T, S).view(P * B * H, T, S)
     return torch.bmm(probabilities, v).view(P, B, H, T, K)

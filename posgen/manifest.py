@@ -10,8 +10,8 @@ import numpy as np
 
 from posgen import __version__
 from posgen.files import checksum
-from posgen.plain import digest, plain
-from posgen.spec import DataSpec, Rule, Splits, Task
+from posgen.plain import digest, plain, restore
+from posgen.spec import DataSpec, Task
 from posgen.splits import SPLITS
 
 FORMAT = "posgen"
@@ -72,8 +72,8 @@ def read(file: Path) -> tuple[dict[str, Any], Task, DataSpec]:
     if manifest.get("format_version") != FORMAT_VERSION:
         raise ValueError(f"it has format version {manifest.get('format_version')}, this posgen reads {FORMAT_VERSION}")
     try:
-        task = Task(**{**manifest["task"], "rule": Rule(manifest["task"]["rule"])})
-        data = DataSpec(**{**manifest["data"], "splits": Splits(manifest["data"]["splits"])})
+        task: Task = restore(Task, manifest["task"])
+        data: DataSpec = restore(DataSpec, manifest["data"])
         for split in SPLITS:
             entry = manifest["splits"][split]
             size, length = getattr(data, f"{split}_size"), data.train_length if split == "train" else data.test_length

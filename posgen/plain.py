@@ -23,6 +23,21 @@ def plain(value: Any) -> Any:
     return value
 
 
+def identity(value: Any) -> Any:
+    """`plain`, without the fields that stand at their `neutral` value (a key of the field's metadata).
+
+    A field that a later version adds is neutral where it changes nothing, so that earlier results keep their identity.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return {f.name: identity(v) for f, v in fields if "neutral" not in f.metadata or f.metadata["neutral"] != v}
+    if isinstance(value, dict):
+        return {str(k): identity(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [identity(v) for v in value]
+    return plain(value)
+
+
 def digest(value: Any) -> str:
     """12 hex digits of the sha256 of a value's canonical JSON."""
     text = json.dumps(_canonical(plain(value)), sort_keys=True, separators=(",", ":"))

@@ -3,7 +3,8 @@
 `build` turns a specification into an encoding; each scaling is one file of `models.encodings.scalings`.
 """
 
-from models.encodings.build import build, scaling_names
+from models.encodings.base import Encoding, PositionInputs
+from models.encodings.build import build, build_rotary, kind_names, scaling_names
 from models.encodings.rotary import Rotary
 
-__all__ = ["Rotary", "build", "scaling_names"]
+__all__ = ["Encoding", "PositionInputs", "Rotary", "build", "build_rotary", "kind_names", "scaling_names"]

@@ -1,20 +1,29 @@
-"""From a specification (conf/pe) to an encoding: finds the scaling by name and checks its parameters."""
+"""From a specification (conf/pe) to an encoding: finds its kind and scaling by name and checks their parameters."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import pkgutil
 import types
 import typing
 from enum import Enum
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from models.encodings import scalings
+from models.encodings import kinds, scalings
+from models.encodings.base import Encoding
 from models.encodings.rotary import Rotary
 from models.encodings.scalings.base import Scaling
 from models.spec import EncodingSpec
-from posgen.errors import BadValue, nearest
+from posgen.errors import BadValue, nearest, require
+
+Kind = TypeVar("Kind", Scaling, Encoding)
+
+ROTARY = "rotary"
+# Fields that the specification itself holds: what is left are a kind's own parameters.
+_GIVEN = ("name", "head_dim", "base", "scaling", "resonance")
 
 
 def scaling_names() -> list[str]:
@@ -22,41 +31,97 @@ def scaling_names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(scalings.__path__) if m.name != "base")
 
 
-def build(spec: EncodingSpec, head_dim: int) -> Rotary:
+def kind_names() -> list[str]:
+    """Names that `kind` may take: `rotary` and the files of models/encodings/kinds."""
+    return sorted([ROTARY, *(m.name for m in pkgutil.iter_modules(kinds.__path__))])
+
+
+def build(spec: EncodingSpec, head_dim: int) -> Encoding:
     """The encoding that a specification names, for heads of `head_dim` scalars.
 
-    Raises BadValue when the scaling or one of its parameters is unknown or out of range.
+    Raises BadValue when the kind, the scaling or one of its parameters is unknown or out of range.
     """
-    kind = _scaling_class(spec.scaling)
-    return Rotary(spec.name, head_dim, float(spec.base), _construct(kind, spec.params), spec.resonance)
+    kind = _kind_class(spec.kind)
+    if not issubclass(kind, Rotary):
+        require(not spec.resonance, "resonance", spec.resonance, f"{spec.kind} does not rotate: use false")
+        require(spec.scaling == "none", "scaling", spec.scaling, f"{spec.kind} does not rotate: use none")
+        return _construct(kind, spec.params, name=spec.name, head_dim=head_dim)
+    own = {f.name for f in dataclasses.fields(kind)} - set(_GIVEN)
+    rest = {key: value for key, value in spec.params.items() if key not in own}
+    return _construct(
+        kind,
+        {key: value for key, value in spec.params.items() if key in own},
+        name=spec.name,
+        head_dim=head_dim,
+        base=float(spec.base),
+        scaling=_construct(_scaling_class(spec.scaling), rest),
+        resonance=spec.resonance,
+    )
+
+
+def build_rotary(spec: EncodingSpec, head_dim: int) -> Rotary:
+    """`build` where only an encoding with frequencies will do; BadValue for any other."""
+    found = build(spec, head_dim)
+    if not isinstance(found, Rotary):
+        raise BadValue("pe", spec.name, "does not rotate: it has no frequencies; name a rotary encoding")
+    return found
+
+
+def _kind_class(name: str) -> type[Encoding]:
+    if name == ROTARY:
+        return Rotary
+    if ":" in name:
+        return _imported("kind", name, Encoding)
+    if name not in kind_names():
+        raise BadValue("kind", name, nearest(name, kind_names()) + ", or package.module:Class of your own")
+    found: type[Encoding] = importlib.import_module(f"models.encodings.kinds.{name}").ENCODING
+    return found
 
 
 def _scaling_class(name: str) -> type[Scaling]:
     if ":" in name:
-        module_name, _, attribute = name.partition(":")
-        try:
-            found = getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise BadValue("scaling", name, f"cannot be imported ({error}); use package.module:Class") from error
-        if not (isinstance(found, type) and issubclass(found, Scaling)):
-            raise BadValue("scaling", name, "is not a subclass of models.encodings.scalings.base.Scaling")
-        return found
+        return _imported("scaling", name, Scaling)
     if name not in scaling_names():
         raise BadValue("scaling", name, nearest(name, scaling_names()) + ", or package.module:Class of your own")
-    return importlib.import_module(f"models.encodings.scalings.{name}").SCALING
+    found: type[Scaling] = importlib.import_module(f"models.encodings.scalings.{name}").SCALING
+    return found
 
 
-def _construct(kind: type[Scaling], params: dict[str, Any]) -> Scaling:
+def _imported(key: str, name: str, base: type[Kind]) -> type[Kind]:
+    """A user's own class, `package.module:Class` or `path/to/file.py:Class`."""
+    place, _, attribute = name.rpartition(":")
+    try:
+        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        found = getattr(module, attribute)
+    except Exception as error:  # whatever a user's file raises is the user's to mend
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        remedy = "use package.module:Class or path/to/file.py:Class"
+        raise BadValue(key, name, f"cannot be imported ({told}); {remedy}") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise BadValue(key, name, f"is not a subclass of {base.__module__}.{base.__name__}")
+    return found
+
+
+def _from_file(path: Path) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(f"_own_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _construct(kind: type[Kind], params: dict[str, Any], **given: Any) -> Kind:
     types_of = typing.get_type_hints(kind)
-    known = {f.name: types_of[f.name] for f in dataclasses.fields(kind)}
+    known = {f.name: types_of[f.name] for f in dataclasses.fields(kind) if f.name not in given}
     values = {}
     for key, value in params.items():
         if key not in known:
-            listing = nearest(key, known) if known else "this scaling takes no parameters"
+            listing = nearest(key, known) if known else "this encoding takes no parameters"
             raise BadValue(f"params.{key}", value, listing)
         values[key] = _coerce(f"params.{key}", value, known[key])
     try:
-        return kind(**values)
+        return kind(**values, **given)
     except BadValue as error:
         raise error.under("params") from error
 
@@ -78,8 +143,9 @@ def _coerce(key: str, value: Any, wanted: Any) -> Any:
         return float(value)
     if wanted is int and number and float(value).is_integer():
         return int(value)
+    if typing.get_origin(wanted) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_coerce(key, item, typing.get_args(wanted)[0]) for item in value)
     if isinstance(wanted, type) and isinstance(value, wanted):
         return value
-    raise BadValue(
-        key, value, f"must be {'a number' if wanted in (int, float) else getattr(wanted, '__name__', wanted)}"
-    )
+    kind = "a whole number" if wanted is int else "a number" if wanted is float else getattr(wanted, "__name__", wanted)
+    raise BadValue(key, value, f"must be {kind}")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from models.encodings.base import Encoding
 from models.encodings.scalings.base import Scaling
 
 
@@ -21,17 +23,18 @@ def resonance_wavelengths(inv_freq: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Rotary:
+class Rotary(Encoding):
     """RoPE under a scaling, with Resonance on top when `resonance` is set: scaling first, rounding after it.
 
     `head_dim` is the number of scalars of one head (d), `base` the b of theta_j = b^(-2j/d).
     """
 
-    name: str
-    head_dim: int
     base: float
     scaling: Scaling
     resonance: bool
+
+    rotary: ClassVar[bool] = True
+    source: ClassVar[str] = "Su et al. 2021, arXiv 2104.09864"
 
     def frequencies(self, length: int) -> tuple[Tensor, float]:
         """(inv_freq float32 [head_dim / 2] in radians per token, attention_factor) for `length` tokens."""
@@ -50,10 +53,14 @@ class Rotary:
         wavelengths = resonance_wavelengths(self.scaling.inv_freq(self.head_dim, self.base, length)).double()
         return torch.remainder(positions.double()[:, None], wavelengths) * (2 * math.pi / wavelengths)
 
-    def tables(self, length: int) -> tuple[Tensor, Tensor]:
-        """cos and sin, float32 [length, head_dim / 2], with the attention factor multiplied in."""
-        angles = self.angles(torch.arange(length), length)
+    def rotation(self, positions: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """cos and sin, float32 [T, head_dim / 2], with the attention factor multiplied in."""
+        angles = self.angles(positions, length)
         factor = self.scaling.compute_attention_factor()
         # The cosine of a float32 angle is taken in float64: its own rounding then adds nothing to the table.
         angles = angles.double()
         return (angles.cos() * factor).float(), (angles.sin() * factor).float()
+
+    def tables(self, length: int) -> tuple[Tensor, Tensor]:
+        """cos and sin, float32 [length, head_dim / 2], of all positions of a sequence."""
+        return self.rotation(self.positions(length), length)

@@ -235,3 +235,12 @@ def test_a_users_own_scaling_and_function(tmp_path: Path) -> None:
     assert "slower: 3" in config.read_text()
     (data,) = tmp_path.glob("results/data/*/manifest.json")
     assert "mine:weighted" in data.read_text()
+
+
+def test_bench_prints_ratios(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", "--profile", "smoke", "--population", "1,3", "--rounds", "1", "--threads", "1") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "smoke" in out[0]
+    assert re.findall(r"over \w+(?: by one)?", out[1]) == ["over products", "over one by one"]
+    assert [line.split()[0] for line in out[2:]] == ["1", "3"]
+    assert run("bench", "--population", "0") == 2

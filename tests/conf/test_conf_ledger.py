@@ -10,7 +10,7 @@ import pytest
 from conf.compose import Choice, compose
 from conf.plan import plan
 from conf.schema import Config
-from models.encodings import build
+from models.encodings import build_rotary as build
 from models.encodings.scalings.yarn import YaRN
 from models.spec import plain
 

@@ -22,7 +22,7 @@ from eval.records import load
 from eval.runs import Run
 from eval.tracking import NoTracker, TrackMode
 from eval.tracking_wandb import WandbTracker
-from models.parameters import initialise
+from models.parameters import stacked
 from posgen.errors import UserError
 from tests.eval.test_tracking import fresh_wandb, history, inspect, run_files, summary
 
@@ -141,12 +141,12 @@ def test_lost_records_are_measured_again_without_training(whole: Path, monkeypat
 def test_a_diverged_member_is_recorded_and_its_companions_finish(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poisoned(*arguments: Any) -> dict[str, torch.Tensor]:
-        weights = initialise(*arguments)
+    def poisoned(members: Any) -> dict[str, torch.Tensor]:
+        weights = stacked(members)
         weights["final_norm"][0] = float("nan")
         return weights
 
-    monkeypatch.setattr(models.population, "initialise", poisoned)
+    monkeypatch.setattr(models.population, "stacked", poisoned)
     outcome = run_sweep(planned(*LENGTHENED), options(tmp_path))
     assert (len(outcome.diverged), len(outcome.finished)) == (1, 3)
     lost = [r for r in load(tmp_path / "records.jsonl") if r["status"] == "diverged"]

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+Drop = Callable[[Tensor], Tensor]
+"""What happens at a dropout site: called once a site, in the order of the computation."""
+
+
+def keep(x: Tensor) -> Tensor:
+    return x
 
 
 class RMSNorm(nn.Module):
@@ -24,17 +33,21 @@ class Layer(nn.Module):
         self.o = nn.Linear(heads * head_dim, d_model, bias=False)
         self.wi, self.wo = nn.Linear(d_model, d_ff, bias=False), nn.Linear(d_ff, d_model, bias=False)
 
-    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
+    def forward(self, x: Tensor, angles: Tensor, drop: Drop = keep) -> Tensor:
         h = self.norm1(x)
+        logits = []
         outs = []
         for n in range(self.heads):
             part = slice(n * self.head_dim, (n + 1) * self.head_dim)
             q, k = rotate(self.q(h)[..., part], angles), rotate(self.k(h)[..., part], angles)
-            logits = q @ k.transpose(-1, -2)
-            logits = logits.masked_fill(torch.ones_like(logits).triu(1).bool(), float("-inf"))
-            outs.append(logits.softmax(-1) @ self.v(h)[..., part])
-        x = x + self.o(torch.cat(outs, -1))
-        return x + self.wo(torch.relu(self.wi(self.norm2(x))))
+            scores = q @ k.transpose(-1, -2)
+            logits.append(scores.masked_fill(torch.ones_like(scores).triu(1).bool(), float("-inf")))
+        probabilities = drop(torch.stack(logits, dim=-3).softmax(-1))  # (..., heads, T, T)
+        for n in range(self.heads):
+            part = slice(n * self.head_dim, (n + 1) * self.head_dim)
+            outs.append(probabilities[..., n, :, :] @ self.v(h)[..., part])
+        x = x + drop(self.o(torch.cat(outs, -1)))
+        return x + drop(self.wo(drop(torch.relu(self.wi(self.norm2(x))))))
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
@@ -51,11 +64,11 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Layer(d_model, heads, head_dim, d_ff) for _ in range(layers))
         self.final = RMSNorm(d_model)
 
-    def forward(self, ids: Tensor, angles: Tensor) -> Tensor:
-        x = self.embedding(ids)
+    def forward(self, ids: Tensor, angles: Tensor, drop: Drop = keep) -> Tensor:
+        x = drop(self.embedding(ids))
         for layer in self.layers:
-            x = layer(x, angles)
-        return self.final(x) @ self.embedding.weight.T * self.embedding.weight.shape[1] ** -0.5
+            x = layer(x, angles, drop)
+        return drop(self.final(x)) @ self.embedding.weight.T * self.embedding.weight.shape[1] ** -0.5
 
     @torch.no_grad()
     def take(self, params: dict[str, Tensor]) -> None:

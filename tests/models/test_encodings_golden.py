@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.encodings import build
+from models.encodings import build_rotary as build
 from models.encodings.rotary import resonance_wavelengths
 from models.encodings.scalings.yarn import YaRN
 from models.spec import EncodingSpec

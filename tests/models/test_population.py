@@ -12,10 +12,13 @@ import torch
 import torch.nn.functional as F
 
 from models.dropout import Dropout
+from models.encodings import PositionInputs
+from models.encodings import build_rotary as build
 from models.parameters import initialise, parameter_count
 from models.population import Population, make_optimizer, total_steps
 from models.spec import EncodingSpec, MemberSpec, ModelSpec, OptimSpec, Schedule, Selection
 from models.training import Trainer, Watcher, selection_score
+from models.transformer import dropout_lanes, forward
 from posgen.generate import generate
 from posgen.spec import DataSpec, Rule, Task
 from tests.models.oracle import Decoder
@@ -258,6 +261,28 @@ def test_dropout_masks() -> None:
     assert torch.equal(alone.mask(1000, 100)[0], first[1])
     later = Dropout(0.1, [2], step=5, lanes=400_000, device=torch.device("cpu"))
     assert not torch.equal(later.mask(1000, 100)[0], first[1])
+
+
+def test_dropout_falls_on_the_six_sites_of_t5() -> None:
+    """The plain decoder drops where section 3 says: embedding, attention probabilities, after o, after relu, after wo,
+    final. Given the member's masks in that order, it computes the same."""
+    spec = member()
+    params = initialise(spec.model, 12, [8, spec.seed])
+    model = Decoder(12, 2, 32, 2, 16, 64)
+    model.take({name: weight[1] for name, weight in params.items()})
+    ids, length = data(spec)[None, :5].long(), DATA.train_length
+    lanes = dropout_lanes(spec.model, 5, length)
+    ours, theirs = (Dropout(0.1, [8, spec.seed], 3, lanes, torch.device("cpu")) for _ in range(2))
+    cos, sin = (t.expand(2, -1, -1) for t in build(ROPE, 16).tables(length))
+    logits = forward(params, spec.model, ids.expand(2, -1, -1), PositionInputs((cos, sin)), ours)
+
+    def drop(x: torch.Tensor) -> torch.Tensor:
+        # The population keeps sequences and positions on one axis: [P, B * T, D]; attention's is [P, B, H, T, T].
+        return x * theirs.mask(*x.shape)[1]
+
+    angles = torch.arange(length).double()[:, None] * 10_000.0 ** (-torch.arange(0, 16, 2).double() / 16)
+    torch.testing.assert_close(logits[1], model(ids[0], angles, drop), rtol=1e-4, atol=1e-5)
+    assert ours.used == theirs.used == lanes
 
 
 def test_selection_takes_the_first_of_the_best() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.encodings import Rotary, build
+from models.encodings import Rotary
+from models.encodings import build_rotary as build
 from models.encodings.rotary import resonance_wavelengths
 from models.spec import EncodingSpec
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.encodings import build
+from models.encodings import PositionInputs
+from models.encodings import build_rotary as build
 from models.parameters import from_t5
 from models.spec import EncodingSpec, ModelSpec
 from models.transformer import forward
@@ -39,7 +40,7 @@ def run(encoding: str, params: dict[str, torch.Tensor], length: int) -> tuple[to
     inputs = torch.from_numpy(GOLDEN[f"input_ids_{length}"]).expand(size, -1, -1)
     labels = torch.from_numpy(GOLDEN[f"labels_{length}"])
     cos, sin = (t.expand(size, -1, -1) for t in build(ENCODINGS[encoding], MODEL.head_dim).tables(length))
-    logits = forward(params, MODEL, inputs, cos, sin)
+    logits = forward(params, MODEL, inputs, PositionInputs((cos, sin)))
     losses = [F.cross_entropy(m[:, :-1].reshape(-1, m.shape[-1]), labels[:, 1:].reshape(-1)) for m in logits]
     return logits, torch.stack(losses)
 

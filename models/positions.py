@@ -1,0 +1,75 @@
+"""What the encodings of a population hand the decoder, in training step by step and when members are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from models.encodings.base import Encoding, PositionInputs, Weights
+from models.spec import ModelSpec
+from models.streams import stream
+
+
+def measured_positions(
+    encodings: Sequence[Encoding], weights: Weights, model: ModelSpec, length: int, inputs: int, device: torch.device
+) -> PositionInputs:
+    """The first `inputs` positions of sequences of `length` tokens, BOS included. `weights` [P, ...] are those of the
+    members in whose order the encodings, all of one structure, stand."""
+    positions = [encoding.positions(length)[:inputs] for encoding in encodings]
+    first = encodings[0]
+    own = positions[0].to(device)
+    return PositionInputs(
+        _rotation(encodings, positions, length, device),
+        _to(first.bias(weights, own, model), device),
+        _to(first.embedding(weights, own, model), device),
+    )
+
+
+class TrainingPositions:
+    """The same for training, where what does not change from step to step is computed once."""
+
+    def __init__(
+        self, encodings: Sequence[Encoding], model: ModelSpec, length: int, inputs: int, device: torch.device
+    ) -> None:
+        self.encodings, self.model, self.length, self.inputs, self.device = encodings, model, length, inputs, device
+        self._random = [i for i, e in enumerate(encodings) if self._draw(e, 0, 0) is not None]
+        self._fixed = None
+        if not encodings[0].trainable:
+            self._fixed = measured_positions(encodings, {}, model, length, inputs, device)
+
+    def at(self, step: int, chunk: slice, seeds: Sequence[int], weights: Weights) -> PositionInputs:
+        """What the members of `chunk`, whose weights [p, ...] these are, read at `step`."""
+        if self._fixed is None:
+            return measured_positions(self.encodings[chunk], weights, self.model, self.length, self.inputs, self.device)
+        found = self._fixed.members(chunk)
+        drawn = [i for i in self._random if chunk.start <= i < chunk.stop]
+        if not drawn or found.rotation is None:
+            return found
+        cos, sin = (table.clone() for table in found.rotation)
+        for i in drawn:
+            positions = self._draw(self.encodings[i], seeds[i], step)
+            assert positions is not None
+            rotation = self.encodings[i].rotation(positions[: self.inputs], self.length)
+            assert rotation is not None
+            cos[i - chunk.start], sin[i - chunk.start] = (table.to(self.device) for table in rotation)
+        return PositionInputs((cos, sin), found.bias, found.embedding)
+
+    def _draw(self, encoding: Encoding, seed: int, step: int) -> Tensor | None:
+        return encoding.training_positions(self.length, stream(seed, "positions", step))
+
+
+def _rotation(
+    encodings: Sequence[Encoding], positions: Sequence[Tensor], length: int, device: torch.device
+) -> tuple[Tensor, Tensor] | None:
+    tables = [e.rotation(p, length) for e, p in zip(encodings, positions, strict=True)]
+    found = [table for table in tables if table is not None]
+    if not found:
+        return None
+    cos, sin = (torch.stack(parts).to(device) for parts in zip(*found, strict=True))
+    return cos, sin
+
+
+def _to(x: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if x is None else x.to(device)
