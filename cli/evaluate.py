@@ -47,7 +47,9 @@ def evaluate(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Measure finished runs under other lengths, other encodings or by free-running generation, and record it.
+    """Measure finished runs under other lengths, other encodings or by free-running generation.
+
+    The records go to results/runs/records.jsonl, apart from those that the tables are drawn from.
 
     Without --pe a run is tested with the encodings that it was validated with. With --pe it is tested with those
     instead, their scaling fitted to the lengths of its training as --protocol says (default zero_shot).
@@ -81,7 +83,7 @@ def evaluate(
 
 
 def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, accuracy: str) -> None:
-    from cli.running import results_table, run_options
+    from cli.running import records_path, results_table, run_options
     from conf.compose import Choice, compose
     from eval.experiment import evaluate as measure
     from models.spec import AccuracyMode
@@ -97,7 +99,7 @@ def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, 
     jobs = [(origin, ids, _encodings(asked, origin)) for origin, ids in groups.items()]
     records = []
     for origin, ids, encodings in jobs:
-        options = run_options(base, origin.sweep, origin.profile)
+        options = run_options(base, origin.sweep, origin.profile, records_path(base, apart=True))
         records += measure(ids, options, lengths, encodings, modes[accuracy])
     print(results_table(records))
 

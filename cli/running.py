@@ -22,37 +22,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Extras:
-    """What is asked beside the choice of members. `name` None: the sweep is called as its profile."""
+    """What is asked beside the choice of members. `name` None: the sweep is called as its profile. `apart`: one seed
+    and protocol unless more are named, and records kept out of the profile's table."""
 
     name: str | None
     fresh: bool
     dry_run: bool
-    one_seed: bool = False
+    apart: bool = False
 
 
 def train_all(asked: Request, points: Sequence[tuple[str, ...]], extras: Extras) -> None:
     """Train and measure the members of every point (a set of overrides); all are planned before the first begins."""
     jobs = [_job(asked, overrides, extras) for overrides in points]
     for base, members in jobs:
-        _announce(base, members)
+        records = records_path(base, extras.apart)
+        _announce(base, members, records)
         if extras.dry_run:
             print(_listing(members))
             continue
-        options = run_options(base, extras.name or base.profile.name, base.profile.name)
+        options = run_options(base, extras.name or base.profile.name, base.profile.name, records)
         if extras.fresh:
             _forget(options.runs_dir, members)
         _train(members, options)
 
 
-def run_options(base: Config, sweep: str, profile: str) -> RunOptions:
-    """Where and how: what eval.experiment needs of a configuration beside the members. The profile names the store."""
+def run_options(base: Config, sweep: str, profile: str, records: Path) -> RunOptions:
+    """Where and how: what eval.experiment needs of a configuration beside the members."""
     from eval.experiment import RunOptions
 
     _check_device(base.device)
     return RunOptions(
         runs_dir=Path(base.paths.runs),
         data_dir=Path(base.paths.data),
-        records_path=records_path(base, profile),
+        records_path=records,
         sweep=sweep,
         profile=profile,
         device=base.device,
@@ -61,9 +63,10 @@ def run_options(base: Config, sweep: str, profile: str) -> RunOptions:
     )
 
 
-def records_path(base: Config, profile: str) -> Path:
-    """The record store of a profile."""
-    return Path(base.paths.results) / profile / "records.jsonl"
+def records_path(base: Config, apart: bool) -> Path:
+    """The record store of a profile, from which its table is drawn and which is committed; or, `apart`, the working
+    store beside the runs, so that trying something out never changes a table."""
+    return (Path(base.paths.runs) if apart else Path(base.paths.results) / base.profile.name) / "records.jsonl"
 
 
 def results_table(records: Iterable[dict[str, Any]]) -> str:
@@ -85,14 +88,14 @@ def results_table(records: Iterable[dict[str, Any]]) -> str:
 def _job(asked: Request, overrides: tuple[str, ...], extras: Extras) -> tuple[Config, list[PlannedMember]]:
     from conf.plan import plan, settings
 
-    base = settings(asked.profile, overrides)
+    base = settings(asked.profile, overrides, None if extras.apart else asked.seeds)
     seeds, protocols = asked.seeds, asked.protocols
-    if extras.one_seed:
+    if extras.apart:
         seeds, protocols = seeds or base.profile.seeds[:1], protocols or ["paper"]
-    return base, plan(asked.tasks, asked.pes, seeds, protocols, asked.profile, overrides)
+    return base, plan(asked.tasks, asked.pes, seeds, protocols, asked.profile, overrides, base.profile)
 
 
-def _announce(base: Config, members: Sequence[PlannedMember]) -> None:
+def _announce(base: Config, members: Sequence[PlannedMember], records: Path) -> None:
     def each(values: Iterable[object]) -> str:
         return ",".join(dict.fromkeys(map(str, values)))
 
@@ -101,7 +104,7 @@ def _announce(base: Config, members: Sequence[PlannedMember]) -> None:
         f"{len(members)} member{'s' if len(members) > 1 else ''}: task {each(m.spec.task.name for m in members)}, "
         f"pe {each(cell.pe for cell in cells)}, seed {each(m.spec.seed for m in members)}, "
         f"protocol {each(cell.protocol for cell in cells)}, profile {base.profile.name} ({base.profile.label}), "
-        f"records in {records_path(base, base.profile.name)}",
+        f"records in {records}",
         flush=True,
     )
 
@@ -133,6 +136,7 @@ def _train(members: Sequence[PlannedMember], options: RunOptions) -> None:
     print(results_table(sorted(records, key=lambda r: ids.index(r["run_id"]))))
     for count, words in (
         (outcome.finished, "trained and measured"),
+        (outcome.remeasured, "found trained, and measured; --fresh trains them again"),
         (outcome.skipped, "found finished; --fresh trains them again"),
         (outcome.diverged, "diverged: their numbers are missing"),
     ):

@@ -40,7 +40,8 @@ def sweep(
 
     Defaults: all tasks, the table's four encodings, the profile's seeds and protocols, profile paper (as published:
     for a GPU; --profile quick takes minutes on a laptop). Ctrl-C keeps what was learnt, the same command goes on from
-    there. A setting may have several values; each combination is then kept as a profile of its own.
+    there. A setting may have several values; each combination is then kept as a profile of its own, and so are seeds
+    beyond the profile's: no table pools what differs.
 
     \b
     posgen sweep --profile quick

@@ -32,7 +32,7 @@ def train(
 
     Defaults: task cot, encoding resonance_rope, the profile's first seed, protocol paper, profile quick (small, minutes
     on a laptop; --profile paper takes half a day on a CPU). Ctrl-C keeps what was learnt, the same command goes on
-    from there; a finished run is not trained twice.
+    from there; a finished run is not trained twice. Records go to results/runs/records.jsonl, apart from the tables.
 
     \b
     posgen train --pe resonance_yarn
@@ -56,4 +56,4 @@ def train(
         default_pe="resonance_rope",
         default_profile="quick",
     )
-    train_all(asked, [asked.overrides], Extras("train", fresh, dry_run, one_seed=True))
+    train_all(asked, [asked.overrides], Extras("train", fresh, dry_run, apart=True))

@@ -100,7 +100,7 @@ def changed_name(profile: str, overrides: Sequence[str]) -> tuple[str, str]:
     changes = sorted(o for o in overrides if re.split(r"[.=]", o)[0] not in _NEUTRAL)
     if not changes:
         return profile, ""
-    name = "+".join([profile, *changes])
+    name = "+".join([profile, *changes]).replace(",", "_")
     if len(name) > 100 or not re.fullmatch(r"[A-Za-z0-9_.+=-]+", name):
         name = f"{profile}+{hashlib.sha256(' '.join(changes).encode()).hexdigest()[:12]}"
     return name, f"changed: {', '.join(changes)}"

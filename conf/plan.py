@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from conf.compose import Choice, compose, composer
 from conf.overrides import changed_name
-from conf.schema import Config, TrainWith
+from conf.schema import Config, ProfileSpec, TrainWith
 from eval.plan import Cell, PlannedMember, encoding_labels
 from models.spec import EncodingSpec, MemberSpec, digest, plain
 from posgen.errors import BadValue, require
@@ -35,31 +35,36 @@ def plan(
     protocols: Sequence[str] | None,
     profile: str,
     overrides: Sequence[str] = (),
+    called: ProfileSpec | None = None,
 ) -> list[PlannedMember]:
-    """The members, by task, training encoding and seed. Seeds and protocols None: the profile's.
+    """The members, by task, training encoding and seed. Seeds and protocols None: the profile's. `called`: the profile
+    as their configurations name it, from `settings`.
 
     Raises BadValue or UserError, one line each, for an unknown name, a value out of range or a scaling's bad parameter.
     """
-    base = settings(profile, overrides)
-    require(bool(seeds or base.profile.seeds), "profile.seeds", base.profile.seeds, "give at least one seed")
+    own = called or settings(profile, overrides).profile
+    require(bool(seeds or own.seeds), "profile.seeds", own.seeds, "give at least one seed")
     trainings: dict[str, _Training] = {}
     with composer() as make:
         for task in tasks:
             for pe in pes:
-                for protocol in protocols or base.profile.protocols:
+                for protocol in protocols or own.protocols:
                     config = make(Choice(task, pe, protocol, profile), overrides)
-                    _collect(trainings, dataclasses.replace(config, profile=base.profile), protocol, pe)
+                    _collect(trainings, dataclasses.replace(config, profile=own), protocol, pe)
     _check(trainings)
-    return [_member(training, seed) for training in trainings.values() for seed in (seeds or base.profile.seeds)]
+    return [_member(training, seed) for training in trainings.values() for seed in (seeds or own.seeds)]
 
 
-def settings(profile: str, overrides: Sequence[str] = ()) -> Config:
+def settings(profile: str, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Config:
     """What does not depend on task and encoding: profile, paths, tracker, device, threads.
 
-    The profile's name and label say which overrides changed its numbers (`conf.overrides.changed_name`).
+    The profile's name and label say which overrides changed its numbers (`conf.overrides.changed_name`), and so do
+    `seeds` that are not all the profile's own.
     """
     config = compose(Choice(profile=profile), [o for o in overrides if not o.startswith("pe.")])
-    name, change = changed_name(config.profile.name, overrides)
+    foreign = set(seeds or ()) - set(config.profile.seeds)
+    changes = [*overrides, f"seed={','.join(map(str, seeds or ()))}"] if foreign else overrides
+    name, change = changed_name(config.profile.name, changes)
     label = f"{config.profile.label}; {change}" if change else config.profile.label
     return dataclasses.replace(config, profile=dataclasses.replace(config.profile, name=name, label=label))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eval import names
 from eval.records import Record
-from models.spec import ModelSpec, OptimSpec, plain
+from models.spec import EncodingSpec, ModelSpec, OptimSpec, plain
 from posgen.errors import BadValue, UserError, nearest
 from posgen.spec import DataSpec, Task
 
@@ -19,6 +20,7 @@ _SWITCHED = {
     "data.splits", "model.layers", "model.freeze_ffn", "model.bos", "model.softmax_scale", "optim.schedule",
 }  # fmt: skip
 _SIZES = {"task": Task(), "data": DataSpec(), "model": ModelSpec(), "optim": OptimSpec()}
+_SPECS = {"task": Task, "data": DataSpec, "model": ModelSpec, "optim": OptimSpec, "pe": EncodingSpec}
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[Record]
 
 
 def _agree(records: list[Record], nodes: tuple[str, ...]) -> None:
-    settings = [{"selection": r["selection"], **_flat({n: r["config"][n] for n in nodes})} for r in records]
+    settings = [{"selection": r["selection"], **_flat({n: _whole(n, r["config"][n]) for n in nodes})} for r in records]
     for record, setting in zip(records[1:], settings[1:], strict=True):
         for name in dict.fromkeys([*settings[0], *setting]):
             one, other = settings[0].get(name), setting.get(name)
@@ -161,6 +163,12 @@ def _agree(records: list[Record], nodes: tuple[str, ...]) -> None:
                     f"records of different settings are never pooled: {name} is {first} and {second}; "
                     "choose one sweep with --sweep, or remove the records that no longer count"
                 )
+
+
+def _whole(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node of a configuration with the fields that came after it was written, at the value that it stood for."""
+    later = [f for f in dataclasses.fields(_SPECS[name]) if "neutral" in f.metadata] if name in _SPECS else []
+    return {**{f.name: f.metadata["neutral"] for f in later}, **node}
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -49,9 +49,11 @@ class RunOptions:
 
 @dataclass
 class Outcome:
-    """Run ids by how they ended; `skipped` were done before. `interrupted`: the same call goes on from here."""
+    """Run ids by how they ended. `remeasured` were trained before, but their records were not in this store; `skipped`
+    were done before altogether. `interrupted`: the same call goes on from here."""
 
     finished: list[str] = field(default_factory=list)
+    remeasured: list[str] = field(default_factory=list)
     diverged: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     interrupted: bool = False
@@ -79,7 +81,8 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
             run.begin(member.spec, member.config)
             stack.callback(run.release)
         retested = [(m, r) for m, r in todo if r.done]
-        _record_all(retested, options, context, data, outcome)
+        _record_all(retested, options, context, data, Outcome())
+        outcome.remeasured += [m.spec.run_id for m, _ in retested]
         fresh = [(m, r) for m, r in todo if not r.done]
         if fresh:
             stack.callback(options.tracker.close)

@@ -134,7 +134,7 @@ def test_lost_records_are_measured_again_without_training(whole: Path, monkeypat
     (whole / "records.jsonl").write_text("\n".join(lines[1:]) + "\n")
     monkeypatch.setattr("eval.experiment._train", lambda *_: pytest.fail("trained again"))
     outcome = run_sweep(planned(*LENGTHENED), options(whole))
-    assert (len(outcome.finished), len(outcome.skipped)) == (1, 3)
+    assert (len(outcome.finished), len(outcome.remeasured), len(outcome.skipped)) == (0, 1, 3)
     assert measured(whole) == before
 
 
