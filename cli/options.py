@@ -21,7 +21,7 @@ PeOption = Annotated[
         "--pe",
         metavar=_LIST,
         help="Position encoding: rope, resonance_rope, yarn, resonance_yarn, or all (these four); also pi, ntk, "
-        "dynamic_ntk and their resonance_ forms.",
+        "dynamic_ntk and their resonance_ forms (posgen encodings lists all), or your own path/to/file.py:Class.",
         show_default=False,
     ),
 ]
@@ -128,7 +128,8 @@ def request(
             return None
         if text == "all" and everything:
             return list(everything)
-        return [check_choice(group, name) for name in words(group, text)]
+        # --pe also takes a class of the user's own, which composing imports and checks.
+        return [name if group == "pe" and ":" in name else check_choice(group, name) for name in words(group, text)]
 
     tasks, pes = table1_names()
     chosen_profile = options["profile"] or default_profile

@@ -10,13 +10,17 @@ from typing import Any
 
 from conf.overrides import check_choice
 from conf.schema import GROUPS, Config, ScalingLengths
-from models.spec import plain
+from models.spec import EncodingSpec, plain
 from posgen.errors import BadValue, UserError, nearest
+
+OWN = "rope"
+"""The file of conf/pe that a user's own class starts from."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One file of each group that an experiment varies. None: the default of conf/config.yaml."""
+    """One file of each group that an experiment varies. None: the default of conf/config.yaml. `pe` may also be a
+    user's own class, `package.module:Class` or `path/to/file.py:Class`."""
 
     task: str | None = None
     pe: str | None = None
@@ -57,6 +61,9 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
     from omegaconf.errors import OmegaConfBaseException
 
     named = {k: v for k, v in dataclasses.asdict(choice).items() if v is not None}
+    if choice.pe and ":" in choice.pe:
+        named["pe"], own = OWN, _own_encoding(choice.pe)
+        overrides = [*own, *overrides]
     for group, name in named.items():
         check_choice(group, name)
     params = [o for o in overrides if o.startswith("pe.params.")]
@@ -64,12 +71,35 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
         node = hydra_compose(
             "config", [f"{k}={v}" for k, v in named.items()] + [o for o in overrides if o not in params]
         )
-        _set_params(node, params, checked=not any(o.startswith("pe.scaling=") for o in overrides))
+        _set_params(node, params, checked=not any(o.startswith(("pe.scaling=", "pe.kind=")) for o in overrides))
         return _typed(node)
     except OmegaConfBaseException as error:
         raise UserError(_one_line(error)) from error
     except HydraException as error:
         raise UserError(_one_line(error.__cause__ or error)) from error
+
+
+def _own_encoding(name: str) -> list[str]:
+    """What `--pe path/to/file.py:Class` or `package.module:Class` changes of conf/pe/rope.yaml."""
+    from models.encodings import Encoding
+    from models.encodings.build import own_class
+
+    key = "kind" if issubclass(own_class(name), Encoding) else "scaling"
+    return [f"pe.name={name.rpartition(':')[2]}", f"pe.{key}={_quoted(name)}"]
+
+
+def _code(spec: EncodingSpec) -> str:
+    """The identity of the user's own code in an encoding, empty without any."""
+    if ":" not in spec.kind + spec.scaling:
+        return ""
+    from models.encodings.build import own_code
+
+    return own_code(spec)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _set_params(node: Any, params: Sequence[str], checked: bool) -> None:
@@ -80,11 +110,13 @@ def _set_params(node: Any, params: Sequence[str], checked: bool) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import open_dict
 
+    from models.encodings.build import parameter_names
+
     for text in params:
         override = OverridesParser.create().parse_override(text)
         key = override.key_or_group.removeprefix("pe.params.")
         known = sorted(node.pe.params)
-        if checked and key not in known:
+        if checked and key not in known and key not in parameter_names(node.pe.kind, node.pe.scaling):
             remedy = nearest(key, known) if known else f"the encoding {node.pe.name} has no parameters"
             raise BadValue(f"pe.params.{key}", override.value(), remedy)
         with open_dict(node.pe.params):
@@ -106,7 +138,7 @@ def _typed(node: Any) -> Config:
         except BadValue as error:
             raise error.under(name) from error
     # Interpolated switches arrive as enums; the scalings' own parameters are words and numbers.
-    values["pe"] = dataclasses.replace(values["pe"], params=plain(values["pe"].params))
+    values["pe"] = dataclasses.replace(values["pe"], params=plain(values["pe"].params), code=_code(values["pe"]))
     config = Config(**values)
     if config.data.train_length <= config.task.prefix_length:
         raise BadValue(
@@ -136,7 +168,7 @@ def _register_resolvers() -> None:
     """The arithmetic that YAML cannot do: conf/pe and conf/model use these by name."""
     from omegaconf import OmegaConf
 
-    for resolver in (either, scaling_factor, ramp_length, origin_length):
+    for resolver in (either, scaling_factor, ramp_length, origin_length, trained_positions, eightfold):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
@@ -159,3 +191,13 @@ def ramp_length(lengths: ScalingLengths, train_length: int, test_length: int) ->
 def origin_length(lengths: ScalingLengths, train_length: int) -> int:
     """The length from which dynamic NTK grows: L, or with the code's lengths, BOS included, L+1."""
     return train_length + 1 if lengths is ScalingLengths.code else train_length
+
+
+def trained_positions(length: int, bos: bool) -> int:
+    """How many positions a sequence of this length has: one more with BOS."""
+    return length + int(bos)
+
+
+def eightfold(length: int) -> int:
+    """Eight times a length: the range that randomized positions are drawn from, with room for longer tests."""
+    return 8 * length

@@ -83,7 +83,8 @@ def _collect(trainings: dict[str, _Training], config: Config, protocol: str, pe:
     training = trainings.setdefault(digest({**plain(spec), "test_encodings": []}), training)
     if config.pe not in training.tests:
         training.tests.append(config.pe)
-    training.cells.append((protocol, pe, config.pe))
+    # An own class is called by its name, not by the path to it.
+    training.cells.append((protocol, config.pe.name if ":" in pe else pe, config.pe))
 
 
 def _spec(training: _Training, seed: int) -> MemberSpec:

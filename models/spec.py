@@ -59,6 +59,8 @@ class EncodingSpec:
     params: dict[str, Any] = field(default_factory=dict)
     # Came later; left out of the identity at the value that every earlier run had.
     kind: str = field(default="rotary", metadata={"neutral": "rotary"})
+    # Of a user's own class the sha256 of its file (12 hex digits): an edited encoding is another run.
+    code: str = field(default="", metadata={"neutral": ""})
 
     def __post_init__(self) -> None:
         require(1.0 < self.base <= 1e12, "base", self.base, "use a number above 1 (the paper: 10000)")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
+import sys
 import types
 import typing
 from enum import Enum
@@ -34,6 +37,35 @@ def scaling_names() -> list[str]:
 def kind_names() -> list[str]:
     """Names that `kind` may take: `rotary` and the files of models/encodings/kinds."""
     return sorted([ROTARY, *(m.name for m in pkgutil.iter_modules(kinds.__path__))])
+
+
+def parameter_names(kind: str, scaling: str) -> list[str]:
+    """Keys that `params` may have for this kind and scaling."""
+    classes: list[type[Encoding] | type[Scaling]] = [_kind_class(kind)]
+    if issubclass(_kind_class(kind), Rotary):
+        classes.append(_scaling_class(scaling))
+    return sorted({f.name for c in classes for f in dataclasses.fields(c)} - set(_GIVEN))
+
+
+def own_class(name: str) -> type[Encoding] | type[Scaling]:
+    """A user's own class, `package.module:Class` or `path/to/file.py:Class`: an encoding or a scaling.
+
+    Raises BadValue when it cannot be imported or is neither.
+    """
+    found = _import("pe", name)
+    if not (isinstance(found, type) and issubclass(found, (Encoding, Scaling))):
+        raise BadValue("pe", name, f"is a subclass of neither {_path(Encoding)} nor {_path(Scaling)}")
+    return found
+
+
+def own_code(spec: EncodingSpec) -> str:
+    """12 hex digits of the sha256 of the files that hold the user's own classes in a specification."""
+    classes: list[type] = [_kind_class(spec.kind)] if ":" in spec.kind else []
+    classes += [_scaling_class(spec.scaling)] if ":" in spec.scaling else []
+    found = hashlib.sha256()
+    for own in classes:
+        found.update(Path(inspect.getfile(own)).read_bytes())
+    return found.hexdigest()[:12]
 
 
 def build(spec: EncodingSpec, head_dim: int) -> Encoding:
@@ -88,27 +120,42 @@ def _scaling_class(name: str) -> type[Scaling]:
 
 
 def _imported(key: str, name: str, base: type[Kind]) -> type[Kind]:
-    """A user's own class, `package.module:Class` or `path/to/file.py:Class`."""
+    found = _import(key, name)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise BadValue(key, name, f"is not a subclass of {_path(base)}")
+    return found
+
+
+def _path(base: type) -> str:
+    return f"{base.__module__}.{base.__name__}"
+
+
+def _import(key: str, name: str) -> Any:
     place, _, attribute = name.rpartition(":")
     try:
         module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-        found = getattr(module, attribute)
+        return getattr(module, attribute)
     except Exception as error:  # whatever a user's file raises is the user's to mend
         told = " ".join(f"{type(error).__name__}: {error}".split())
         remedy = "use package.module:Class or path/to/file.py:Class"
         raise BadValue(key, name, f"cannot be imported ({told}); {remedy}") from error
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise BadValue(key, name, f"is not a subclass of {base.__module__}.{base.__name__}")
-    return found
 
 
 def _from_file(path: Path) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(f"_own_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module in a file, executed once: classes of two imports would not be equal."""
+    name = f"own_encoding_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None or not path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up while it runs
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
 
 
 def _construct(kind: type[Kind], params: dict[str, Any], **given: Any) -> Kind:
