@@ -24,11 +24,12 @@ from eval.progress import Bar
 from eval.records import Record, append, load
 from eval.runs import Run
 from eval.tracking import NoTracker, TrackedMember, Tracker
+from models.encodings import build
 from models.population import Population, population_key
 from models.spec import AccuracyMode, EncodingSpec
 from models.training import Progress, Trainer, Watcher
 from models.workers import parallel
-from posgen.errors import UserError, require
+from posgen.errors import BadValue, UserError, require
 
 
 @dataclass(frozen=True)
@@ -336,13 +337,19 @@ def evaluate(
     """
     set_threads(options.threads)
     data, context = Data(options.data_dir), Context.here(options.sweep, options.profile, options.device)
-    jobs = []
+    jobs: list[tuple[Run, PlannedMember, EncodingSpec, int]] = []
     for run_id in run_ids:
         run = Run(options.runs_dir, run_id)
         spec, info = run.spec(), run.info()
         if info.get("status") != "finished":
             raise UserError(f"run={run_id}: is {info.get('status')}, not finished; train it to the end first")
         cells = tuple(Cell(*cell) for cell in info["cells"])
+        for encoding in encodings or ():
+            trains = build(encoding, spec.model.head_dim).trainable
+            if trains and encoding.key != spec.train_encoding.key:
+                raise BadValue(
+                    "pe", encoding.name, f"needs weights that run {run_id} never trained; train with it first"
+                )
         prefix = spec.task.prefix_length
         for length in lengths or [spec.data.test_length]:
             require(length > prefix, "length", length, f"use more than the {prefix} tokens of the seed")

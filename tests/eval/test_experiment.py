@@ -23,6 +23,7 @@ from eval.runs import Run
 from eval.tracking import NoTracker, TrackMode
 from eval.tracking_wandb import WandbTracker
 from models.parameters import stacked
+from models.spec import EncodingSpec
 from posgen.errors import UserError
 from tests.eval.test_tracking import fresh_wandb, history, inspect, run_files, summary
 
@@ -206,6 +207,17 @@ def test_evaluate_at_the_trained_length_repeats_the_test(whole: Path) -> None:
     for record in longer:
         assert len(record["accuracy_by_position"]) == record["length"]
         assert (record["metrics"]["ood_accuracy"] is None) == (record["length"] == 16)
+
+
+def test_an_encoding_that_trains_weights_needs_a_member_that_trained_them(whole: Path) -> None:
+    run_id = planned(*LENGTHENED)[0].spec.run_id
+    bias = EncodingSpec("t5_bias", kind="t5_bias")
+    before = (whole / "records.jsonl").read_bytes()
+    with pytest.raises(UserError, match=f"pe=t5_bias: needs weights that run {run_id} never trained"):
+        evaluate([run_id], options(whole), encodings=[bias])
+    assert (whole / "records.jsonl").read_bytes() == before
+    (measured_with,) = evaluate([run_id], options(whole), encodings=[EncodingSpec("alibi", kind="alibi")])
+    assert measured_with["test_encoding"] == "alibi"
 
 
 def test_threads_do_not_change_a_number(whole: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_t5_buckets_are_those_of_transformers() -> None:
 
 
 def test_fire() -> None:
-    """Eq. 6 and 10 of the paper, for single pairs: psi(x) = log(cx + 1), a network of one hidden relu layer."""
+    """The paper's section 3 for single pairs: psi(x) = log(cx + 1), a network of one hidden relu layer."""
     encoding = build(KINDS["fire"], 16)
     generator = torch.Generator().manual_seed(7)
     own = [{n: torch.randn(s, generator=generator) for n, s in encoding.shapes(MODEL).items()} for _ in range(2)]

@@ -15,9 +15,9 @@ from posgen.errors import require
 
 @dataclass(frozen=True)
 class FIRE(Encoding):
-    """b(i, j) = f(psi(i - j) / psi(max(|T|, i))), psi(x) = log(|c| x + 1) (eq. 6 and section 3.2); f is a network of
-    one hidden layer of `width` relu units and one output a head, shared by all layers. c and the threshold T = t L0
-    are trained, from c = `c` and T = `threshold` (the paper: 0.1 and 512; here the training length).
+    """b(i, j) = f(psi(i - j) / psi(max(|T|, i))), psi(x) = log(|c| x + 1) (the paper's section 3); f is a network of
+    one hidden layer of `width` relu units and one output a head, shared by all layers. c and the threshold, T = t times
+    `threshold`, are trained from c = `c` and t = 1 (the paper: 0.1, and 512 for its training lengths).
 
     Positions count from 1, so that psi of the first query is not zero.
     """
