@@ -35,7 +35,7 @@ def bench(
     """
     from conf.overrides import numbers
     from conf.plan import plan, settings
-    from eval.experiment import set_threads
+    from eval.options import set_threads
     from eval.progress import Bar
     from models.bench import step_times
 

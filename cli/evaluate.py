@@ -85,7 +85,7 @@ def evaluate(
 def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, accuracy: str) -> None:
     from cli.running import records_path, results_table, run_options
     from conf.compose import Choice, compose
-    from eval.experiment import evaluate as measure
+    from eval.testing import evaluate as measure
     from models.spec import AccuracyMode
 
     modes = {mode.value: mode for mode in AccuracyMode}

@@ -33,9 +33,10 @@ def figure3(
 
     from cli.drawn import collection
     from eval.figure3 import caption, claims, curves, tidy_csv
-    from eval.figure3_draw import draw, render
+    from eval.figure3_draw import draw
     from eval.files import write_atomically
     from eval.published import load_figure3, load_table1
+    from eval.style import render
 
     found = collection(records, profile, protocol, sweep)
     places = list(load_table1(files("conf").joinpath("published/table1.csv")))

@@ -15,7 +15,7 @@ from cli.text import MISSING, nats, percent, table
 
 if TYPE_CHECKING:
     from conf.schema import Config, TrackerSpec
-    from eval.experiment import RunOptions
+    from eval.options import RunOptions
     from eval.plan import PlannedMember
     from eval.tracking import Tracker
 
@@ -48,7 +48,7 @@ def train_all(asked: Request, points: Sequence[tuple[str, ...]], extras: Extras)
 
 def run_options(base: Config, sweep: str, profile: str, records: Path) -> RunOptions:
     """Where and how: what eval.experiment needs of a configuration beside the members."""
-    from eval.experiment import RunOptions
+    from eval.options import RunOptions
 
     _check_device(base.device)
     return RunOptions(
@@ -96,12 +96,14 @@ def _job(asked: Request, overrides: tuple[str, ...], extras: Extras) -> tuple[Co
 
 
 def _announce(base: Config, members: Sequence[PlannedMember], records: Path) -> None:
+    from eval.plan import count
+
     def each(values: Iterable[object]) -> str:
         return ",".join(dict.fromkeys(map(str, values)))
 
     cells = [cell for member in members for cell in member.cells]
     print(
-        f"{len(members)} member{'s' if len(members) > 1 else ''}: task {each(m.spec.task.name for m in members)}, "
+        f"{count(len(members))}: task {each(m.spec.task.name for m in members)}, "
         f"pe {each(cell.pe for cell in cells)}, seed {each(m.spec.seed for m in members)}, "
         f"protocol {each(cell.protocol for cell in cells)}, profile {base.profile.name} ({base.profile.label}), "
         f"records in {records}",

@@ -71,8 +71,10 @@ def settings(profile: str, overrides: Sequence[str] = (), seeds: Sequence[int] |
 
 def trained_with(config: Config) -> EncodingSpec:
     """The encoding during training (ledger row 2): the named one, or under `plain` the same without its scaling."""
+    from models.encodings.build import stretches
+
     pe = config.pe
-    if config.protocol.train_with is TrainWith.named or pe.scaling == "none":
+    if config.protocol.train_with is TrainWith.named or not stretches(pe):
         return pe
     return EncodingSpec("resonance_rope" if pe.resonance else "rope", "none", pe.resonance, pe.base, {})
 

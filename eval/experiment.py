@@ -6,46 +6,24 @@ state, and what is new starts: the same call twice does the work once.
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-
-from eval.measuring import Context, Data, Validator, record, test
-from eval.plan import Cell, PlannedMember, encoding_labels
+from eval.measuring import Context, Data, Validator
+from eval.options import RunOptions, set_threads
+from eval.plan import PlannedMember, count
 from eval.progress import Bar
-from eval.records import Record, append, load
+from eval.records import Record, load
 from eval.runs import Run
-from eval.tracking import NoTracker, TrackedMember, Tracker
-from models.encodings import build
+from eval.testing import test_all
+from eval.tracking import TrackedMember
 from models.population import Population, population_key
-from models.spec import AccuracyMode, EncodingSpec
 from models.training import Progress, Trainer, Watcher
-from models.workers import parallel
-from posgen.errors import BadValue, UserError, require
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where a sweep keeps things and how it runs. `threads` None: as many as the process may use."""
-
-    runs_dir: Path
-    data_dir: Path
-    records_path: Path
-    sweep: str
-    profile: str
-    device: str = "cpu"
-    threads: int | None = None
-    tracker: Tracker = field(default_factory=NoTracker)
-    progress: bool = True
-    checkpoint_seconds: float = 60.0
 
 
 @dataclass
@@ -82,7 +60,7 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
             run.begin(member.spec, member.config)
             stack.callback(run.release)
         retested = [(m, r) for m, r in todo if r.done]
-        _record_all(retested, options, context, data, Outcome())
+        test_all(retested, options, context, data)
         outcome.remeasured += [m.spec.run_id for m, _ in retested]
         fresh = [(m, r) for m, r in todo if not r.done]
         if fresh:
@@ -95,15 +73,6 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
                 outcome.interrupted = True
                 break
     return outcome
-
-
-def set_threads(threads: int | None) -> None:
-    """Let torch compute with so many threads; None: all processors that this process may use."""
-    if threads is None:
-        affinity = getattr(os, "sched_getaffinity", None)
-        threads = len(affinity(0)) if affinity else os.cpu_count() or 1
-    require(threads >= 1, "threads", threads, "use at least 1")
-    torch.set_num_threads(threads)
 
 
 def _covered(member: PlannedMember, measured: Sequence[Record]) -> bool:
@@ -208,7 +177,7 @@ def _train(
     population = Population(specs, [data.tokens(s, "train") for s in specs], options.device)
     first = group[0][2]
     steps = first["steps"] if first else 0
-    title = f"training {_count(len(specs))}"
+    title = f"training {count(len(specs))}"
     watch = _Watch(options, Bar(title, 1, enabled=False), stopping)
     trainer = Trainer(population, Validator(data), watch)
     states = [state for _, _, state in group if state]
@@ -218,21 +187,15 @@ def _train(
     members = {member.spec.run_id: (member, run) for member, run, _ in group}
     with Bar(title, trainer.total, steps, options.progress) as watch.bar:
         trainer.run()
-    for progress in trainer.lost:
-        _end(*members[progress.spec.run_id], progress, "diverged")
-    _record_all([members[p.spec.run_id] for p in trainer.lost], options, context, data, outcome)
+    _finish([(*members[p.spec.run_id], p) for p in trainer.lost], "diverged", options, context, data)
+    outcome.diverged += [p.spec.run_id for p in trainer.lost]
     if not trainer.finished:
         watch.save("interrupted")
         for progress in trainer.progress:
             options.tracker.finish(progress.spec.run_id, {}, "interrupted")
         return
-    for progress in trainer.progress:
-        _end(*members[progress.spec.run_id], progress, "finished")
-    _record_all([members[p.spec.run_id] for p in trainer.progress], options, context, data, outcome)
-
-
-def _count(members: int) -> str:
-    return f"{members} member{'s' if members > 1 else ''}"
+    _finish([(*members[p.spec.run_id], p) for p in trainer.progress], "finished", options, context, data)
+    outcome.finished += [p.spec.run_id for p in trainer.progress]
 
 
 def _header(member: PlannedMember, options: RunOptions, context: Context) -> dict[str, Any]:
@@ -252,62 +215,20 @@ def _header(member: PlannedMember, options: RunOptions, context: Context) -> dic
     }
 
 
-def _end(member: PlannedMember, run: Run, progress: Progress, status: str) -> None:
-    """Write a training's outcome; from here on the member is never trained again."""
-    chosen: dict[str, int | None] = {label: best.epoch for label, best in progress.best.items()}
-    run.save_outcome(progress.history, chosen, {label: best.params for label, best in progress.best.items()})
-    run.report(
-        status=status,
-        epoch=progress.history[-1]["epoch"] if progress.history else 0,
-        diverged_at=progress.diverged_at,
-        train_seconds=round(progress.seconds, 3),
-    )
-
-
-def _record_all(
-    members: Sequence[tuple[PlannedMember, Run]], options: RunOptions, context: Context, data: Data, outcome: Outcome
+def _finish(
+    ended: Sequence[tuple[PlannedMember, Run, Progress]], status: str, options: RunOptions, context: Context, data: Data
 ) -> None:
-    """Test members that are done under their own encodings, record it, and tell the tracker."""
-    if not members:
-        return
-    with Bar(f"testing {_count(len(members))}", len(members), 0, options.progress) as bar:
-
-        def measured(one: tuple[PlannedMember, Run]) -> list[Record]:
-            records = _test_own(*one, options, context, data)
-            bar.advance()
-            return records
-
-        # Their outcomes are on disk already: should this be interrupted, the same call tests them again.
-        found = parallel(measured, members)
-    append(options.records_path, [record for records in found for record in records])
-    for (member, run), records in zip(members, found, strict=True):
-        status = run.info()["status"]
-        (outcome.diverged if status == "diverged" else outcome.finished).append(member.spec.run_id)
-        options.tracker.finish(member.spec.run_id, _summary(records), status)
-
-
-def _test_own(member: PlannedMember, run: Run, options: RunOptions, context: Context, data: Data) -> list[Record]:
-    spec, info = member.spec, run.info()
-    history, chosen = run.outcome()
-    tokens = data.test_tokens(spec, spec.data.test_length)
-    records = []
-    for label, encoding in zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True):
-        scores = None
-        if info["status"] == "finished":
-            scores = test(run.weights(label), spec, encoding, tokens, spec.accuracy, options.device)
-        records += [
-            record(
-                member, context, pe, label, scores,
-                length=spec.data.test_length, accuracy=spec.accuracy, checkpoint_epoch=chosen.get(label),
-                history=history, diverged_at=info.get("diverged_at"), train_seconds=info.get("train_seconds"),
-            )
-            for pe in dict.fromkeys(c.pe for c in member.cells if c.test_encoding == label)
-        ]  # fmt: skip
-    return records
-
-
-def _summary(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    return {r["test_encoding"]: {**(r["metrics"] or {}), "checkpoint_epoch": r["checkpoint_epoch"]} for r in records}
+    """Write the outcome of trainings, which are never trained again from here on, and test them."""
+    for _, run, progress in ended:
+        chosen: dict[str, int | None] = {label: best.epoch for label, best in progress.best.items()}
+        run.save_outcome(progress.history, chosen, {label: best.params for label, best in progress.best.items()})
+        run.report(
+            status=status,
+            epoch=progress.history[-1]["epoch"] if progress.history else 0,
+            diverged_at=progress.diverged_at,
+            train_seconds=round(progress.seconds, 3),
+        )
+    test_all([(member, run) for member, run, _ in ended], options, context, data)
 
 
 def _tracked(member: PlannedMember, options: RunOptions) -> TrackedMember:
@@ -321,70 +242,3 @@ def _tracked(member: PlannedMember, options: RunOptions) -> TrackedMember:
         tags=(options.profile, spec.task.name, *protocols),
         config=member.config,
     )
-
-
-def evaluate(
-    run_ids: Sequence[str],
-    options: RunOptions,
-    lengths: Sequence[int] | None = None,
-    encodings: Sequence[EncodingSpec] | None = None,
-    accuracy: AccuracyMode = AccuracyMode.teacher_forced,
-) -> list[Record]:
-    """Measure finished runs again: at other lengths (tokens), under other encodings, or running free.
-
-    None stands for the run's own lengths and encodings. An encoding that was not validated is measured with the
-    weights chosen for the member's first test encoding. Appends the records and returns them.
-    """
-    set_threads(options.threads)
-    data, context = Data(options.data_dir), Context.here(options.sweep, options.profile, options.device)
-    jobs: list[tuple[Run, PlannedMember, EncodingSpec, int]] = []
-    for run_id in run_ids:
-        run = Run(options.runs_dir, run_id)
-        spec, info = run.spec(), run.info()
-        if info.get("status") != "finished":
-            raise UserError(f"run={run_id}: is {info.get('status')}, not finished; train it to the end first")
-        cells = tuple(Cell(*cell) for cell in info["cells"])
-        for encoding in encodings or ():
-            trains = build(encoding, spec.model.head_dim).trainable
-            if trains and encoding.key != spec.train_encoding.key:
-                raise BadValue(
-                    "pe", encoding.name, f"needs weights that run {run_id} never trained; train with it first"
-                )
-        prefix = spec.task.prefix_length
-        for length in lengths or [spec.data.test_length]:
-            require(length > prefix, "length", length, f"use more than the {prefix} tokens of the seed")
-            member = PlannedMember(spec, cells, run.config())
-            jobs += [(run, member, encoding, length) for encoding in encodings or spec.test_encodings]
-    with Bar(f"measuring {len(jobs)} times", len(jobs), 0, options.progress) as bar:
-
-        def measured(job: tuple[Run, PlannedMember, EncodingSpec, int]) -> Record:
-            found = _again(*job, accuracy, options, context, data)
-            bar.advance()
-            return found
-
-        records = parallel(measured, jobs)
-    append(options.records_path, records)
-    return records
-
-
-def _again(
-    run: Run,
-    member: PlannedMember,
-    encoding: EncodingSpec,
-    length: int,
-    accuracy: AccuracyMode,
-    options: RunOptions,
-    context: Context,
-    data: Data,
-) -> Record:
-    spec, (history, chosen) = member.spec, run.outcome()
-    labels = encoding_labels(spec.test_encodings)
-    own = [label for label, test_encoding in zip(labels, spec.test_encodings, strict=True) if test_encoding == encoding]
-    validated = own[0] if own else labels[0]
-    label = own[0] if own else f"{encoding.name}~{encoding.key}" if encoding.name in labels else encoding.name
-    scores = test(run.weights(validated), spec, encoding, data.test_tokens(spec, length), accuracy, options.device)
-    return record(
-        member, context, encoding.name, label, scores,
-        length=length, accuracy=accuracy, checkpoint_epoch=chosen.get(validated),
-        history=history, diverged_at=None, train_seconds=run.info().get("train_seconds"),
-    )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,26 +11,16 @@ from eval import names
 from eval.cells import Collection, differences
 from eval.figure3 import Curve, seeds_text
 from eval.published import Axes
+from eval.style import SETTINGS, SMALL, bare, settle, styles
 from posgen.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Panel
     from matplotlib.figure import Figure
 
-# Okabe-Ito colours, which every kind of colour vision tells apart. In grey print the dashes tell the pairs apart, and
-# within a pair the Resonance curve is the darker one.
-_STYLES: dict[str, tuple[str, Any]] = {
-    "rope": ("#E69F00", (0, (1, 1))),
-    "resonance_rope": ("#D55E00", "-"),
-    "yarn": ("#56B4E9", (0, (4, 1.2, 1, 1.2))),
-    "resonance_yarn": ("#0072B2", (0, (5, 1.5))),
-}
-_SPARE: tuple[tuple[str, Any], ...] = (("#009E73", "-"), ("#CC79A7", "--"), ("#000000", ":"), ("#F0E442", "-."))
 _PANEL_WIDTH, _HEIGHT = 2.3, 3.2  # inches; three panels span both columns of a page at their natural size
-_FONT, _SMALL = 9.0, 7.5  # points
 _TITLE_CHARACTERS, _REMARK_CHARACTERS = 100, 36  # a line
 _CHANCE: dict[str, Any] = {"color": "0.35", "linewidth": 0.8, "linestyle": (0, (2, 2))}
-_DPI = 300
 
 
 def draw(collection: Collection, found: Sequence[Curve], paper: Mapping[str, Axes]) -> Figure:
@@ -46,10 +35,9 @@ def draw(collection: Collection, found: Sequence[Curve], paper: Mapping[str, Axe
     protocol = found[0].protocol
     if not any(curve.epochs for curve in found):
         raise UserError(f"protocol={protocol}: no record has a validation curve; run `posgen sweep` for it")
-    styles = _styles(found)
+    drawn_as = styles([curve.pe for curve in found])
     tasks = list(dict.fromkeys(curve.task for curve in found))
-    settings: Any = {"font.size": _FONT, "font.family": "DejaVu Sans", "axes.linewidth": 0.6, "axes.titlesize": _FONT}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(_PANEL_WIDTH * max(3, len(tasks)), _HEIGHT), layout="constrained")
         panels = figure.subplots(1, len(tasks), squeeze=False)[0]
         moduli = {
@@ -57,44 +45,24 @@ def draw(collection: Collection, found: Sequence[Curve], paper: Mapping[str, Axe
             for task in tasks
         }
         for panel, task in zip(panels, tasks, strict=True):
-            _panel(panel, [curve for curve in found if curve.task == task], styles, paper.get(task), moduli[task])
+            _panel(panel, [curve for curve in found if curve.task == task], drawn_as, paper.get(task), moduli[task])
         panels[0].set_ylabel("validation loss (nats)")
-        _legend(figure, styles, sorted(set().union(*moduli.values())))
-        figure.suptitle(_title(collection, found), fontsize=_SMALL + 0.5)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, not again for every file
+        _legend(figure, drawn_as, sorted(set().union(*moduli.values())))
+        figure.suptitle(_title(collection, found), fontsize=SMALL + 0.5)
+        settle(figure)
     return figure
 
 
-def render(figure: Figure, suffix: str) -> bytes:
-    """The figure as `png` (300 dots an inch) or `pdf`. The same records always give the same bytes: no time in them."""
-    import matplotlib
-
-    out = io.BytesIO()
-    metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else None
-    with matplotlib.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(out, format=suffix, dpi=_DPI, metadata=metadata)
-    return out.getvalue()
-
-
-def _styles(found: Sequence[Curve]) -> dict[str, tuple[str, Any]]:
-    pes = list(dict.fromkeys(curve.pe for curve in found))
-    others = [pe for pe in pes if pe not in _STYLES]
-    return {pe: _STYLES[pe] if pe in _STYLES else _SPARE[others.index(pe) % len(_SPARE)] for pe in pes}
-
-
 def _panel(
-    panel: Panel, found: Sequence[Curve], styles: Mapping[str, Any], paper: Axes | None, moduli: Sequence[int]
+    panel: Panel, found: Sequence[Curve], drawn_as: Mapping[str, Any], paper: Axes | None, moduli: Sequence[int]
 ) -> None:
     panel.set_title(names.task(found[0].task))
     # Below the axis, where a remark hides no curve.
-    panel.set_xlabel("\n".join(["epoch", *_remarks(found)]), fontsize=_SMALL + 0.5)
-    panel.tick_params(width=0.6, length=2.5)
-    panel.grid(color="0.92", linewidth=0.5)
-    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_xlabel("\n".join(["epoch", *_remarks(found)]), fontsize=SMALL + 0.5)
+    bare(panel)
     for curve in found:
         if curve.epochs:
-            colour, dashes = styles[curve.pe]
+            colour, dashes = drawn_as[curve.pe]
             marker = "o" if len(curve.epochs) == 1 else None
             panel.fill_between(curve.epochs, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
             panel.plot(
@@ -130,20 +98,20 @@ def _remarks(found: Sequence[Curve]) -> list[str]:
     ]
 
 
-def _legend(figure: Figure, styles: Mapping[str, tuple[str, Any]], moduli: Sequence[int]) -> None:
+def _legend(figure: Figure, drawn_as: Mapping[str, tuple[str, Any]], moduli: Sequence[int]) -> None:
     """Two rows, filled column by column, so that the two of a pair stand one above the other."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
         Line2D([], [], color=colour, linestyle=dashes, linewidth=1.7, label=names.encoding(pe))
-        for pe, (colour, dashes) in styles.items()
+        for pe, (colour, dashes) in drawn_as.items()
     ]
     handles += [Line2D([], [], **_CHANCE, label=f"chance: ln {m} = {math.log(m):.2f}") for m in moduli]
     handles.append(Patch(facecolor="0.8", label="band: lowest to highest seed"))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=(len(handles) + 1) // 2, frameon=False, handlelength=2.6,
-        fontsize=_SMALL + 0.5, columnspacing=1.2,
+        fontsize=SMALL + 0.5, columnspacing=1.2,
     )  # fmt: skip
 
 

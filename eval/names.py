@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 RESONANCE = "resonance_"
-_ENCODINGS = {"rope": "RoPE", "yarn": "YaRN", "pi": "PI", "ntk": "NTK-aware", "dynamic_ntk": "Dynamic NTK"}
+_ENCODINGS = {
+    "rope": "RoPE", "yarn": "YaRN", "pi": "PI", "ntk": "NTK-aware", "dynamic_ntk": "Dynamic NTK",
+    "ntk_by_parts": "NTK-by-parts", "llama3": "Llama 3", "longrope": "LongRoPE", "p_rope": "p-RoPE",
+    "partial": "Partial rotary", "randomized": "Randomized RoPE", "nope": "NoPE", "alibi": "ALiBi",
+    "t5_bias": "T5 bias", "fire": "FIRE", "learned": "Learned", "sinusoidal": "Sinusoidal",
+}  # fmt: skip
 _TASKS = {"recursive": "Recursive", "cot": "CoT", "semi_recursive": "Semi-recursive"}
 _PROTOCOLS = {
     "paper": "trained with the encoding that it is tested with, as the text says",

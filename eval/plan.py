@@ -31,3 +31,8 @@ def encoding_labels(encodings: Sequence[EncodingSpec]) -> tuple[str, ...]:
     """How encodings are called among each other: by name, or `name~key` where two of them share the name."""
     names = [encoding.name for encoding in encodings]
     return tuple(e.name if names.count(e.name) == 1 else f"{e.name}~{e.key}" for e in encodings)
+
+
+def count(members: int) -> str:
+    """`1 member`, `36 members`."""
+    return f"{members} member{'s' if members > 1 else ''}"

@@ -98,19 +98,22 @@ def test_documents_name_only_commands_that_exist(path: Path) -> None:
     from cli.app import app
 
     group = typer.main.get_command(app)
-    commands = getattr(group, "commands")  # noqa: B009 - typer gives a click.Group for more than one command
     wrong = []
     for tool, *words in command_lines(path.read_text(encoding="utf-8")):
         if tool == "make":
             wrong += [f"make {word}" for word in words if "=" not in word and word not in makefile_goals()]
             continue
-        verb, options = words[0], [word.partition("=")[0] for word in words if word.startswith("--")]
-        known = commands[verb].params if verb in commands else group.params if verb.startswith("--") else None
-        if known is None:
-            wrong.append(f"posgen {verb}")
+        command, verb = group, ["posgen"]
+        for word in words:
+            if word not in getattr(command, "commands", {}):
+                break
+            command, verb = getattr(command, "commands")[word], [*verb, word]  # noqa: B009 - of groups only
+        if command is group and not words[0].startswith("--"):
+            wrong.append(f"posgen {words[0]}")
             continue
-        names = {"--help", *(name for parameter in known for name in parameter.opts)}
-        wrong += [f"posgen {verb} {option}" for option in options if option not in names]
+        names = {"--help", *(name for parameter in command.params for name in parameter.opts)}
+        options = [word.partition("=")[0] for word in words if word.startswith("--")]
+        wrong += [f"{' '.join(verb)} {option}" for option in options if option not in names]
     assert wrong == []
 
 

@@ -58,6 +58,11 @@ def own_class(name: str) -> type[Encoding] | type[Scaling]:
     return found
 
 
+def stretches(spec: EncodingSpec) -> bool:
+    """Whether the encoding is plain RoPE under a scaling for sequences longer than those trained on."""
+    return spec.kind == ROTARY and _scaling_class(spec.scaling).stretches
+
+
 def own_code(spec: EncodingSpec) -> str:
     """12 hex digits of the sha256 of the files that hold the user's own classes in a specification."""
     classes: list[type] = [_kind_class(spec.kind)] if ":" in spec.kind else []

@@ -16,10 +16,25 @@ from torch import Tensor
 from models.encodings.base import Encoding
 from models.encodings.scalings.base import Scaling
 
+RESONANCE_SOURCE = "Wang et al. 2024, arXiv 2403.00071"
+
 
 def resonance_wavelengths(inv_freq: Tensor) -> Tensor:
-    """lambda~_j = round(2 pi / theta_j), float32 [d/2], half to even, for every feature (paper, Algorithm 1)."""
-    return torch.round(2 * math.pi / inv_freq.float())
+    """lambda~_j = round(2 pi / theta_j), tokens, float32 [d/2], half to even, for every feature (paper, Algorithm 1).
+
+    Infinite where a feature does not rotate. At least 1, should a scaling make a feature turn more than once a token.
+    """
+    return torch.round(2 * math.pi / inv_freq.float()).clamp(min=1.0)
+
+
+def resonance_angles(positions: Tensor, wavelengths: Tensor) -> Tensor:
+    """(t mod lambda~) * 2 pi / lambda~ in float64, radians [..., d/2], of positions t [...]: exact repetition, where
+    t * theta~ drifts.
+
+    What does not rotate stays at 0: t mod infinity is t, and 2 pi / infinity is 0.
+    """
+    wavelengths = wavelengths.double()
+    return torch.remainder(positions.double()[..., None], wavelengths) * (2 * math.pi / wavelengths)
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,15 @@ class Rotary(Encoding):
     resonance: bool
 
     rotary: ClassVar[bool] = True
-    source: ClassVar[str] = "Su et al. 2021, arXiv 2104.09864"
+
+    def __post_init__(self) -> None:
+        # A scaling that does not fit heads of this size says so now, before a run has written anything.
+        self.scaling.inv_freq(self.head_dim, self.base, 1)
+
+    def cited(self) -> str:
+        """The kind's own source if it has one, the scaling's, and Resonance's, in one line."""
+        parts = (self.source, self.scaling.source, RESONANCE_SOURCE if self.resonance else "")
+        return "; ".join(part for part in parts if part)
 
     def frequencies(self, length: int) -> tuple[Tensor, float]:
         """(inv_freq float32 [head_dim / 2] in radians per token, attention_factor) for `length` tokens."""
@@ -46,12 +69,13 @@ class Rotary(Encoding):
     def angles(self, positions: Tensor, length: int) -> Tensor:
         """Angles [T, head_dim / 2] in radians of `positions` [T] (tokens) in a sequence of `length` tokens.
 
-        Resonance uses (t mod lambda~) * 2 pi / lambda~ in float64: exact repetition, where t * theta~ drifts.
+        float64 under Resonance, see `resonance_angles`; otherwise float32, as the field computes them.
         """
         if not self.resonance:
             return self.scaling.angles(positions, self.head_dim, self.base, length)
-        wavelengths = resonance_wavelengths(self.scaling.inv_freq(self.head_dim, self.base, length)).double()
-        return torch.remainder(positions.double()[:, None], wavelengths) * (2 * math.pi / wavelengths)
+        return resonance_angles(
+            positions, resonance_wavelengths(self.scaling.inv_freq(self.head_dim, self.base, length))
+        )
 
     def rotation(self, positions: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """cos and sin, float32 [T, head_dim / 2], with the attention factor multiplied in."""

@@ -15,7 +15,7 @@ from conf import schema
 from conf.compose import Choice, compose, composer
 from conf.overrides import changed_name, choices, expand, read
 from models.encodings.scalings.ntk import BaseRule
-from models.encodings.scalings.yarn import Ramp
+from models.encodings.scalings.ntk_by_parts import Ramp
 from models.spec import EncodingSpec, ModelSpec, OptimSpec
 from posgen.errors import UserError
 from posgen.spec import DataSpec, Task

@@ -148,3 +148,16 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         plan(["cot"], ["resonance_yarm"], [1], ["paper"], "smoke")
     with pytest.raises(BadValue, match="zero_shot"):
         plan(["cot"], ["rope"], [1], ["zeroshot"], "smoke")
+
+
+@pytest.mark.parametrize("pe", ["p_rope", "partial", "resonance_p_rope", "alibi", "t5_bias", "randomized", "nope"])
+def test_what_is_no_scaling_for_length_trains_as_itself_under_every_protocol(pe: str) -> None:
+    (member,) = plan(["cot"], [pe], [1], ["paper", "zero_shot"], "smoke")
+    assert member.spec.train_encoding == member.spec.test_encodings[0]
+    assert [cell.protocol for cell in member.cells] == ["paper", "zero_shot"]
+
+
+@pytest.mark.parametrize("pe", ["ntk_by_parts", "llama3", "dynamic_ntk", "pi"])
+def test_scalings_for_length_are_left_out_of_plain_training(pe: str) -> None:
+    (member,) = plan(["cot"], [pe], [1], ["zero_shot"], "smoke")
+    assert (member.spec.train_encoding.name, member.spec.test_encodings[0].name) == ("rope", pe)

@@ -15,11 +15,13 @@ from safetensors.torch import load_file
 
 import models.population
 from conf.plan import plan
-from eval.experiment import Outcome, RunOptions, evaluate, run_sweep
+from eval.experiment import Outcome, run_sweep
 from eval.frame import curves, frame
+from eval.options import RunOptions
 from eval.plan import PlannedMember
 from eval.records import load
 from eval.runs import Run
+from eval.testing import evaluate
 from eval.tracking import NoTracker, TrackMode
 from eval.tracking_wandb import WandbTracker
 from models.parameters import stacked

@@ -13,8 +13,9 @@ import pytest
 
 from eval.cells import collect
 from eval.figure3 import Curve, caption, claims, curves, tidy_csv
-from eval.figure3_draw import draw, render
+from eval.figure3_draw import draw
 from eval.published import load_figure3, load_table1
+from eval.style import render
 from posgen.errors import UserError
 
 FOLDER = Path(__file__).parents[2] / "conf" / "published"

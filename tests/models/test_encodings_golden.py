@@ -18,6 +18,11 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 RELEASED = json.loads((GOLDEN / "encodings_released_code.json").read_text())["cases"]
 TRANSFORMERS = json.loads((GOLDEN / "encodings_transformers.json").read_text())["cases"]
 SCALING_OF_CLASS = {"": "none", "LinearScaled": "pi", "NTKScaled": "ntk", "YaRNScaled": "yarn"}
+SCALING_OF_ROPE_TYPE = {
+    "default": "none", "linear": "pi", "dynamic": "dynamic_ntk", "yarn": "yarn", "longrope": "longrope",
+    "llama3": "llama3",
+}  # fmt: skip
+OWN_KEYS = {"longrope": ("short_factor", "long_factor"), "llama3": ("low_freq_factor", "high_freq_factor")}
 
 
 def released_spec(case: dict) -> EncodingSpec:
@@ -33,12 +38,16 @@ def released_spec(case: dict) -> EncodingSpec:
 
 
 def transformers_spec(case: dict) -> EncodingSpec:
-    scaling = {"default": "none", "linear": "pi", "dynamic": "dynamic_ntk", "yarn": "yarn"}[case["rope_type"]]
+    scaling = SCALING_OF_ROPE_TYPE[case["rope_type"]]
     params: dict = {"factor": case["factor"]} if scaling != "none" else {}
+    given = case["rope_parameters"]
     if scaling == "yarn":  # transformers' defaults for a YaRN that does not say otherwise
         params |= {"ramp_length": case["L"], "beta_fast": 32, "beta_slow": 1}
     if scaling == "dynamic_ntk":
         params["train_length"] = case["L"]
+    if scaling in ("longrope", "llama3"):
+        params["train_length"] = given["original_max_position_embeddings"]
+        params |= {key: given[key] for key in OWN_KEYS[scaling]}
     return EncodingSpec("case", scaling, False, case["base"], params)
 
 
@@ -76,9 +85,7 @@ def test_released_code(case: dict) -> None:
         check_tables(encoding, sample["length"], sample["positions"], cos, sin)
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in TRANSFORMERS if c["rope_type"] in ("default", "linear", "dynamic", "yarn")], ids=case_id
-)
+@pytest.mark.parametrize("case", TRANSFORMERS, ids=case_id)
 def test_transformers(case: dict) -> None:
     encoding = build(transformers_spec(case), case["dim"])
     inv_freq, attention_factor = encoding.frequencies(case["seq_len"])
@@ -94,6 +101,10 @@ def test_sums_over_the_whole_table() -> None:
             cos, sin = build(released_spec(case), case["dim"]).tables(sample["length"])
             assert cos.double().sum().item() == pytest.approx(sample["cos_sum_f64"], abs=0.02), case["class"]
             assert sin.double().sum().item() == pytest.approx(sample["sin_sum_f64"], abs=0.02), case["class"]
+    for case in TRANSFORMERS:
+        cos, sin = build(transformers_spec(case), case["dim"]).tables(case["seq_len"])
+        assert cos.double().sum().item() == pytest.approx(case["cos_sum_f64"], abs=0.02), case["rope_type"]
+        assert sin.double().sum().item() == pytest.approx(case["sin_sum_f64"], abs=0.02), case["rope_type"]
 
 
 def test_tables_are_float32() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,7 +25,15 @@ def rope_inv_freq(head_dim: int, base: float | Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Changes RoPE's frequencies for sequences longer than those trained on. Subclasses: frozen values."""
+    """Changes RoPE's frequencies, most for sequences longer than those trained on. Subclasses: frozen values.
+
+    `source` names the paper in one line. A feature of frequency 0 does not rotate: its wavelength is infinite, and
+    Resonance leaves it alone.
+    """
+
+    source: ClassVar[str] = ""
+    stretches: ClassVar[bool] = True
+    """Whether it is there to go beyond the training length: what ledger row 2 leaves out while training."""
 
     def inv_freq(self, head_dim: int, base: float, length: int) -> Tensor:
         """Scaled frequencies, float32 [head_dim / 2]; `length` (tokens) is the current sequence's, BOS included."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ class DynamicNTK(Scaling):
 
     factor: float = 4.0
     train_length: int = 64
+
+    source: ClassVar[str] = "emozilla 2023 (dynamic NTK), in Peng et al. 2023, arXiv 2309.00071"
 
     def __post_init__(self) -> None:
         require(self.factor >= 1.0, "factor", self.factor, "use at least 1")

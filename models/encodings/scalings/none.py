@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from models.encodings.scalings.base import Scaling
 
@@ -10,6 +11,9 @@ from models.encodings.scalings.base import Scaling
 @dataclass(frozen=True)
 class NoScaling(Scaling):
     """The base frequencies as they are."""
+
+    source: ClassVar[str] = "Su et al. 2021, arXiv 2104.09864"
+    stretches: ClassVar[bool] = False
 
 
 SCALING = NoScaling

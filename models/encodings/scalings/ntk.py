@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -24,6 +25,8 @@ class NTKAware(Scaling):
 
     factor: float = 4.0
     base_rule: BaseRule = BaseRule.power
+
+    source: ClassVar[str] = "bloc97 2023 (NTK-aware), in Peng et al. 2023, arXiv 2309.00071"
 
     def __post_init__(self) -> None:
         require(self.factor >= 1.0, "factor", self.factor, "use at least 1 (s = test_length / train_length)")

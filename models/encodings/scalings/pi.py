@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ class PositionInterpolation(Scaling):
     """Every wavelength s times longer. `factor` is s = L'/L."""
 
     factor: float = 4.0
+
+    source: ClassVar[str] = "Chen et al. 2023, arXiv 2306.15595"
 
     def __post_init__(self) -> None:
         require(self.factor >= 1.0, "factor", self.factor, "use at least 1 (s = test_length / train_length)")

@@ -1,0 +1,260 @@
+"""`posgen encodings`: which position encodings there are, and what each does to the features of a head."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.fitting import Asked, BaseOption, FactorOption, Fitted, HeadDimOption, TestLengthOption, TrainLengthOption
+
+if TYPE_CHECKING:
+    from eval.feature_gap import Features
+
+FOLDER = Path("results/encodings")
+
+encodings = typer.Typer(rich_markup_mode=None)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="ENCODING.PARAMETER=VALUE",
+        help="Parameters of an encoding, by its name or its scaling's: yarn.beta_fast=32 llama3.low_freq_factor=1, or "
+        "of all: pe.resonance=true",
+        show_default=False,
+    ),
+]
+
+
+@encodings.callback(invoke_without_command=True)
+def listing(context: typer.Context) -> None:
+    """List the position encodings: name, whether it rotates, whether it trains weights of its own, and its source.
+
+    \b
+    posgen encodings
+    posgen encodings show resonance_yarn
+    posgen encodings plot rope,resonance_rope
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from cli.fitting import fit
+    from cli.text import table
+    from conf.overrides import choices
+
+    found = [one.encoding for one in fit(choices("pe"), Asked())]
+    rows = [[e.name, _yes(e.rotary), _yes(e.trainable), e.cited()] for e in found]
+    print(table(["name", "rotary", "trainable", "source"], rows))
+
+
+@encodings.command(short_help="Print what an encoding does to each feature.")
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="One that posgen encodings lists, or path/to/file.py:Class.")
+    ],
+    settings: Settings = None,
+    head_dim: HeadDimOption = None,
+    base: BaseOption = None,
+    train_length: TrainLengthOption = None,
+    test_length: TestLengthOption = None,
+    factor: FactorOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, at full precision.")] = False,
+) -> None:
+    """Print an encoding's frequencies, wavelengths, attention factor and feature gaps (the paper's section 3).
+
+    A feature is pre-critical when its wavelength is below the training length. Its gap (eq. 8, unit vectors, 0 to 2) is
+    how far the farthest new position lies from all trained ones. Frequencies that depend on the length are those of a
+    sequence of the test length. In JSON, null stands for an infinite wavelength and for what an encoding does not have.
+
+    \b
+    posgen encodings show resonance_rope
+    posgen encodings show yarn --head-dim 128 --train-length 4096 --test-length 32768 yarn.beta_fast=32
+    posgen encodings show llama3 --base 500000 --factor 8 --json
+    """
+    from cli.fitting import fit
+
+    asked = Asked(head_dim, base, train_length, test_length, factor, tuple(settings or ()))
+    (one,) = fit([name], asked)
+    found = _features(one)
+    remarks = _remarks(one, found)
+    if as_json:
+        print(json.dumps(_json(one, found), allow_nan=False))
+        if found is None or found.gaps is None:
+            typer.echo(remarks[-1], err=True)  # why there is null
+        return
+    if factor is not None and not one.scaled:
+        remarks.append(f"{one.name} has no factor: --factor {factor:g} does not change it")
+    scale = f", factor {one.factor:g}" if one.scaled else ""
+    source = one.encoding.cited()
+    print("\n".join([f"{name} ({source})" if source else name, f"{_sizes(one)}{scale}", *remarks]))
+    if found is not None:
+        print(f"\n{_feature_table(found)}")
+
+
+@encodings.command(short_help="Draw wavelengths, feature gaps and the paper's Figure 1.")
+def plot(
+    name: Annotated[str, typer.Argument(metavar="NAME[,NAME...]", help="Rotary encodings.")],
+    settings: Settings = None,
+    head_dim: HeadDimOption = None,
+    base: BaseOption = None,
+    train_length: TrainLengthOption = None,
+    test_length: TestLengthOption = None,
+    factor: FactorOption = None,
+    feature: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Feature of Figure 1. [default: the pre-critical one of the largest gap]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the figures.")] = FOLDER,
+) -> None:
+    """Draw wavelengths and feature gaps of encodings, and the paper's Figure 1 for each: PNG and PDF.
+
+    features.png compares the encodings. figure1-<name>.png shows one pre-critical feature's values over positions,
+    trained and new, without and with Resonance; an encoding and its Resonance form share it.
+
+    \b
+    posgen encodings plot rope,resonance_rope,yarn,resonance_yarn
+    posgen encodings plot rope --train-length 128 --test-length 512 --feature 5 --out figures
+    """
+    from cli.fitting import fit
+    from conf.overrides import words
+    from eval.encodings_draw import draw_features, draw_figure1, shown_feature
+    from eval.feature_gap import features
+    from eval.files import write_atomically
+    from eval.names import RESONANCE
+    from eval.style import render
+    from models.encodings import Rotary
+    from posgen.errors import BadValue
+
+    asked = Asked(head_dim, base, train_length, test_length, factor, tuple(settings or ()))
+    fitted = fit(words("name", name), asked)
+    rotary: dict[str, Rotary] = {}
+    for one in fitted:
+        if not isinstance(one.encoding, Rotary):
+            raise BadValue("name", one.name, "does not rotate: it has no wavelengths; name rotary encodings")
+        rotary[one.name] = one.encoding
+    # fit() gives all the same lengths.
+    lengths = (fitted[0].train_length, fitted[0].test_length)
+    found = {key: features(encoding, *lengths) for key, encoding in rotary.items()}
+    figures = {"features": draw_features(found, _sizes(fitted[0]))}
+    for one in fitted:
+        plain = replace(rotary[one.name], name=one.name.removeprefix(RESONANCE), resonance=False)
+        # The name of a user's own encoding is a path.
+        file = f"figure1-{re.sub('[^A-Za-z0-9_.-]+', '-', plain.name)}"
+        if file in figures:
+            continue
+        chosen = shown_feature(features(plain, *lengths), feature)
+        if chosen is None:
+            typer.echo(f"no Figure 1 of {plain.name}: no pre-critical feature meets a new position")
+        else:
+            figures[file] = draw_figure1(plain, *lengths, chosen, _sizes(one))
+    # Everything is drawn before anything is written.
+    content = {f"{key}.{kind}": render(figure, kind) for key, figure in figures.items() for kind in ("png", "pdf")}
+    for key, data in content.items():
+        write_atomically(out / key, data)
+        typer.echo(f"wrote {out / key}")
+
+
+def _features(one: Fitted) -> Features | None:
+    """None for an encoding that does not rotate."""
+    from eval.feature_gap import features
+    from models.encodings import Rotary
+
+    return features(one.encoding, one.train_length, one.test_length) if isinstance(one.encoding, Rotary) else None
+
+
+def _json(one: Fitted, found: Features | None) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "head_dim": one.encoding.head_dim,
+        "base": one.base,
+        "train_length": one.train_length,
+        "test_length": one.test_length,
+        "factor": one.factor,
+        "inv_freq": None if found is None else found.inv_freq.tolist(),
+        "wavelengths": None if found is None else _finite(found.wavelengths.tolist()),
+        "attention_factor": None if found is None else found.attention_factor,
+        "critical_feature": None if found is None else found.critical,
+        "feature_gap": None if found is None or found.gaps is None else _finite(found.gaps.tolist()),
+    }
+
+
+def _finite(numbers: list[float]) -> list[float | None]:
+    from math import isfinite
+
+    return [number if isfinite(number) else None for number in numbers]
+
+
+def _sizes(one: Fitted) -> str:
+    head = f"head_dim {one.encoding.head_dim}, base {one.base:g}, " if one.encoding.rotary else ""
+    return f"{head}train_length {one.train_length}, test_length {one.test_length}"
+
+
+def _remarks(one: Fitted, found: Features | None) -> list[str]:
+    """What the numbers need to be read, a line each."""
+    from eval.feature_gap import repetition_length
+    from models.encodings import Rotary
+
+    encoding = one.encoding
+    if found is None or not isinstance(encoding, Rotary):
+        return [f"{one.name} does not rotate: no frequencies and no feature gap; it gives the decoder {_gives(one)}"]
+    count = len(found.inv_freq)
+    critical = found.critical
+    if critical is None:
+        known = f"critical feature none: all {count} features are pre-critical"
+    elif critical == 0:
+        known = "critical feature 0: no feature is pre-critical"
+    else:
+        known = f"critical feature {critical}: features 0 to {critical - 1} are pre-critical"
+    lines = [f"attention factor {found.attention_factor:.8g}", known]
+    if encoding.resonance and critical != 0:
+        period = repetition_length(found.wavelengths, one.train_length)
+        shown = f"{period:,}" if period < 10**15 else f"{period:.4e}"
+        lines.append(f"the pre-critical features together repeat after {shown} tokens")
+    if not encoding.frequencies(one.train_length)[0].equal(encoding.frequencies(one.test_length)[0]):
+        lines.append(f"the frequencies depend on the length: these are those of {one.test_length} tokens")
+    if found.gaps is None:
+        lines.append("training draws its positions at random: none is new, and there is no feature gap")
+    elif one.train_length == one.test_length:
+        lines.append("the test is no longer than the training: no position is new, and there is no feature gap")
+    return lines
+
+
+def _gives(one: Fitted) -> str:
+    """What the decoder gets of an encoding that does not rotate."""
+    from models.encodings import Encoding
+
+    kind = type(one.encoding)
+    parts = [
+        word
+        for word, overridden in (
+            ("an attention bias", kind.bias is not Encoding.bias),
+            ("an input embedding", kind.embedding is not Encoding.embedding),
+        )
+        if overridden
+    ]
+    weights = ", ".join(f"{name} {list(shape)}" for name, shape in one.weights.items())
+    return (" and ".join(parts) or "nothing") + (f", and trains {weights}" if weights else "")
+
+
+def _feature_table(found: Features) -> str:
+    from cli.text import MISSING, table
+
+    rows = []
+    for j, (inv_freq, wavelength) in enumerate(zip(found.inv_freq, found.wavelengths, strict=True)):
+        gap = None if found.gaps is None else _finite([found.gaps[j]])[0]
+        rows.append([
+            str(j), _yes(wavelength < found.train_length), f"{inv_freq:.9g}", f"{wavelength:.9g}",
+            MISSING if gap is None else f"{gap:.4g}",
+        ])  # fmt: skip
+    return table(["feature", "pre-critical", "inv_freq", "wavelength", "feature gap"], rows)
+
+
+def _yes(answer: object) -> str:
+    return "yes" if answer else "no"

@@ -1,0 +1,117 @@
+"""How far a rotary encoding's features at new positions lie from all that training showed: the paper's section 3.
+
+Wavelengths and lengths count tokens. Everything here is numpy in float64, and exact: no position is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator
+
+from models.encodings import Encoding, Rotary
+from models.encodings.rotary import resonance_wavelengths
+
+_CHUNK = 8_192  # positions whose angles are held at once
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of one rotary encoding under a training and a test length.
+
+    `inv_freq` (radians a token), `wavelengths` (infinite where a feature does not rotate) and `gaps` have one entry a
+    feature. `critical` None: every wavelength is below `train_length`. `gaps` None: the positions of training are drawn
+    at random from more than the training length, so that "new position" has no meaning.
+    """
+
+    train_length: int
+    test_length: int
+    inv_freq: np.ndarray
+    wavelengths: np.ndarray
+    attention_factor: float
+    critical: int | None
+    gaps: np.ndarray | None
+
+
+def features(encoding: Rotary, train_length: int, test_length: int) -> Features:
+    """All of it, as the encoding is in a sequence of `test_length` tokens (dynamic ones depend on that)."""
+    inv_freq, attention_factor = encoding.frequencies(test_length)
+    found = wavelengths(encoding, test_length)
+    drawn = draws_positions(encoding, train_length)
+    return Features(
+        train_length=train_length,
+        test_length=test_length,
+        inv_freq=inv_freq.double().numpy(),
+        wavelengths=found,
+        attention_factor=float(attention_factor),
+        critical=critical_feature(found, train_length),
+        gaps=None if drawn else feature_gaps(encoding, train_length, test_length),
+    )
+
+
+def draws_positions(encoding: Encoding, train_length: int) -> bool:
+    """Whether training sees positions drawn at random instead of 0..train_length-1."""
+    return encoding.training_positions(train_length, Generator().manual_seed(0)) is not None
+
+
+def wavelengths(encoding: Rotary, length: int) -> np.ndarray:
+    """lambda_j = 2 pi / theta_j, float64 [head_dim / 2], infinite where theta_j is 0; whole numbers under Resonance."""
+    if encoding.resonance:
+        plain = encoding.scaling.inv_freq(encoding.head_dim, encoding.base, length)
+        return resonance_wavelengths(plain).double().numpy()
+    inv_freq = encoding.frequencies(length)[0].double().numpy()
+    with np.errstate(divide="ignore"):
+        return 2 * np.pi / inv_freq
+
+
+def critical_feature(wavelengths: np.ndarray, train_length: int) -> int | None:
+    """The first feature whose wavelength reaches the training length (paper, section 3); None when none does."""
+    reached = np.flatnonzero(wavelengths >= train_length)
+    return int(reached[0]) if reached.size else None
+
+
+def feature_gaps(encoding: Rotary, train_length: int, test_length: int) -> np.ndarray:
+    """The feature gap (paper, eq. 8) of every feature for unit vectors, float64 [head_dim / 2], from 0 to 2.
+
+    max over new positions n, train_length <= n < test_length, of min over trained positions m < train_length of
+    |f(x, m)_j - f(x, n)_j|: a feature turns x by an angle, so that its points lie on a circle, and the nearest trained
+    point is one of the two neighbours among the sorted angles. NaN when no position is new. Without the attention
+    factor, which lengthens all vectors alike.
+    """
+    trained = np.sort(_angles(encoding, 0, train_length, test_length).T, axis=1)  # (head_dim / 2, train_length)
+    widest = np.full(len(trained), np.nan)
+    for start in range(train_length, test_length, _CHUNK):
+        new = _angles(encoding, start, min(start + _CHUNK, test_length), test_length)
+        for feature, known in enumerate(trained):
+            widest[feature] = np.fmax(widest[feature], _to_nearest(known, new[:, feature]).max())
+    return 2 * np.sin(widest / 2)
+
+
+def repetition_length(wavelengths: Sequence[float] | np.ndarray, train_length: int) -> int:
+    """After how many tokens the pre-critical features, rounded as Resonance does, are together where they began: the
+    least common multiple of their wavelengths (paper, section 3). 1 when there is no such feature."""
+    critical = critical_feature(np.asarray(wavelengths), train_length)
+    return math.lcm(*(round(float(wavelength)) for wavelength in wavelengths[:critical]))
+
+
+def feature_angles(encoding: Rotary, feature: int, length: int) -> np.ndarray:
+    """Angles [length], float64, of one feature at all positions of a sequence of `length` tokens, within one turn."""
+    starts = range(0, length, _CHUNK)
+    return np.concatenate([_angles(encoding, at, min(at + _CHUNK, length), length)[:, feature] for at in starts])
+
+
+def _angles(encoding: Rotary, start: int, stop: int, length: int) -> np.ndarray:
+    """Angles [stop - start, head_dim / 2] within one turn, in a sequence of `length` tokens."""
+    return np.mod(encoding.angles(torch.arange(start, stop), length).double().numpy(), 2 * np.pi)
+
+
+def _to_nearest(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The smallest turn (radians, 0 to pi) from each wanted angle to a known one; `known` is sorted, both in a turn."""
+    after = np.searchsorted(known, wanted)
+    # Beyond either end the neighbour is the other end, a turn away.
+    turns = np.abs(wanted[:, None] - known[np.stack([after - 1, after % len(known)], axis=1)])
+    return np.minimum(turns, 2 * np.pi - turns).min(axis=1)

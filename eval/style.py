@@ -1,0 +1,62 @@
+"""What the figures share: colours and dashes, sizes of type, and how a figure becomes the bytes of a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe-Ito colours, which every kind of colour vision tells apart. In grey print the dashes tell the pairs apart, and
+# within a pair the Resonance curve is the darker one.
+_STYLES: dict[str, tuple[str, Any]] = {
+    "rope": ("#E69F00", (0, (1, 1))),
+    "resonance_rope": ("#D55E00", "-"),
+    "yarn": ("#56B4E9", (0, (4, 1.2, 1, 1.2))),
+    "resonance_yarn": ("#0072B2", (0, (5, 1.5))),
+}
+_SPARE_COLOURS = ("#009E73", "#CC79A7", "#000000", "#F0E442")
+_SPARE_DASHES = ("-", "--", ":", "-.")
+FONT, SMALL = 9.0, 7.5  # points
+DPI = 300
+SETTINGS: Any = {"font.size": FONT, "font.family": "DejaVu Sans", "axes.linewidth": 0.6, "axes.titlesize": FONT}
+"""For `matplotlib.rc_context`, around everything that is drawn."""
+
+
+def styles(encodings: Sequence[str]) -> dict[str, tuple[str, Any]]:
+    """Name -> (colour, dashes): those of the paper's four are fixed, up to sixteen others differ from each other."""
+    named = list(dict.fromkeys(encodings))
+    others = [name for name in named if name not in _STYLES]
+    count = len(_SPARE_COLOURS)
+    spare = {
+        name: (_SPARE_COLOURS[i % count], _SPARE_DASHES[(i + i // count) % len(_SPARE_DASHES)])
+        for i, name in enumerate(others)
+    }
+    return {name: _STYLES.get(name) or spare[name] for name in named}
+
+
+def bare(panel: Axes) -> None:
+    """A panel with thin ticks, a faint grid and no frame above and to the right."""
+    panel.tick_params(width=0.6, length=2.5)
+    panel.grid(color="0.92", linewidth=0.5)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out once, not again for every file."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def render(figure: Figure, suffix: str) -> bytes:
+    """The figure as `png` (300 dots an inch) or `pdf`. Equal figures always give equal bytes: no time in them."""
+    import matplotlib
+
+    out = io.BytesIO()
+    metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else None
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(out, format=suffix, dpi=DPI, metadata=metadata)
+    return out.getvalue()

@@ -1,0 +1,126 @@
+"""Testing members that are done: under their own encodings after a sweep, and again under whatever is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eval.measuring import Context, Data, record, test
+from eval.options import RunOptions, set_threads
+from eval.plan import Cell, PlannedMember, count, encoding_labels
+from eval.progress import Bar
+from eval.records import Record, append
+from eval.runs import Run
+from models.encodings import build
+from models.spec import AccuracyMode, EncodingSpec
+from models.workers import parallel
+from posgen.errors import BadValue, UserError, require
+
+
+def test_all(members: Sequence[tuple[PlannedMember, Run]], options: RunOptions, context: Context, data: Data) -> None:
+    """Test members that are done under their own encodings, record it, and tell the tracker."""
+    if not members:
+        return
+    with Bar(f"testing {count(len(members))}", len(members), 0, options.progress) as bar:
+
+        def measured(one: tuple[PlannedMember, Run]) -> list[Record]:
+            records = _test_own(*one, options, context, data)
+            bar.advance()
+            return records
+
+        # Their outcomes are on disk already: should this be interrupted, the same call tests them again.
+        found = parallel(measured, members)
+    append(options.records_path, [record for records in found for record in records])
+    for (member, run), records in zip(members, found, strict=True):
+        options.tracker.finish(member.spec.run_id, _summary(records), run.info()["status"])
+
+
+def _test_own(member: PlannedMember, run: Run, options: RunOptions, context: Context, data: Data) -> list[Record]:
+    spec, info = member.spec, run.info()
+    history, chosen = run.outcome()
+    tokens = data.test_tokens(spec, spec.data.test_length)
+    records = []
+    for label, encoding in zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True):
+        scores = None
+        if info["status"] == "finished":
+            scores = test(run.weights(label), spec, encoding, tokens, spec.accuracy, options.device)
+        records += [
+            record(
+                member, context, pe, label, scores,
+                length=spec.data.test_length, accuracy=spec.accuracy, checkpoint_epoch=chosen.get(label),
+                history=history, diverged_at=info.get("diverged_at"), train_seconds=info.get("train_seconds"),
+            )
+            for pe in dict.fromkeys(c.pe for c in member.cells if c.test_encoding == label)
+        ]  # fmt: skip
+    return records
+
+
+def _summary(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    return {r["test_encoding"]: {**(r["metrics"] or {}), "checkpoint_epoch": r["checkpoint_epoch"]} for r in records}
+
+
+def evaluate(
+    run_ids: Sequence[str],
+    options: RunOptions,
+    lengths: Sequence[int] | None = None,
+    encodings: Sequence[EncodingSpec] | None = None,
+    accuracy: AccuracyMode = AccuracyMode.teacher_forced,
+) -> list[Record]:
+    """Measure finished runs again: at other lengths (tokens), under other encodings, or running free.
+
+    None stands for the run's own lengths and encodings. An encoding that was not validated is measured with the
+    weights chosen for the member's first test encoding. Appends the records and returns them.
+    """
+    set_threads(options.threads)
+    data, context = Data(options.data_dir), Context.here(options.sweep, options.profile, options.device)
+    jobs: list[tuple[Run, PlannedMember, EncodingSpec, int]] = []
+    for run_id in run_ids:
+        run = Run(options.runs_dir, run_id)
+        spec, info = run.spec(), run.info()
+        if info.get("status") != "finished":
+            raise UserError(f"run={run_id}: is {info.get('status')}, not finished; train it to the end first")
+        cells = tuple(Cell(*cell) for cell in info["cells"])
+        for encoding in encodings or ():
+            trains = build(encoding, spec.model.head_dim).trainable
+            if trains and encoding.key != spec.train_encoding.key:
+                raise BadValue(
+                    "pe", encoding.name, f"needs weights that run {run_id} never trained; train with it first"
+                )
+        prefix = spec.task.prefix_length
+        for length in lengths or [spec.data.test_length]:
+            require(length > prefix, "length", length, f"use more than the {prefix} tokens of the seed")
+            member = PlannedMember(spec, cells, run.config())
+            jobs += [(run, member, encoding, length) for encoding in encodings or spec.test_encodings]
+    with Bar(f"measuring {len(jobs)} times", len(jobs), 0, options.progress) as bar:
+
+        def measured(job: tuple[Run, PlannedMember, EncodingSpec, int]) -> Record:
+            found = _again(*job, accuracy, options, context, data)
+            bar.advance()
+            return found
+
+        records = parallel(measured, jobs)
+    append(options.records_path, records)
+    return records
+
+
+def _again(
+    run: Run,
+    member: PlannedMember,
+    encoding: EncodingSpec,
+    length: int,
+    accuracy: AccuracyMode,
+    options: RunOptions,
+    context: Context,
+    data: Data,
+) -> Record:
+    spec, (history, chosen) = member.spec, run.outcome()
+    labels = encoding_labels(spec.test_encodings)
+    own = [label for label, test_encoding in zip(labels, spec.test_encodings, strict=True) if test_encoding == encoding]
+    validated = own[0] if own else labels[0]
+    label = own[0] if own else f"{encoding.name}~{encoding.key}" if encoding.name in labels else encoding.name
+    scores = test(run.weights(validated), spec, encoding, data.test_tokens(spec, length), accuracy, options.device)
+    return record(
+        member, context, encoding.name, label, scores,
+        length=length, accuracy=accuracy, checkpoint_epoch=chosen.get(validated),
+        history=history, diverged_at=None, train_seconds=run.info().get("train_seconds"),
+    )  # fmt: skip

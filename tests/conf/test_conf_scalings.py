@@ -1,0 +1,47 @@
+"""The files of conf/pe that name a scaling: each has one with and without Resonance, and what their lengths come to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from conf.compose import Choice, compose
+from conf.overrides import choices
+from models.encodings import Rotary, build_rotary, scaling_names
+
+
+def built(pe: str, protocol: str, *overrides: str) -> Rotary:
+    config = compose(Choice(pe=pe, protocol=protocol), overrides)
+    return build_rotary(config.pe, config.model.head_dim)
+
+
+def test_every_scaling_can_be_named_with_and_without_resonance() -> None:
+    for scaling in scaling_names():
+        name = "rope" if scaling == "none" else scaling
+        assert {name, f"resonance_{name}"} <= set(choices("pe"))
+
+
+@pytest.mark.parametrize("pe", ["longrope", "resonance_longrope"])
+@pytest.mark.parametrize("protocol", ["paper", "released", "zero_shot"])
+@pytest.mark.parametrize("bos", [True, False])
+def test_longrope_trains_with_its_short_factors(pe: str, protocol: str, bos: bool) -> None:
+    """A training sequence has L tokens and BOS; from the next token on the factors are the long ones."""
+    found = built(pe, protocol, f"protocol.bos={str(bos).lower()}")
+    plain = built(pe.replace("longrope", "rope"), protocol)
+    trained = 64 + int(bos)
+    assert torch.equal(found.frequencies(trained)[0], plain.frequencies(trained)[0])
+    assert not torch.equal(found.frequencies(trained + 1)[0], plain.frequencies(trained + 1)[0])
+
+
+@pytest.mark.parametrize("protocol", ["paper", "released", "zero_shot"])
+@pytest.mark.parametrize("ramp", ["index", "wavelength"])
+def test_ntk_by_parts_is_yarn_without_its_attention_factor(protocol: str, ramp: str) -> None:
+    """Peng et al. 2023: YaRN is NTK-by-parts and the attention factor."""
+    parts, yarn = (built(pe, protocol, f"protocol.yarn_ramp={ramp}") for pe in ("ntk_by_parts", "yarn"))
+    assert torch.equal(parts.frequencies(257)[0], yarn.frequencies(257)[0])
+    assert parts.frequencies(257)[1] == 1.0 < yarn.frequencies(257)[1]
+
+
+def test_truncation_of_yarn_can_be_turned_off() -> None:
+    whole, between = built("yarn", "paper"), built("yarn", "paper", "pe.params.truncate=false")
+    assert not torch.equal(whole.frequencies(257)[0], between.frequencies(257)[0])
