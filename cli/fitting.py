@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from posgen.errors import BadValue, UserError, nearest, require
+from posgen.spec import DataSpec
 
 if TYPE_CHECKING:
     from conf.compose import Choice
@@ -75,21 +76,21 @@ def fit(names: Sequence[str], asked: Asked) -> list[Fitted]:
     from conf.compose import composer
 
     with composer() as make:
-        sizes = _sizes(make, asked)
+        sizes = _sizes(asked)
         plain = {name: make(_choice(name), sizes) for name in names}
         settings = _assigned(asked.settings, plain)
         return [_fitted(make, name, config, sizes, settings[name], asked) for name, config in plain.items()]
 
 
-def _choice(name: str | None = None) -> Choice:
+def _choice(name: str) -> Choice:
     from conf.compose import Choice
 
     return Choice(pe=name, protocol="paper", profile="paper")
 
 
-def _sizes(make: Callable[[Choice, Sequence[str]], Config], asked: Asked) -> list[str]:
+def _sizes(asked: Asked) -> list[str]:
     """The overrides that hold for every encoding."""
-    usual = make(_choice(), []).data
+    usual = DataSpec()
     if asked.factor is not None:
         require(1.0 <= asked.factor < math.inf, "factor", asked.factor, "use at least 1 (s = test_length/train_length)")
     train = usual.train_length if asked.train_length is None else asked.train_length

@@ -59,7 +59,12 @@ ThreadsOption = Annotated[
 FreshOption = Annotated[
     bool, typer.Option("--fresh", help="Forget what earlier runs of the same members left and start again.")
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="List what would be trained and stop.")]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="List what would be trained, estimate memory and time from a few real steps, and stop."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cli.options import Request
-from cli.text import MISSING, nats, percent, table
+from cli.text import MISSING, duration, nats, percent, table
 
 if TYPE_CHECKING:
     from conf.schema import Config, TrackerSpec
@@ -39,6 +39,7 @@ def train_all(asked: Request, points: Sequence[tuple[str, ...]], extras: Extras)
         _announce(base, members, records)
         if extras.dry_run:
             print(_listing(members))
+            _estimate(base, members)
             continue
         options = run_options(base, extras.name or base.profile.name, base.profile.name, records)
         if extras.fresh:
@@ -123,6 +124,26 @@ def _listing(members: Sequence[PlannedMember]) -> str:
         for m in members
     ]
     return table(("run", "task", "trained with", "seed", "cells"), rows)
+
+
+def _estimate(base: Config, members: Sequence[PlannedMember]) -> None:
+    """Print what training these members takes on this machine, from a few real steps."""
+    from eval.estimate import estimate, populations
+    from eval.options import set_threads
+    from eval.plan import count
+    from eval.progress import Bar
+
+    _check_device(base.device)
+    set_threads(base.threads)
+    with Bar("timing a few steps", populations(members)) as bar:
+        found = estimate(members, base.device, bar.advance)
+    for one in found:
+        print(
+            f"population of {count(one.members)}: {one.weights:,} weights each, {one.steps:,} steps, about "
+            f"{one.bytes / 2**30:.1f} GiB and {duration(one.seconds)}"
+        )
+    total = duration(sum(one.seconds for one in found))
+    print(f"in all about {total} on {base.device}, measured just now on this machine; nothing has been trained")
 
 
 def _train(members: Sequence[PlannedMember], options: RunOptions) -> None:

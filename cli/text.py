@@ -22,3 +22,11 @@ def percent(fraction: float | None) -> str:
 def nats(loss: float | None) -> str:
     """A loss with four decimals; a dash when there is none."""
     return MISSING if loss is None else f"{loss:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would use: `40 seconds`, `12 minutes`, `5.2 hours`, `3.1 days`."""
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}" if unit == "minutes" else f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

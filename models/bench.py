@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.population import Population, model_inputs
 from models.spec import MemberSpec
+from models.streams import stream
 from models.workers import parallel
 
 
@@ -37,13 +38,8 @@ class StepTimes:
 
 def step_times(specs: Sequence[MemberSpec], rounds: int, ticked: Callable[[], None]) -> StepTimes:
     """Time a step of members of one shape on random tokens, `rounds` times after one that is not counted."""
-    spec = specs[0]
-    generator = torch.Generator().manual_seed(0)
-    size = (spec.optim.batch_size, spec.data.train_length)
-    tokens = torch.randint(0, spec.task.modulus, size, generator=generator, dtype=torch.int32)
-    short = [replace(s, data=replace(s.data, train_size=spec.optim.batch_size)) for s in specs]
-    whole = Population(short, [tokens] * len(short))
-    singles = [Population([s], [tokens]) for s in short]
+    whole = probe(specs)
+    singles = [probe([spec]) for spec in specs]
     products = matrix_products(whole)
 
     def together() -> None:
@@ -62,7 +58,16 @@ def step_times(specs: Sequence[MemberSpec], rounds: int, ticked: Callable[[], No
                 found.setdefault(work.__name__, []).append(time.perf_counter() - before)
         ticked()
     times = {name: statistics.median(seconds) for name, seconds in found.items()}
-    return StepTimes(**times, tokens=len(specs) * tokens.numel())
+    return StepTimes(**times, tokens=len(specs) * specs[0].optim.batch_size * specs[0].data.train_length)
+
+
+def probe(specs: Sequence[MemberSpec], device: str = "cpu") -> Population:
+    """The members as a population on one batch of random tokens: the steps of a training without its data set."""
+    spec = specs[0]
+    size = (spec.optim.batch_size, spec.data.train_length)
+    tokens = torch.randint(0, spec.task.modulus, size, generator=stream(0, "probe"), dtype=torch.int32)
+    short = [replace(s, data=replace(s.data, train_size=spec.optim.batch_size)) for s in specs]
+    return Population(short, [tokens] * len(short), device)
 
 
 def matrix_products(population: Population) -> Callable[[], None]:

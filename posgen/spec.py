@@ -76,7 +76,7 @@ class DataSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(2 <= self.train_length <= 65_536, "train_length", self.train_length, "use 2 to 65536 tokens")
+        require(2 <= self.train_length <= 1_048_576, "train_length", self.train_length, "use 2 to 1048576 tokens")
         require(
             self.train_length <= self.test_length <= 1_048_576,
             "test_length",
