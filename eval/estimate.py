@@ -58,7 +58,9 @@ def _population(specs: Sequence[MemberSpec], device: str) -> Estimate:
     sequence = _measuring(population, some)
     rounds = -(-spec.optim.epochs // spec.optim.validate_every)
     weights = parameter_count(spec.model, spec.task.vocabulary)
-    weights += sum(torch.Size(s).numel() for s in build(spec.train_encoding, 2).shapes(spec.model).values())
+    weights += sum(
+        torch.Size(s).numel() for s in build(spec.train_encoding, spec.model.head_dim).shapes(spec.model).values()
+    )
     return Estimate(
         members=len(specs),
         weights=weights,

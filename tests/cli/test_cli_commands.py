@@ -228,3 +228,12 @@ def test_a_package_that_hides_ours_is_named(name: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert re.fullmatch(rf"posgen: error: another package named {name} [^\n]+\n", done.stderr)
+
+
+def test_dry_run_estimates_population_memory_and_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sweep", "--profile", "smoke", "--threads", "1", "--dry-run", "--pe", "rope,alibi") == 0
+    out = capsys.readouterr().out
+    # two structures of encodings: two populations, of 3 tasks each; the weights are counted by hand
+    layer = 32 * 3 * 32 + 32 * 32 + 32 * 64 + 64 * 32 + 2 * 32
+    assert out.count(f"population of 3 members: {10 * 32 + 2 * layer + 32:,} weights each, 4 steps, about ") == 2
+    assert re.search(r"in all about \d+ seconds on cpu, measured just now on this machine; nothing has been", out)
