@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from cli.bench import bench
+from cli.encodings import encodings
 from cli.evaluate import evaluate
+from cli.export_rope import export_rope
 from cli.figure3 import figure3
 from cli.generate import generate
 from cli.show import show
@@ -29,6 +31,8 @@ for command, summary in (
     (bench, "Time a training step on this machine."),
 ):
     app.command(short_help=summary)(command)
+app.command(name="export-rope", short_help="Write an encoding for stock Hugging Face transformers.")(export_rope)
+app.add_typer(encodings, name="encodings", short_help="List, show and draw the position encodings.")
 
 
 @app.callback(invoke_without_command=True)

@@ -24,6 +24,8 @@ class _Origin:
     sweep: str
     train_length: int
     test_length: int
+    bos: bool
+    base: float
 
 
 def evaluate(
@@ -109,7 +111,10 @@ def _origin(runs: Path, run_id: str) -> _Origin:
 
     run = Run(runs, run_id)
     data, info = run.spec().data, run.info()  # in this order: spec() tells an unknown run
-    return _Origin(info["profile"], info["sweep"], data.train_length, data.test_length)
+    spec = run.spec()
+    return _Origin(
+        info["profile"], info["sweep"], data.train_length, data.test_length, spec.model.bos, spec.train_encoding.base
+    )
 
 
 def _encodings(asked: Request, origin: _Origin) -> list[EncodingSpec] | None:
@@ -121,6 +126,10 @@ def _encodings(asked: Request, origin: _Origin) -> list[EncodingSpec] | None:
             raise BadValue("pe", "...", "settings of an encoding need --pe NAME")
         return None
     protocol = (asked.protocols or ["zero_shot"])[0]
-    fitted = [f"data.test_length={origin.test_length}", f"data.train_length={origin.train_length}", *asked.overrides]
+    fitted = [f"data.test_length={origin.test_length}", f"data.train_length={origin.train_length}"]
+    fitted += [f"protocol.bos={str(origin.bos).lower()}"]
+    if not any(text.startswith("pe.base=") for text in asked.overrides):
+        fitted += [f"pe.base={origin.base}"]
+    fitted += asked.overrides
     with composer() as make:
         return [make(Choice(pe=pe, protocol=protocol), fitted).pe for pe in asked.pes]

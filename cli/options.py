@@ -50,7 +50,7 @@ ProfileOption = Annotated[
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps. [default: cpu]", show_default=False),
+    typer.Option("--device", metavar="NAME", help="cpu, cuda or cuda:N. [default: cpu]", show_default=False),
 ]
 ThreadsOption = Annotated[
     str | None,

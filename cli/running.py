@@ -199,6 +199,5 @@ def _check_device(device: str) -> None:
     from posgen.errors import require
 
     available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    available += ["mps"] if torch.backends.mps.is_available() else []
     wanted = "cuda:0" if device == "cuda" else device
     require(wanted in available, "device", device, f"this machine has {', '.join(available)}")

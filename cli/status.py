@@ -38,7 +38,18 @@ def status(
     elif not runs:
         print(f"no runs below {paths.runs}; start one with `posgen train`")
     else:
-        header = ("run", "state", "task", "trained with", "seed", "profile", "tested with", "ID %", "OOD %", "updated")
+        header = (
+            "run",
+            "state",
+            "task",
+            "trained with",
+            "seed",
+            "profile",
+            "tested with",
+            "val. ID %",
+            "val. OOD %",
+            "updated",
+        )
         print(table(header, [line for run in runs for line in _lines(run)]))
 
 

@@ -88,6 +88,16 @@ def _own_encoding(name: str) -> list[str]:
     return [f"pe.name={name.rpartition(':')[2]}", f"pe.{key}={_quoted(name)}"]
 
 
+def _function_code(h: str) -> str:
+    """The identity of the user's own h, empty for a built-in one."""
+    from posgen.functions import own_code
+
+    try:
+        return own_code(h)
+    except BadValue as error:
+        raise error.under("task") from error
+
+
 def _code(spec: EncodingSpec) -> str:
     """The identity of the user's own code in an encoding, empty without any."""
     if ":" not in spec.kind + spec.scaling:
@@ -139,6 +149,7 @@ def _typed(node: Any) -> Config:
             raise error.under(name) from error
     # Interpolated switches arrive as enums; the scalings' own parameters are words and numbers.
     values["pe"] = dataclasses.replace(values["pe"], params=plain(values["pe"].params), code=_code(values["pe"]))
+    values["task"] = dataclasses.replace(values["task"], code=_function_code(values["task"].h))
     config = Config(**values)
     if config.data.train_length <= config.task.prefix_length:
         raise BadValue(

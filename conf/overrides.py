@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # Chosen by an option (--task, --pe, ...), which takes a comma list; everything else stays an override.
 CHOSEN = ("task", "pe", "protocol", "profile", "seed")
-# Keys that cannot change a number: they do not make another experiment of a profile.
+# Keys that are not part of the experiment: they do not make another profile. (Devices draw other dropout masks; a
+# record names its device.)
 _NEUTRAL = ("paths", "tracker", "profile", "device", "threads")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from conf.compose import Choice, compose, composer
 from conf.overrides import changed_name
-from conf.schema import Config, ProfileSpec, TrainWith
+from conf.schema import Config, ProfileSpec, ProtocolSpec, TrainWith
 from eval.plan import Cell, PlannedMember, encoding_labels
 from models.spec import EncodingSpec, MemberSpec, digest, plain
 from posgen.errors import BadValue, require
@@ -26,6 +26,7 @@ class _Training:
     train_encoding: EncodingSpec
     tests: list[EncodingSpec] = field(default_factory=list)
     cells: list[tuple[str, str, EncodingSpec]] = field(default_factory=list)
+    protocols: dict[str, ProtocolSpec] = field(default_factory=dict)
 
 
 def plan(
@@ -85,6 +86,7 @@ def _collect(trainings: dict[str, _Training], config: Config, protocol: str, pe:
     training = trainings.setdefault(digest({**plain(spec), "test_encodings": []}), training)
     if config.pe not in training.tests:
         training.tests.append(config.pe)
+    training.protocols[protocol] = config.protocol
     # An own class is called by its name, not by the path to it.
     training.cells.append((protocol, config.pe.name if ":" in pe else pe, config.pe))
 
@@ -108,11 +110,12 @@ def _member(training: _Training, seed: int) -> PlannedMember:
     spec = _spec(training, seed)
     labels = encoding_labels(spec.test_encodings)
     cells = tuple(Cell(protocol, pe, labels[training.tests.index(test)]) for protocol, pe, test in training.cells)
-    # `pe` and `protocol` are those of the first cell; the encodings and cells say what the others are.
+    # `pe` and `protocol` are those of the first cell here, and in a record those of its own.
     config = {
         **plain(dataclasses.replace(training.config, seed=seed)),
         "train_encoding": plain(spec.train_encoding),
         "test_encodings": dict(zip(labels, plain(spec.test_encodings), strict=True)),
+        "protocols": plain(training.protocols),
         "cells": plain(cells),
     }
     return PlannedMember(spec, cells, config)
@@ -121,18 +124,18 @@ def _member(training: _Training, seed: int) -> PlannedMember:
 def _check(trainings: dict[str, _Training]) -> None:
     """Build every encoding and resolve every h once, so that a bad parameter is told before anything is written."""
     from models.encodings import build
-    from posgen.functions import resolve
+    from models.positions import try_out
 
     for training in trainings.values():
-        try:
-            resolve(training.config.task.h)
-        except BadValue as error:
-            raise error.under("task") from error
+        config = training.config
+        bos, data = int(config.model.bos), config.data
         try:
             for encoding in (training.train_encoding, *training.tests):
-                build(encoding, training.config.model.head_dim)
+                built = build(encoding, config.model.head_dim)
+                try_out(built, config.model, (data.train_length + bos, data.test_length + bos))
         except BadValue as error:
-            raise error.under("pe") from error
+            group = "model" if error.key in {f.name for f in dataclasses.fields(config.model)} else "pe"
+            raise (error if error.key == "pe" else error.under(group)) from error
 
 
 def table1_names() -> tuple[list[str], list[str]]:

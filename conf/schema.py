@@ -155,10 +155,10 @@ class Config:
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "use 0 to 4294967295")
         require(
-            bool(re.fullmatch(r"cpu|mps|cuda(:\d+)?", self.device)),
+            bool(re.fullmatch(r"cpu|cuda(:\d+)?", self.device)),
             "device",
             self.device,
-            "use cpu, cuda, cuda:N or mps",
+            "use cpu, cuda or cuda:N",
         )
         require(self.threads is None or 1 <= self.threads <= 1024, "threads", self.threads, "use 1 to 1024")
 

@@ -14,7 +14,7 @@ from posgen.errors import BadValue, UserError, nearest
 from posgen.spec import DataSpec, Task
 
 # What differs by its nature among members that are pooled, or is only a label.
-_FREE = {"task.name", "task.rule", "data.seed"}
+_FREE = {"task.name", "task.rule"}
 # What protocols switch (the ledger of text against released code): a difference here is not one of size.
 _SWITCHED = {
     "data.splits", "model.layers", "model.freeze_ffn", "model.bos", "model.softmax_scale", "optim.schedule",

@@ -54,8 +54,8 @@ def _population(specs: Sequence[MemberSpec], device: str) -> Estimate:
     spec, jobs = specs[0], sum(len(s.test_encodings) for s in specs)
     some = specs[: max(1, 2 * torch.get_num_threads())]  # enough to keep every core busy
     population = probe(some, device)
-    step = _fastest(lambda: population.step(population.batch(0, 0)), STEPS) / len(some)
-    sequence = _measuring(population, some)
+    step = _fastest(lambda: population.step(population.batch(0, 0)), STEPS, device) / len(some)
+    sequence = _measuring(population, some, device)
     rounds = -(-spec.optim.epochs // spec.optim.validate_every)
     weights = parameter_count(spec.model, spec.task.vocabulary)
     weights += sum(
@@ -71,23 +71,32 @@ def _population(specs: Sequence[MemberSpec], device: str) -> Estimate:
     )
 
 
-def _measuring(population: Population, specs: Sequence[MemberSpec]) -> float:
+def _measuring(population: Population, specs: Sequence[MemberSpec], device: str) -> float:
     """Seconds that one sequence of one job takes to measure at the test length."""
     spec = specs[0]
     tokens = torch.zeros(SEQUENCES, spec.data.test_length, dtype=torch.int32)
     jobs = [Job(i, build(s.test_encodings[0], s.model.head_dim), tokens) for i, s in enumerate(specs)]
-    return _fastest(lambda: measure(population.params, spec.model, spec.task, jobs), 1) / (len(jobs) * SEQUENCES)
+    seconds = _fastest(lambda: measure(population.params, spec.model, spec.task, jobs), 1, device)
+    return seconds / (len(jobs) * SEQUENCES)
 
 
-def _fastest(work: Callable[[], object], rounds: int) -> float:
+def _fastest(work: Callable[[], object], rounds: int, device: str) -> float:
     """Seconds of the fastest round after one that is not counted: what the machine can do when it is left alone."""
     work()
     times = []
     for _ in range(rounds):
+        _wait(device)
         before = time.perf_counter()
         work()
+        _wait(device)
         times.append(time.perf_counter() - before)
     return min(times)
+
+
+def _wait(device: str) -> None:
+    """A GPU computes on while Python goes ahead."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _bytes(population: Population, members: int, jobs: int, weights: int) -> int:

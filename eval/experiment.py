@@ -22,7 +22,7 @@ from eval.records import Record, load
 from eval.runs import Run
 from eval.testing import test_all
 from eval.tracking import TrackedMember
-from models.population import Population, population_key
+from models.population import Population, batches_per_epoch, population_key
 from models.training import Progress, Trainer, Watcher
 
 
@@ -172,11 +172,15 @@ def _train(
 ) -> None:
     """One population from its present step to its end, or to an interruption."""
     specs = [member.spec for member, _, _ in group]
-    for member, run, _ in group:
-        run.report(**_header(member, options, context), status="running", epoch=0, epochs=member.spec.optim.epochs)
-    population = Population(specs, [data.tokens(s, "train") for s in specs], options.device)
     first = group[0][2]
     steps = first["steps"] if first else 0
+    for member, run, _ in group:
+        epoch = steps // batches_per_epoch(member.spec.data.train_size, member.spec.optim.batch_size)
+        trained_by = [*run.info().get("trained_by", [])] if steps else []
+        if context.maker not in trained_by[-1:]:
+            trained_by.append(context.maker)
+        run.report(**_header(member, options), trained_by=trained_by, status="running", epoch=epoch)
+    population = Population(specs, [data.tokens(s, "train") for s in specs], options.device)
     title = f"training {count(len(specs))}"
     watch = _Watch(options, Bar(title, 1, enabled=False), stopping)
     trainer = Trainer(population, Validator(data), watch)
@@ -198,7 +202,7 @@ def _train(
     outcome.finished += [p.spec.run_id for p in trainer.progress]
 
 
-def _header(member: PlannedMember, options: RunOptions, context: Context) -> dict[str, Any]:
+def _header(member: PlannedMember, options: RunOptions) -> dict[str, Any]:
     spec = member.spec
     return {
         "task": spec.task.name,
@@ -208,10 +212,7 @@ def _header(member: PlannedMember, options: RunOptions, context: Context) -> dic
         "profile": options.profile,
         "sweep": options.sweep,
         "cells": [[c.protocol, c.pe, c.test_encoding] for c in member.cells],
-        "git_commit": context.git_commit,
-        "git_dirty": context.git_dirty,
-        "versions": context.versions,
-        "device": context.device,
+        "epochs": spec.optim.epochs,
     }
 
 

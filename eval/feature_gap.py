@@ -80,7 +80,8 @@ def feature_gaps(encoding: Rotary, train_length: int, test_length: int) -> np.nd
     max over new positions n, train_length <= n < test_length, of min over trained positions m < train_length of
     |f(x, m)_j - f(x, n)_j|: a feature turns x by an angle, so that its points lie on a circle, and the nearest trained
     point is one of the two neighbours among the sorted angles. NaN when no position is new. Without the attention
-    factor, which lengthens all vectors alike.
+    factor, which lengthens all vectors alike; and within one table, that of the test length, also where the frequencies
+    depend on the length (dynamic NTK, LongRoPE).
     """
     trained = np.sort(_angles(encoding, 0, train_length, test_length).T, axis=1)  # (head_dim / 2, train_length)
     widest = np.full(len(trained), np.nan)
@@ -106,7 +107,12 @@ def feature_angles(encoding: Rotary, feature: int, length: int) -> np.ndarray:
 
 def _angles(encoding: Rotary, start: int, stop: int, length: int) -> np.ndarray:
     """Angles [stop - start, head_dim / 2] within one turn, in a sequence of `length` tokens."""
-    return np.mod(encoding.angles(torch.arange(start, stop), length).double().numpy(), 2 * np.pi)
+    positions = torch.arange(start, stop)
+    if encoding.resonance:
+        angles = encoding.angles(positions, length)
+    else:  # not the float32 product that models read: its rounding would add to the gap at long lengths
+        angles = positions.double()[:, None] * encoding.frequencies(length)[0].double()
+    return np.mod(angles.double().numpy(), 2 * np.pi)
 
 
 def _to_nearest(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:

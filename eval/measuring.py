@@ -21,7 +21,7 @@ from models.population import Population
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 from posgen.dataset import Dataset, prepare
 from posgen.generate import generate
-from posgen.plain import digest
+from posgen.plain import digest, plain
 
 
 class Data:
@@ -91,18 +91,17 @@ class Validator:
 
 @dataclass(frozen=True)
 class Context:
-    """What all records of a sweep share."""
+    """Under which names a sweep's records stand, and what this process computes with."""
 
     sweep: str
     profile: str
-    device: str
-    git_commit: str | None
-    git_dirty: bool | None
-    versions: dict[str, str]
+    maker: dict[str, Any]
 
     @staticmethod
     def here(sweep: str, profile: str, device: str) -> Context:
-        return Context(sweep, profile, device_name(device), *git_state(), versions())
+        commit, dirty = git_state()
+        maker = {"git_commit": commit, "git_dirty": dirty, "versions": versions(), "device": device_name(device)}
+        return Context(sweep, profile, maker)
 
 
 def test(
@@ -126,16 +125,25 @@ def record(
     label: str,
     scores: Scores | None,
     *,
+    encoding: EncodingSpec,
     length: int,
     accuracy: AccuracyMode,
     checkpoint_epoch: int | None,
     history: Sequence[Mapping[str, Any]],
-    diverged_at: Mapping[str, Any] | None,
-    train_seconds: float | None,
+    info: Mapping[str, Any],
 ) -> Record:
-    """A measurement as the record store holds it (eval.records). `scores` None: the member diverged."""
+    """A measurement as the record store holds it (eval.records). `scores` None: the member diverged.
+
+    `info` is the run's own account of its training (run.json). Commit, versions and device are those that trained the
+    member; `trained_by` lists them all if they changed on the way, `measured_by` has those of this measurement.
+    """
     spec = member.spec
     cells = [c for c in member.cells if c.pe == pe and c.test_encoding == label]
+    config = {**member.config, "pe": plain(encoding)}
+    config["test_encodings"] = {**config.get("test_encodings", {}), label: plain(encoding)}
+    if cells and cells[0].protocol in config.get("protocols", {}):
+        config["protocol"] = config["protocols"][cells[0].protocol]
+    trained_by = info.get("trained_by") or [context.maker]
     metrics = scores.summary(spec.task.prefix_length, spec.data.train_length) if scores else None
     return {
         "schema": SCHEMA,
@@ -158,14 +166,13 @@ def record(
         "metrics": metrics,
         "accuracy_by_position": [_number(x) for x in scores.accuracy] if scores else None,
         "history": [_flat(row, label) for row in history if label in row["validation"]],
-        "diverged_at": dict(diverged_at) if diverged_at else None,
-        "config": member.config,
-        "git_commit": context.git_commit,
-        "git_dirty": context.git_dirty,
-        "versions": context.versions,
-        "device": context.device,
+        "diverged_at": info.get("diverged_at"),
+        "config": config,
+        **trained_by[-1],
+        "trained_by": trained_by,
+        "measured_by": context.maker,
         "created": now(),
-        "train_seconds": train_seconds,
+        "train_seconds": info.get("train_seconds"),
     }
 
 

@@ -96,6 +96,8 @@ def measure(
             right += hits.double().cpu()
             loss += nats.double().cpu()
         right, loss = right / rows, loss / rows
+        if mode is AccuracyMode.teacher_forced:
+            right[~loss.isfinite()] = float("nan")  # the largest of logits that are no numbers says nothing
         right[:, : task.prefix_length] = loss[:, : task.prefix_length] = float("nan")
         return [Scores(r.numpy(), n.numpy()) for r, n in zip(right, loss, strict=True)]
 

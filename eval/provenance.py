@@ -15,10 +15,7 @@ from posgen import __version__
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """(commit, whether tracked files outside results/ differ from it) of this source tree; (None, None) outside git.
-
-    results/ is left out: a sweep appends its own records there, which changes no code.
-    """
+    """(commit, whether the packages differ from it, new files included); (None, None) outside a git work tree."""
     root = Path(source).resolve().parent.parent
 
     def git(*words: str) -> str:
@@ -28,7 +25,7 @@ def git_state() -> tuple[str | None, bool | None]:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
             return None, None  # installed below somebody else's repository
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
+        changed = git("status", "--porcelain", "--", "cli", "conf", "eval", "models", "posgen", "pyproject.toml")
         return git("rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.SubprocessError):
         return None, None

@@ -54,7 +54,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
 }
 _METRICS = ("id_accuracy", "ood_accuracy", "loss")
 _CONFIG_NODES = ("task", "data", "model", "optim")
-_KEY = ("run_id", "test_encoding", "split", "accuracy_mode", "length", "pe")
+_KEY = ("profile", "run_id", "test_encoding", "split", "accuracy_mode", "length", "pe")
 
 
 def key(record: Record) -> tuple[Any, ...]:
@@ -85,14 +85,14 @@ def append(path: Path, new: Iterable[Record]) -> None:
 
 
 def load(*paths: Path) -> list[Record]:
-    """All records of the files, in their order; of equal keys within one profile the last one counts.
+    """All records of the files, in their order; of equal keys the last one counts.
 
     Raises UserError naming the file, the line and the remedy when a file is missing or a line is not a record.
     """
     found: dict[tuple[Any, ...], Record] = {}
     for path in paths:
         for record in _read(path):
-            found[record["profile"], *key(record)] = record
+            found[key(record)] = record
     return list(found.values())
 
 

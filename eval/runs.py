@@ -95,7 +95,13 @@ class Run:
             raise UserError(
                 f"run={self.run_id}: there is no such run below {self.path.parent}; posgen status lists them"
             )
-        spec: MemberSpec = restore(MemberSpec, found)
+        try:
+            spec: MemberSpec = restore(MemberSpec, found)
+        except (TypeError, ValueError, AttributeError) as error:
+            told = " ".join(str(error).split())
+            raise UserError(
+                f"{self.path / 'spec.json'}: damaged, or of another version ({told}); train this member again"
+            ) from None
         return spec
 
     def config(self) -> dict[str, Any]:

@@ -121,7 +121,8 @@ def _best(percents: Mapping[tuple[str, str], float | None]) -> set[tuple[str, st
 def _caption(collection: Collection) -> str:
     label = f" ({collection.label})" if collection.label else ""
     found, resized = differences(collection)
-    setting = f"Differs from the paper's text: {', '.join(found)}." if found else "All settings are the paper's."
+    unchanged = "" if "changed:" in label else "All settings are the paper's."
+    setting = f"Differs from the paper's text: {', '.join(found)}." if found else unchanged
     if resized:
         setting += " Not comparable cell by cell with the published values."
     protocols = "; ".join(names.protocol(protocol) for protocol in collection.protocols)
@@ -168,11 +169,12 @@ def _provenance(collection: Collection) -> str:
     """Version, commits and devices of the code that made the records: more than one is worth a reader's attention."""
     versions, commits, devices = set(), set(), set()
     for record in collection.records():
-        versions.add(str(record["versions"].get("posgen", "of unknown version")))
-        commit = record["git_commit"]
-        dirty = " with uncommitted changes" if record["git_dirty"] else ""
-        commits.add(f"{commit[:12]}{dirty}" if commit else "an unknown commit")
-        devices.add(record["device"])
+        for maker in record.get("trained_by", [record]):
+            versions.add(str(maker["versions"].get("posgen", "of unknown version")))
+            commit = maker["git_commit"]
+            dirty = " with uncommitted changes" if maker["git_dirty"] else ""
+            commits.add(f"{commit[:12]}{dirty}" if commit else "an unknown commit")
+            devices.add(maker["device"])
     mixed = "several commits: " if len(commits) > 1 else ""
     return (
         f"posgen {', '.join(sorted(versions))} at {mixed}{', '.join(sorted(commits))}, on {'; '.join(sorted(devices))}"

@@ -47,8 +47,8 @@ def _test_own(member: PlannedMember, run: Run, options: RunOptions, context: Con
         records += [
             record(
                 member, context, pe, label, scores,
-                length=spec.data.test_length, accuracy=spec.accuracy, checkpoint_epoch=chosen.get(label),
-                history=history, diverged_at=info.get("diverged_at"), train_seconds=info.get("train_seconds"),
+                encoding=encoding, length=spec.data.test_length, accuracy=spec.accuracy,
+                checkpoint_epoch=chosen.get(label), history=history, info=info,
             )
             for pe in dict.fromkeys(c.pe for c in member.cells if c.test_encoding == label)
         ]  # fmt: skip
@@ -117,10 +117,11 @@ def _again(
     labels = encoding_labels(spec.test_encodings)
     own = [label for label, test_encoding in zip(labels, spec.test_encodings, strict=True) if test_encoding == encoding]
     validated = own[0] if own else labels[0]
-    label = own[0] if own else f"{encoding.name}~{encoding.key}" if encoding.name in labels else encoding.name
+    # What was not planned is called by its parameters too: two forms of one encoding are two measurements.
+    label = own[0] if own else f"{encoding.name}~{encoding.key}"
     scores = test(run.weights(validated), spec, encoding, data.test_tokens(spec, length), accuracy, options.device)
     return record(
         member, context, encoding.name, label, scores,
-        length=length, accuracy=accuracy, checkpoint_epoch=chosen.get(validated),
-        history=history, diverged_at=None, train_seconds=run.info().get("train_seconds"),
+        encoding=encoding, length=length, accuracy=accuracy, checkpoint_epoch=chosen.get(validated),
+        history=history, info=run.info(),
     )  # fmt: skip

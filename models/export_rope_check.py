@@ -19,7 +19,7 @@ def main(folder: str, layer_type: str, lengths: list[int]) -> dict[str, Any]:
     config: Any = transformers.AutoConfig.from_pretrained(folder)
     with torch.device("meta"):
         model = transformers.AutoModel.from_config(config)
-    text = config.get_text_config(decoder=True)
+    text = model.config.get_text_config(decoder=True)
     found = [m for m in model.modules() if getattr(m, "config", None) is text and hasattr(m, "rope_type")]
     if not found:
         sys.exit(f"{type(model).__name__} has no rotary module that follows rope parameters")

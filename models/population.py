@@ -214,11 +214,14 @@ def make_optimizer(
     )
     if optim.schedule is Schedule.constant:
         return optimizer, None
+    steps = max(steps, 2)
+    # A warm-up that ends exactly at step 0 divides by zero in torch; a hair longer is the same schedule.
+    warm_up = optim.pct_start if abs(optim.pct_start * steps - 1) > 1e-6 else optim.pct_start * (1 + 1e-5)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=optim.lr,
-        total_steps=max(steps, 2),
-        pct_start=optim.pct_start,
+        total_steps=steps,
+        pct_start=warm_up,
         anneal_strategy="cos",
         div_factor=optim.div_factor,
         final_div_factor=optim.final_div_factor,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.encodings.base import Encoding, PositionInputs, Weights
+from models.encodings.base import PREFIX, Encoding, PositionInputs, Weights
 from models.spec import ModelSpec
 from models.streams import stream
+from posgen.errors import require
 
 
 def measured_positions(
@@ -27,6 +28,20 @@ def measured_positions(
     )
 
 
+def try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> None:
+    """Ask the encoding for the first and last position of sequences of these lengths (BOS included), with initial
+    weights. Raises BadValue for what would otherwise be found out in the middle of a training."""
+    own = encoding.initialise(model, stream(0, "try"))
+    weights = {PREFIX + name: weight[None] for name, weight in own.items()}
+    for length in lengths:
+        TrainingPositions([encoding], model, 2, 2, torch.device("cpu"))
+        encoding.training_positions(length, stream(0, "try"))
+        ends = encoding.positions(length)[[0, -1]]
+        encoding.rotation(ends, length)
+        encoding.bias(weights, ends, model)
+        encoding.embedding(weights, ends, model)
+
+
 class TrainingPositions:
     """The same for training, where what does not change from step to step is computed once."""
 
@@ -35,6 +50,9 @@ class TrainingPositions:
     ) -> None:
         self.encodings, self.model, self.length, self.inputs, self.device = encodings, model, length, inputs, device
         self._random = [i for i, e in enumerate(encodings) if self._draw(e, 0, 0) is not None]
+        for i in self._random:
+            remedy = "draws training positions, which only an encoding can that rotates and trains no weights"
+            require(encodings[i].structure() == "rotary", "pe", encodings[i].name, remedy)
         self._fixed = None
         if not encodings[0].trainable:
             self._fixed = measured_positions(encodings, {}, model, length, inputs, device)

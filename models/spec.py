@@ -95,7 +95,7 @@ class ModelSpec:
             self.head_dim,
             "use an even number from 2 to 512 (rotary pairs; the paper: 64)",
         )
-        require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "use 0 <= dropout < 1 (the paper: 0.1)")
+        require(0.0 <= self.dropout <= 0.99, "dropout", self.dropout, "use 0 to 0.99 (the paper: 0.1)")
         require(0.0 < self.norm_eps < 1.0, "norm_eps", self.norm_eps, "use 0 < norm_eps < 1 (the paper: 1e-6)")
 
 
@@ -125,10 +125,10 @@ class OptimSpec:
         require(0.0 <= self.weight_decay < 1.0, "weight_decay", self.weight_decay, "use 0 <= weight_decay < 1")
         require(0.0 < self.pct_start < 1.0, "pct_start", self.pct_start, "use 0 < pct_start < 1 (the code: 0.1)")
         for key in ("div_factor", "final_div_factor"):
-            require(getattr(self, key) >= 1.0, key, getattr(self, key), "use a number of at least 1")
+            require(1.0 <= getattr(self, key) <= 1e12, key, getattr(self, key), "use a number from 1 to 1e12")
         for key in ("beta1", "beta2", "base_momentum", "max_momentum"):
             require(0.0 <= getattr(self, key) < 1.0, key, getattr(self, key), "use 0 <= value < 1")
-        require(self.eps > 0.0, "eps", self.eps, "use a number above 0")
+        require(0.0 < self.eps <= 1.0, "eps", self.eps, "use 0 < eps <= 1 (torch: 1e-8)")
         require(1 <= self.validate_every <= self.epochs, "validate_every", self.validate_every,
                 f"use 1 to epochs ({self.epochs})")  # fmt: skip
 

@@ -40,8 +40,6 @@ class Progress:
     best: dict[str, Best] = field(default_factory=dict)
     diverged_at: dict[str, Any] | None = None
     seconds: float = 0.0
-    loss_sum: float = 0.0
-    right_sum: float = 0.0
 
 
 class Watcher:

@@ -11,6 +11,7 @@ import numpy as np
 from posgen import __version__
 from posgen.files import checksum
 from posgen.plain import digest, plain, restore
+from posgen.plain import identity as neutral_free
 from posgen.spec import DataSpec, Task
 from posgen.splits import SPLITS
 
@@ -44,8 +45,8 @@ def describe(task: Task, data: DataSpec, tokens: dict[str, np.ndarray]) -> dict[
 
 def identity(task: Task, data: DataSpec) -> dict[str, Any]:
     """Everything that decides the tokens, flat. The task's name is a label and decides nothing."""
-    rest = {key: value for key, value in plain(task).items() if key != "name"}
-    return {"format_version": FORMAT_VERSION, **rest, **plain(data)}
+    rest = {key: value for key, value in neutral_free(task).items() if key != "name"}
+    return {"format_version": FORMAT_VERSION, **rest, **neutral_free(data)}
 
 
 def folder_name(task: Task, data: DataSpec) -> str:

@@ -5,7 +5,7 @@ Source: arXiv 2403.00071, section 4 (PosGen). Lengths count generated and seed t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from posgen.errors import require
@@ -40,6 +40,8 @@ class Task:
     far: int = 1
     near: int = 3
     h: str = "sum_mod"
+    # Of a user's own h the sha256 of its file (12 hex digits): an edited function is another task.
+    code: str = field(default="", metadata={"neutral": ""})
 
     def __post_init__(self) -> None:
         require(2 <= self.modulus <= 32_000, "modulus", self.modulus, "use 2 to 32000 (the paper: 17)")

@@ -68,8 +68,11 @@ class Encoding:
         return self.source
 
     def structure(self) -> str:
-        """Encodings of equal structure can share a population. Rotary ones all do: theirs are tables of one shape."""
-        return "rotary" if self.rotary else repr(self)
+        """Encodings of equal structure can share a population. Those that only rotate all do: theirs are tables of one
+        shape."""
+        more = ("bias", "embedding", "shapes", "initialise")
+        alone = not self.trainable and all(getattr(type(self), name) is getattr(Encoding, name) for name in more)
+        return "rotary" if self.rotary and alone else repr(self)
 
     def shapes(self, model: ModelSpec) -> dict[str, tuple[int, ...]]:
         """Name -> shape of one member's weights that this encoding trains (without `PREFIX`)."""
@@ -80,7 +83,8 @@ class Encoding:
         return {}
 
     def training_positions(self, length: int, generator: Generator) -> Tensor | None:
-        """Positions [length] for one training step, when they are drawn anew each step; None: 0..length-1."""
+        """Positions [length] for one training step, when they are drawn anew each step; None: 0..length-1. Only for
+        encodings that rotate and train no weights."""
         return None
 
     def positions(self, length: int) -> Tensor:

@@ -79,6 +79,9 @@ def build(spec: EncodingSpec, head_dim: int) -> Encoding:
     Raises BadValue when the kind, the scaling or one of its parameters is unknown or out of range.
     """
     kind = _kind_class(spec.kind)
+    if spec.code:
+        remedy = "the file of this encoding was edited since; restore it, or train again with the new one"
+        require(spec.code == own_code(spec), "code", spec.code, remedy)
     if not issubclass(kind, Rotary):
         require(not spec.resonance, "resonance", spec.resonance, f"{spec.kind} does not rotate: use false")
         require(spec.scaling == "none", "scaling", spec.scaling, f"{spec.kind} does not rotate: use none")
@@ -175,7 +178,7 @@ def _construct(kind: type[Kind], params: dict[str, Any], **given: Any) -> Kind:
     try:
         return kind(**values, **given)
     except BadValue as error:
-        raise error.under("params") from error
+        raise (error if error.key in given else error.under("params")) from error
 
 
 def _coerce(key: str, value: Any, wanted: Any) -> Any:

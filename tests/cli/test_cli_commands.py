@@ -16,7 +16,7 @@ import pytest
 from cli.main import PACKAGES, main
 
 HEAVY = ("torch", "pandas", "scipy", "wandb", "matplotlib", "hydra", "omegaconf", "pyarrow", "numpy")
-COMMANDS = ("generate", "show", "train", "sweep", "evaluate", "status", "table1", "figure3")
+COMMANDS = ("generate", "show", "train", "sweep", "evaluate", "status", "table1", "figure3", "export-rope")
 
 
 @pytest.fixture(autouse=True)

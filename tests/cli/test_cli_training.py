@@ -165,13 +165,22 @@ def test_evaluate_fits_other_encodings_to_the_runs_lengths(swept: Path, capsys: 
     run_id = one_run(swept)["run_id"]
     assert run("evaluate", run_id, "--pe", "pi,yarn", "--threads", "1") == 0
     assert "pi" in capsys.readouterr().out
-    tested = {r["test_encoding"]: r["metrics"] for r in measured_again(swept, run_id) if r["length"] == 32}
+    again = {r["test_encoding"].partition("~")[0]: r for r in measured_again(swept, run_id) if r["length"] == 32}
     # protocol zero_shot fits YaRN to the lengths 16 -> 32 exactly as the sweep did: no second YaRN appears
-    assert {"yarn", "pi"} <= set(tested) <= {"rope", "yarn", "pi"}
+    assert {"yarn", "pi"} <= set(again) <= {"rope", "yarn", "pi"}
     swept_yarn = next(
         r for r in records(swept / "results" / "smoke") if (r["run_id"], r["test_encoding"]) == (run_id, "yarn")
     )
-    assert tested["yarn"] == swept_yarn["metrics"]
+    assert again["yarn"]["metrics"] == swept_yarn["metrics"]
+    assert again["pi"]["config"]["pe"]["params"] == {"factor": 33 / 17}
+
+
+def test_two_forms_of_one_encoding_are_two_measurements(swept: Path) -> None:
+    run_id = one_run(swept)["run_id"]
+    for factor in (4, 8):
+        assert run("evaluate", run_id, "--pe", "ntk", f"pe.params.factor={factor}", "--threads", "1") == 0
+    found = [r["config"]["pe"]["params"]["factor"] for r in measured_again(swept, run_id) if r["pe"] == "ntk"]
+    assert sorted(found) == [4.0, 8.0]
 
 
 @pytest.mark.parametrize(
@@ -259,3 +268,55 @@ def test_bench_prints_ratios(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.findall(r"over \w+(?: by one)?", out[1]) == ["over products", "over one by one"]
     assert [line.split()[0] for line in out[2:]] == ["1", "3"]
     assert run("bench", "--population", "0") == 2
+
+
+def test_an_edited_function_or_encoding_is_another_run(tmp_path: Path) -> None:
+    """The run's identity holds the files' hashes: an edited one is never found finished, nor measured with old weights."""
+    base = [sys.executable, "-c", START]
+    train = [*base, "train", "--profile", "smoke", "--threads", "1", "task.h=mine:h", "--pe", "own.py:Mine"]
+    own = (
+        "from dataclasses import dataclass\nfrom models.encodings.scalings.base import Scaling, rope_inv_freq\n"
+        "@dataclass(frozen=True)\nclass Mine(Scaling):\n    def inv_freq(self, head_dim, base, length):\n"
+        "        return rope_inv_freq(head_dim, base) * 1.0\n"
+    )
+    (tmp_path / "own.py").write_text(own)
+    (tmp_path / "mine.py").write_text("def h(args, modulus): return args.sum(axis=1) % modulus\n")
+    said = []
+    for change in (None, "mine.py", "own.py"):
+        if change:
+            file = tmp_path / change
+            file.write_text(
+                file.read_text().replace("args.sum(axis=1)", "(2 * args.sum(axis=1))").replace("1.0", "3.0")
+            )
+        done = subprocess.run(train, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert all("1 trained and measured" in out for out in said)
+    runs = [json.loads(f.read_text()) for f in tmp_path.glob("results/runs/*/run.json")]
+    assert len(runs) == 3
+    (oldest,) = [r["run_id"] for r in runs if r["updated"] == min(x["updated"] for x in runs)][:1]
+    done = subprocess.run([*base, "evaluate", oldest], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "was edited since" in done.stderr
+
+
+def test_what_cannot_work_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, told in (
+        (("--pe", "learned", "pe.params.max_length=20"), "pe.params.max_length=20"),
+        (("--pe", "randomized", "pe.params.max_position=10"), "pe.params.max_position=10"),
+        (("--pe", "sinusoidal", "model.d_model=31"), "model.d_model=31"),
+        (("--pe", "dynamic_ntk", "model.head_dim=2"), "model.head_dim=2"),
+        (("model.dropout=0.999999",), "model.dropout=0.999999"),
+        (("optim.eps=inf",), "optim.eps=inf"),
+    ):
+        assert run("train", "--profile", "smoke", "--threads", "1", *words) == 2
+        assert told in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.json*"))
+
+
+def test_a_warm_up_that_ends_at_step_0_trains(swept: Path) -> None:
+    """10 steps and a tenth of them to warm up: torch's schedule would divide by zero."""
+    assert run("train", "--profile", "smoke", "--threads", "1", "--pe", "rope", "optim.epochs=5") == 0

@@ -86,7 +86,8 @@ def test_a_run_folder_says_what_was_asked_and_how_it_came_out(whole: Path) -> No
         assert run.config() == member.config == OmegaConf.to_container(OmegaConf.load(run.path / "config.yaml"))
         info = run.info()
         assert (info["status"], info["epoch"], info["seed"]) == ("finished", 6, member.spec.seed)
-        assert info["versions"]["torch"] == str(torch.__version__)
+        (maker,) = info["trained_by"]
+        assert maker["versions"]["torch"] == str(torch.__version__)
         past, chosen = run.outcome()
         assert [row["epoch"] for row in past] == [2, 4, 6]
         for label, epoch in chosen.items():

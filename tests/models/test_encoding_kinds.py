@@ -222,3 +222,27 @@ def test_model_without_positions_counts_what_its_encoding_adds() -> None:
     assert shapes == {"table": (8, 8)}
     full = build(EncodingSpec("t5", kind="t5_bias"), 64).shapes(ModelSpec())
     assert math.prod(full["table"]) == 256  # what the released model carries without reading it
+
+
+def test_a_rotary_encoding_with_a_bias_of_its_own_keeps_to_itself(tmp_path: Path) -> None:
+    file = tmp_path / "both.py"
+    file.write_text(
+        "from dataclasses import dataclass\nfrom models.encodings.rotary import Rotary\n"
+        "from models.encodings.kinds.alibi import ALiBi\n"
+        "@dataclass(frozen=True)\nclass Both(Rotary):\n    bias = ALiBi.bias\n"
+    )
+    both = member(encoding=EncodingSpec("both", kind=f"{file}:Both"))
+    assert population_key(both) != population_key(member())
+    alone = trained(both)
+    assert alone.progress[0].history[0]["train_loss"] != trained(member()).progress[0].history[0]["train_loss"]
+
+
+def test_only_encodings_that_rotate_may_draw_their_training_positions(tmp_path: Path) -> None:
+    file = tmp_path / "drawn.py"
+    file.write_text(
+        "from dataclasses import dataclass\nimport torch\nfrom models.encodings.kinds.sinusoidal import Sinusoidal\n"
+        "@dataclass(frozen=True)\nclass Drawn(Sinusoidal):\n    def training_positions(self, length, generator):\n"
+        "        return torch.randperm(99, generator=generator)[:length]\n"
+    )
+    with pytest.raises(BadValue, match="draws training positions"):
+        population(member(encoding=EncodingSpec("drawn", kind=f"{file}:Drawn")))

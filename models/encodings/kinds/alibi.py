@@ -30,7 +30,7 @@ class ALiBi(Encoding):
 
     def bias(self, weights: Weights, positions: Tensor, model: ModelSpec) -> Tensor:
         distance = (positions[:, None] - positions[None, :]).float()
-        return (-torch.tensor(slopes(model.heads))[:, None, None] * distance)[None].to(positions.device)
+        return (-torch.tensor(slopes(model.heads), device=positions.device)[:, None, None] * distance)[None]
 
 
 ENCODING = ALiBi

@@ -28,8 +28,8 @@ class DynamicNTK(Scaling):
     def inv_freq(self, head_dim: int, base: float, length: int) -> Tensor:
         require(head_dim > 2, "head_dim", head_dim, "dynamic NTK's exponent d/(d-2) needs more than 2")
         # Grown in float32, as transformers does: the base is raised to 2j/d, which would show the difference.
-        growth = torch.tensor(self.factor * max(length, self.train_length) / self.train_length - (self.factor - 1))
-        return rope_inv_freq(head_dim, base * growth ** (head_dim / (head_dim - 2)))
+        growth = self.factor * max(length, self.train_length) / self.train_length - (self.factor - 1)
+        return rope_inv_freq(head_dim, base * torch.tensor(growth, dtype=torch.float32) ** (head_dim / (head_dim - 2)))
 
 
 SCALING = DynamicNTK

@@ -62,11 +62,13 @@ class LongRoPE(Scaling):
         return math.sqrt(1 + math.log(self.factor) / math.log(self.train_length))
 
     def _short(self, head_dim: int) -> Tensor:
-        return torch.ones(head_dim // 2) if self.short_factor is None else torch.tensor(self.short_factor)
+        if self.short_factor is None:
+            return torch.ones(head_dim // 2, dtype=torch.float32)
+        return torch.tensor(self.short_factor, dtype=torch.float32)
 
     def _long(self, head_dim: int) -> Tensor:
         if self.long_factor is not None:
-            return torch.tensor(self.long_factor)
+            return torch.tensor(self.long_factor, dtype=torch.float32)
         require(head_dim > 2, "head_dim", head_dim, "the factors s^(2j/(d-2)) need more than 2; or give long_factor")
         return self.factor ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / (head_dim - 2))
 

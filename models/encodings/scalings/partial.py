@@ -38,7 +38,7 @@ class Partial(Scaling):
             rotating >= 2 and rotating % 2 == 0, "partial_rotary_factor", self.partial_rotary_factor,
             f"must give an even number of rotating scalars, 2 or more, of the head's {head_dim}; found {rotating}",
         )  # fmt: skip
-        found = torch.zeros(head_dim // 2)
+        found = torch.zeros(head_dim // 2, dtype=torch.float32)
         found[: rotating // 2] = rope_inv_freq(rotating, base)
         return found
 

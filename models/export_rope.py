@@ -1,0 +1,158 @@
+"""A rotary encoding as a configuration that stock Hugging Face transformers reads without this package.
+
+transformers' rope type `longrope` divides each of RoPE's frequencies by a number of its own, so it can say any table:
+factor_j = b^(-2j/d) / theta_j. It has two lists, for sequences up to the length trained on and for longer ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.encodings import Rotary
+from models.encodings.scalings.base import rope_pos_freqs
+from posgen.errors import BadValue, UserError
+
+TOLERANCE = 1e-6
+"""Largest relative deviation of a frequency that stock transformers may have; float32 rounding costs about 1e-7."""
+
+# The paper's value for LLaMA2 (section 4.3, after YaRN); the protocols of conf/ say 2, the released code's for PosGen.
+BETA_FAST = 32.0
+
+LAYER_TYPE = "full_attention"
+"""Where layers differ (Gemma 3), the ones that see the whole sequence; the others need no longer context."""
+
+
+@dataclass(frozen=True)
+class StockRope:
+    """What stock transformers makes of a configuration: its rotary table, read in a process without this package.
+
+    `inv_freq`: for each length asked, one number a feature, radians per token.
+    """
+
+    version: str
+    rope_type: str
+    base: float
+    inv_freq: list[list[float]]
+    attention_factor: float
+    max_position_embeddings: int
+
+
+def longrope(encoding: Rotary, train_length: int, test_length: int) -> dict[str, Any]:
+    """Rope parameters of type `longrope` that say the encoding's table; lengths in tokens.
+
+    Raises BadValue for what `longrope` cannot say: a table that follows the length, a feature that does not rotate.
+    """
+    inv_freq = []
+    for lengths in ((train_length, 1), (max(test_length, train_length + 1), train_length + 1, 16 * test_length)):
+        tables = [encoding.frequencies(length)[0] for length in lengths]
+        if not all(torch.equal(table, tables[0]) for table in tables):
+            remedy = "its table follows the length, which no fixed one can say; use import models.hf and re_rope"
+            raise BadValue("pe", encoding.name, remedy)
+        if bool((tables[0] == 0).any()):
+            remedy = "some of its features do not rotate, which longrope cannot say; use import models.hf and re_rope"
+            raise BadValue("pe", encoding.name, remedy)
+        inv_freq.append(tables[0])
+    short, long = (_factors(encoding, table) for table in inv_freq)
+    return {
+        "rope_type": "longrope",
+        "rope_theta": encoding.base,
+        "short_factor": short,
+        "long_factor": long,
+        "factor": test_length / train_length,
+        "original_max_position_embeddings": train_length,
+        "attention_factor": float(encoding.scaling.compute_attention_factor()),
+    }
+
+
+def _factors(encoding: Rotary, inv_freq: Tensor) -> list[float]:
+    plain = rope_pos_freqs(encoding.head_dim, encoding.base)
+    factors: list[float] = (1.0 / (plain.double() * inv_freq.double())).tolist()
+    return factors
+
+
+def fragment(rope: Mapping[str, Any], test_length: int) -> dict[str, Any]:
+    """The keys to merge into a model's config.json, in the form that transformers 4.5x and 5.x both read."""
+    return {
+        "max_position_embeddings": test_length,
+        "original_max_position_embeddings": rope["original_max_position_embeddings"],
+        "rope_theta": rope["rope_theta"],
+        "rope_scaling": {key: value for key, value in rope.items() if key != "rope_theta"},
+    }
+
+
+def merged(config: Mapping[str, Any], rope: Mapping[str, Any], test_length: int) -> dict[str, Any]:
+    """A model's config.json with this rope, in the form that it had (`rope_parameters` or `rope_scaling`)."""
+    found: dict[str, Any] = copy.deepcopy(dict(config))
+    text = found["text_config"] if isinstance(found.get("text_config"), dict) else found
+    own = fragment(rope, max(test_length, text.get("max_position_embeddings") or 0))
+    old = text.get("rope_parameters")
+    if not old:
+        text.update(own)
+        if "rotary_emb_base" in text:  # GPT-NeoX's name of rope_theta
+            del text["rope_theta"]
+        return found
+    nested = isinstance(old.get(LAYER_TYPE), dict)
+    before = old[LAYER_TYPE] if nested else old
+    kept = {key: value for key, value in before.items() if key == "partial_rotary_factor"}
+    text["rope_parameters"] = {**old, LAYER_TYPE: {**kept, **rope}} if nested else {**kept, **rope}
+    text["max_position_embeddings"] = own["max_position_embeddings"]
+    text["original_max_position_embeddings"] = own["original_max_position_embeddings"]
+    return found
+
+
+def standalone(head_dim: int, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The smallest Llama with heads of this size and these keys: what a fragment is checked in."""
+    sizes = {"hidden_size": head_dim, "intermediate_size": 8, "vocab_size": 8, "num_hidden_layers": 1}
+    return {"model_type": "llama", **sizes, "num_attention_heads": 1, "num_key_value_heads": 1, **keys}
+
+
+def stock_rope(config: Mapping[str, Any], lengths: Sequence[int]) -> StockRope:
+    """Let transformers read a configuration in a process that never imports this package.
+
+    UserError when transformers is missing or refuses the configuration.
+    """
+    if importlib.util.find_spec("transformers") is None:
+        raise UserError("this needs Hugging Face transformers: pip install 'posgen[llm]'")
+    script = Path(__file__).with_name("export_rope_check.py")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        # -P: the script's own folder, where this package's modules lie, stays off the path.
+        words = [sys.executable, "-P", str(script), folder, LAYER_TYPE, *map(str, lengths)]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
+    if done.returncode:
+        told = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(f"transformers cannot use this configuration: {told[-1] if told else 'it says nothing'}")
+    return StockRope(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def deviation(encoding: Rotary, stock: StockRope, lengths: Sequence[int]) -> float:
+    """Largest relative deviation of stock's frequencies from the encoding's, over features and lengths.
+
+    UserError above TOLERANCE, or when the attention factor or the number of features differs.
+    """
+    worst = 0.0
+    for length, found in zip(lengths, stock.inv_freq, strict=True):
+        inv_freq, factor = encoding.frequencies(length)
+        if len(found) != len(inv_freq):
+            raise UserError(f"the model rotates {len(found)} features of a head, the encoding {len(inv_freq)}")
+        wrong = (torch.tensor(found, dtype=torch.float64) / inv_freq.double() - 1).abs()
+        worst = max(worst, float(wrong.max()))
+        if not worst <= TOLERANCE or abs(stock.attention_factor / factor - 1) > TOLERANCE:
+            raise UserError(
+                f"transformers {stock.version} reads the configuration otherwise (feature {int(wrong.argmax())} "
+                f"deviates by {worst:.1e}, attention factor {stock.attention_factor} where {factor} is right); "
+                "use import models.hf and re_rope"
+            )
+    return worst
