@@ -271,7 +271,7 @@ def test_bench_prints_ratios(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_edited_function_or_encoding_is_another_run(tmp_path: Path) -> None:
-    """The run's identity holds the files' hashes: an edited one is never found finished, nor measured with old weights."""
+    """A run's identity holds the files' hashes: what was edited is neither found finished nor measured again."""
     base = [sys.executable, "-c", START]
     train = [*base, "train", "--profile", "smoke", "--threads", "1", "task.h=mine:h", "--pe", "own.py:Mine"]
     own = (
@@ -297,7 +297,7 @@ def test_an_edited_function_or_encoding_is_another_run(tmp_path: Path) -> None:
     (oldest,) = [r["run_id"] for r in runs if r["updated"] == min(x["updated"] for x in runs)][:1]
     done = subprocess.run([*base, "evaluate", oldest], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "was edited since" in done.stderr
+    assert "edited since" in done.stderr
 
 
 def test_what_cannot_work_is_told_before_anything_is_written(

@@ -82,7 +82,7 @@ def test_lengths_follow_the_data() -> None:
     assert (text["ramp_length"], text["factor"]) == (32, 3.0)
     code = resolved("yarn", "zero_shot", "data.train_length=32", "data.test_length=96").pe.params
     assert (code["ramp_length"], code["factor"]) == (97, 97 / 33)
-    assert resolved("dynamic_ntk", "paper", "data.train_length=32").pe.params["train_length"] == 32
+    assert resolved("dynamic_ntk", "paper", "data.train_length=32").pe.params["train_length"] == 33  # with BOS
     assert resolved("pi", "paper").pe.params == {"factor": 4.0}
 
 
@@ -126,7 +126,8 @@ def test_selection_and_accuracy_reach_the_member() -> None:
 
 def test_published_sizes() -> None:
     config: dict[str, Any] = plain(resolved("rope", "paper"))
-    assert config["task"] == {"name": "cot", "rule": "cot", "modulus": 17, "far": 1, "near": 3, "h": "sum_mod"}
+    task = {"name": "cot", "rule": "cot", "modulus": 17, "far": 1, "near": 3, "h": "sum_mod", "code": ""}
+    assert config["task"] == task
     assert {k: v for k, v in config["data"].items() if k not in ("splits", "seed")} == {
         "train_length": 64,
         "test_length": 256,

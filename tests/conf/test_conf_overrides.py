@@ -37,7 +37,7 @@ WRONG = [
     ("profile.seeds=3", "list"),
     ("optim.lr=-1", "0 < lr"),
     ("optim.lr=nan", "0 < lr"),
-    ("model.dropout=1", "0 <= dropout < 1"),
+    ("model.dropout=1", "use 0 to 0.99"),
     ("model.head_dim=63", "even"),
     ("data.test_length=5", "train_length"),
     ("data.train_length=4", "seed tokens"),

@@ -14,7 +14,6 @@ from eval import feature_gap
 from eval.feature_gap import critical_feature, feature_angles, feature_gaps, features, repetition_length, wavelengths
 from models.encodings import Rotary, build_rotary
 from models.spec import EncodingSpec
-from tests.models.test_theory import gaps as every_pair
 
 
 def encoding(scaling: str = "none", resonance: bool = False, head_dim: int = 64, base: float = 1e4, **params) -> Rotary:
@@ -43,6 +42,32 @@ def test_posgen_with_resonance():
     assert found.gaps[:9].max() <= 5e-14  # Theorem 1
     np.testing.assert_allclose(found.gaps[9:12], [0.731, 1.25, 1.57], atol=6e-3)
     assert found.wavelengths[:9].tolist() == [6, 8, 11, 15, 20, 26, 35, 47, 63]
+
+
+def every_pair(one: Rotary, train: int, test: int) -> np.ndarray:
+    """Eq. 8 with every new position compared with every trained one, in float64 throughout."""
+    frequencies = one.frequencies(test)[0].double().numpy()
+    if one.resonance:  # whole wavelengths, and positions within one
+        whole = np.round(2 * np.pi / frequencies)
+        angles = np.mod(np.arange(test)[:, None], whole) * (2 * np.pi / whole)
+    else:
+        angles = np.arange(test)[:, None] * frequencies
+    points = np.exp(1j * angles)
+    distances = [np.abs(points[:train] - new).min(axis=0) for new in points[train:]]
+    return np.max(distances, axis=0)
+
+
+def test_gaps_at_long_lengths_are_those_of_the_definition():
+    """RoPE of LLaMA's size, positions times frequencies in float64: the float32 product would be 13 % off."""
+    frequencies = encoding(head_dim=128).frequencies(4_096)[0].double().numpy()
+    train, test = 4_096, 32_768
+    for feature in (7, 20):
+        points = np.exp(1j * np.arange(test) * frequencies[feature])
+        nearest = [np.abs(points[:train] - new).min() for new in points[train::97]]
+        found = feature_gaps(encoding(head_dim=128), train, test)[feature]
+        assert max(nearest) <= found * (1 + 1e-6)
+        assert found <= 1.5 * max(nearest)
+    assert feature_gaps(encoding(head_dim=128), train, test)[7] == pytest.approx(0.001078, rel=2e-3)
 
 
 @pytest.mark.parametrize("resonance", [False, True])

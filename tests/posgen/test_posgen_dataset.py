@@ -69,7 +69,8 @@ def test_manifest_tells_what_the_files_hold(made: Dataset) -> None:
     written = json.loads((made.path / "manifest.json").read_text())
     assert written == made.manifest
     assert written["posgen_version"] == __version__
-    assert written["task"] == {"name": "cot", "rule": "cot", "modulus": 17, "far": 1, "near": 3, "h": "sum_mod"}
+    task = {"name": "cot", "rule": "cot", "modulus": 17, "far": 1, "near": 3, "h": "sum_mod", "code": ""}
+    assert written["task"] == task
     assert written["data"]["seed"] == 0
     assert written["data"]["splits"] == "disjoint"
     for split, (rows, length) in SIZES.items():
