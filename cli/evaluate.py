@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import DeviceOption, PeOption, ProtocolOption, Request, ThreadsOption, request
-from posgen.errors import BadValue, nearest
+from posgen.errors import BadValue, UserError, nearest
 
 if TYPE_CHECKING:
     from models.spec import EncodingSpec
@@ -78,10 +78,13 @@ def evaluate(
     )
     if len(asked.protocols or []) > 1:
         raise BadValue("protocol", protocol, "give one: it decides how --pe is fitted to the run's lengths")
+    ids = [word for word in dict.fromkeys(run_ids) if word not in settings]
+    if not ids:
+        raise UserError("RUN_ID is missing: name finished runs; posgen status lists them")
     lengths = None if length is None else numbers("length", length)
     if any(n < 1 for n in lengths or ()):
         raise BadValue("length", length, "use lengths of at least 1 token")
-    _measure([word for word in dict.fromkeys(run_ids) if word not in settings], asked, lengths, accuracy)
+    _measure(ids, asked, lengths, accuracy)
 
 
 def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, accuracy: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +17,9 @@ PACKAGES = ("cli", "conf", "eval", "models", "posgen")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 when it did what it says, 2 with one line on stderr for a mistake of the user's, 130
     when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
     # Page faults on fresh allocations cost torch a factor of 4; this must be set before anything imports it.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     # A user's own scaling or h, `my_module:MyScaling`, may lie where the command is typed. Last: it hides nothing.
@@ -42,6 +47,8 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            _fail("cannot write the output (no space left): write it elsewhere")
         if error.filename is None or isinstance(error, FileNotFoundError):
             raise  # not a place that the user chose
         _fail(f"{error.filename}: {error.strerror}; name another place, such as paths.results=DIR")

@@ -120,6 +120,9 @@ def request(
         if roots is not None and key.partition(".")[0] not in roots:
             raise BadValue(key, value, f"means nothing to this command{_which(roots)}; leave it out")
     options = {"task": task, "pe": pe, "seed": seed, "protocol": protocol, "profile": profile}
+    for key, given in options.items():
+        if given is not None and not given.strip():
+            raise BadValue(key, "''", "is empty; name a value, or leave the option out")
     for key, value in found.chosen.items():
         if key not in takes:
             raise BadValue(key, value, f"means nothing to this command{_which(takes)}; leave it out")

@@ -7,6 +7,7 @@ state.pt while it trains, or history.json and weights-<test encoding>.safetensor
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from eval.files import write_atomically
@@ -108,14 +109,19 @@ class Run:
         """The full resolved configuration of the training, as plain containers."""
         from omegaconf import OmegaConf
 
-        found = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
-        assert isinstance(found, dict)
+        file = self.path / "config.yaml"
+        try:
+            found = OmegaConf.to_container(OmegaConf.load(file))
+        except Exception as error:  # yaml and OmegaConf have many kinds
+            found = type(error).__name__
+        if not isinstance(found, dict) or not {"task", "data", "model", "optim"} <= set(found):
+            raise UserError(f"{file} is missing or damaged: delete {self.path} and train this member again")
         return {str(key): value for key, value in found.items()}
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state that a continued training starts from."""
         buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
+        torch.save({**state, "run_id": self.run_id}, buffer)
         write_atomically(self.path / "state.pt", buffer.getvalue())
 
     def state(self) -> dict[str, Any] | None:
@@ -129,6 +135,8 @@ class Run:
             raise UserError(
                 f"{file} cannot be read ({type(error).__name__}): begin again with --fresh, or delete {self.path}"
             ) from None
+        if state.get("run_id") != self.run_id:
+            raise UserError(f"{file} belongs to run {state.get('run_id')}: begin again with --fresh, or put it back")
         return state
 
     def save_outcome(
@@ -138,25 +146,36 @@ class Run:
         weights: Mapping[str, Mapping[str, Tensor]],
     ) -> None:
         """The history, the epoch of each chosen checkpoint, and its weights; the state is no longer needed."""
+        sums = {}
         for label, params in weights.items():
-            write_atomically(self._weights(label), save({k: v.contiguous() for k, v in params.items()}))
-        write_atomically(self.path / "history.json", _json({"history": list(history), "chosen": dict(chosen)}))
+            content = save({k: v.contiguous() for k, v in params.items()})
+            sums[label] = hashlib.sha256(content).hexdigest()
+            write_atomically(self._weights(label), content)
+        outcome = {"history": list(history), "chosen": dict(chosen), "weights_sha256": sums}
+        write_atomically(self.path / "history.json", _json(outcome))
         (self.path / "state.pt").unlink(missing_ok=True)
 
     def outcome(self) -> tuple[list[dict[str, Any]], dict[str, int | None]]:
         """(history, epoch of the chosen checkpoint by test encoding) of a run that is done."""
-        found = self._read("history.json") or {"history": [], "chosen": {}}
+        found = self._outcome()
         return found["history"], found["chosen"]
+
+    def _outcome(self) -> dict[str, Any]:
+        found = self._read("history.json")
+        if not isinstance(found, dict) or not {"history", "chosen", "weights_sha256"} <= set(found):
+            raise UserError(f"{self.path / 'history.json'} is damaged: delete {self.path} and train this member again")
+        return found
 
     def weights(self, label: str) -> dict[str, Tensor]:
         """The weights chosen for a test encoding."""
         file = self._weights(label)
         try:
-            return load_file(file)
-        except Exception as error:
-            raise UserError(
-                f"{file} cannot be read ({type(error).__name__}): delete {self.path} and train this member again"
-            ) from None
+            content = file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{file} cannot be read ({error.strerror}): delete {self.path} and train again") from None
+        if hashlib.sha256(content).hexdigest() != self._outcome()["weights_sha256"].get(label):
+            raise UserError(f"{file} is not what training wrote: delete {self.path} and train this member again")
+        return load(content)
 
     def _weights(self, label: str) -> Path:
         return self.path / f"weights-{label}.safetensors"

@@ -78,7 +78,9 @@ def evaluate(
         run = Run(options.runs_dir, run_id)
         spec, info = run.spec(), run.info()
         if info.get("status") != "finished":
-            raise UserError(f"run={run_id}: is {info.get('status')}, not finished; train it to the end first")
+            diverged = info.get("status") == "diverged"
+            remedy = "there is nothing to measure" if diverged else "train it to the end first"
+            raise UserError(f"run={run_id}: is {info.get('status')}, not finished; {remedy}")
         cells = tuple(Cell(*cell) for cell in info["cells"])
         for encoding in encodings or ():
             trains = build(encoding, spec.model.head_dim).trainable
@@ -88,7 +90,9 @@ def evaluate(
                 )
         prefix = spec.task.prefix_length
         for length in lengths or [spec.data.test_length]:
-            require(length > prefix, "length", length, f"use more than the {prefix} tokens of the seed")
+            # Attention costs the square of the length: a million tokens are days on a CPU.
+            remedy = f"use more than the {prefix} tokens of the seed and at most 1048576"
+            require(prefix < length <= 1_048_576, "length", length, remedy)
             member = PlannedMember(spec, cells, run.config())
             jobs += [(run, member, encoding, length) for encoding in encodings or spec.test_encodings]
     with Bar(f"measuring {len(jobs)} times", len(jobs), 0, options.progress) as bar:

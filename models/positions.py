@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from models.encodings.base import PREFIX, Encoding, PositionInputs, Weights
+from models.encodings.rotary import Rotary
 from models.spec import ModelSpec
 from models.streams import stream
-from posgen.errors import require
+from posgen.errors import BadValue, UserError, require
 
 
 def measured_positions(
@@ -31,9 +32,25 @@ def measured_positions(
 def try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> None:
     """Ask the encoding for the first and last position of sequences of these lengths (BOS included), with initial
     weights. Raises BadValue for what would otherwise be found out in the middle of a training."""
+    try:
+        _try_out(encoding, model, lengths)
+    except UserError:
+        raise
+    except Exception as error:  # a user's own encoding may raise anything
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadValue("pe", encoding.name, f"its code fails ({told}); mend it") from error
+
+
+def _try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> None:
     own = encoding.initialise(model, stream(0, "try"))
     weights = {PREFIX + name: weight[None] for name, weight in own.items()}
     for length in lengths:
+        if isinstance(encoding, Rotary):
+            once, again = (encoding.frequencies(length)[0] for _ in range(2))
+            features = encoding.head_dim // 2
+            good = once.shape == (features,) and bool(once.isfinite().all()) and torch.equal(once, again)
+            remedy = f"its inv_freq must be {features} finite numbers for heads of {encoding.head_dim}, always the same"
+            require(good, "pe", encoding.name, remedy)
         TrainingPositions([encoding], model, 2, 2, torch.device("cpu"))
         encoding.training_positions(length, stream(0, "try"))
         ends = encoding.positions(length)[[0, -1]]

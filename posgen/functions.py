@@ -69,7 +69,7 @@ def _checked(name: str, function: Callable[..., object]) -> Function:
         rows = len(args)
         try:
             tokens = np.asarray(function(args, modulus))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise BadValue(
                 "h", name, f"it raised {_told(error)}; it is called as h(args [N, far+near], modulus)"
             ) from error
@@ -85,6 +85,6 @@ def _checked(name: str, function: Callable[..., object]) -> Function:
     return h
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """An exception in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())

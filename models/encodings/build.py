@@ -143,7 +143,7 @@ def _import(key: str, name: str) -> Any:
     try:
         module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
         return getattr(module, attribute)
-    except Exception as error:  # whatever a user's file raises is the user's to mend
+    except (Exception, SystemExit) as error:  # whatever a user's file raises is the user's to mend
         told = " ".join(f"{type(error).__name__}: {error}".split())
         remedy = "use package.module:Class or path/to/file.py:Class"
         raise BadValue(key, name, f"cannot be imported ({told}); {remedy}") from error
@@ -179,6 +179,9 @@ def _construct(kind: type[Kind], params: dict[str, Any], **given: Any) -> Kind:
         return kind(**values, **given)
     except BadValue as error:
         raise (error if error.key in given else error.under("params")) from error
+    except Exception as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadValue("name", given.get("name", kind.__name__), f"its code fails ({told}); mend it") from error
 
 
 def _coerce(key: str, value: Any, wanted: Any) -> Any:
