@@ -320,3 +320,33 @@ def test_what_cannot_work_is_told_before_anything_is_written(
 def test_a_warm_up_that_ends_at_step_0_trains(swept: Path) -> None:
     """10 steps and a tenth of them to warm up: torch's schedule would divide by zero."""
     assert run("train", "--profile", "smoke", "--threads", "1", "--pe", "rope", "optim.epochs=5") == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return None", "its code fails"),
+        ("return rope_inv_freq(head_dim, base)[:3]", "must be"),
+        ("raise KeyError('boom')", "KeyError"),
+        ("return rope_inv_freq(head_dim, base) * float('nan')", "finite"),
+        ("import torch; return rope_inv_freq(head_dim, base) * torch.rand(1)", "always the same"),
+    ],
+)
+def test_own_code_that_misbehaves_is_one_line(body: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from dataclasses import dataclass\nfrom models.encodings.scalings.base import Scaling, rope_inv_freq\n"
+        "@dataclass(frozen=True)\nclass Bad(Scaling):\n"
+        f"    def inv_freq(self, head_dim, base, length):\n        {body}\n"
+    )
+    command = [sys.executable, "-c", START, "train", "--profile", "smoke", "--pe", "bad.py:Bad"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(r"posgen: error: [^\n]+\n", done.stderr)
+    assert told in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_empty_option_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["train", "--profile", ""], ["train", "--pe", " "], ["evaluate", "pe.params.factor=4"]):
+        assert run(*words) == 2
+        assert re.fullmatch(r"posgen: error: [^\n]+\n", capsys.readouterr().err)
