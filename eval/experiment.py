@@ -130,15 +130,13 @@ class _Watch(Watcher):
         self.options, self.bar, self.stopping = options, bar, stopping
         self.trainer: Trainer
         self.runs: dict[str, Run]
-        self.saved = time.monotonic()
+        self.saved, self.due = time.monotonic(), False
 
     def stepped(self, steps: int, loss: float, accuracy: float) -> None:
         self.bar.at(steps, f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %")
         # Not after the last step: its outcome is written at once.
         if time.monotonic() - self.saved > self.options.checkpoint_seconds and steps < self.trainer.total:
             self.due = True
-
-    due = False
 
     def validated(self, member: Progress) -> None:
         self.options.tracker.log(member.spec.run_id, member.history[-1])

@@ -33,7 +33,7 @@ def member_parameters(model: ModelSpec, vocabulary: int, encoding: Encoding, see
     """One member's initial weights, its encoding's own (`position.*`) included, which draw from a stream apart: what
     the others start from does not depend on the encoding."""
     own = encoding.initialise(model, stream(seed, "init-position"))
-    return {**_initialise_one(model, vocabulary, seed), **{PREFIX + name: weight for name, weight in own.items()}}
+    return {**initialise(model, vocabulary, seed), **{PREFIX + name: weight for name, weight in own.items()}}
 
 
 def parameter_count(model: ModelSpec, vocabulary: int) -> int:
@@ -46,19 +46,15 @@ def frozen(name: str, model: ModelSpec) -> bool:
     return model.freeze_ffn and ".ffn." in name
 
 
-def initialise(model: ModelSpec, vocabulary: int, seeds: Sequence[int]) -> Parameters:
-    """T5's initialisation [P, ...] float32: E ~ N(0, 1), q std (d_model d_kv)^-1/2, k and v d_model^-1/2, o (heads
-    d_kv)^-1/2, wi d_model^-1/2, wo d_ff^-1/2, norms 1. Members of one seed start equal, whatever their encoding.
-    """
-    return stacked([_initialise_one(model, vocabulary, seed) for seed in seeds])
-
-
 def stacked(members: Sequence[Parameters]) -> Parameters:
     """Members' weights of equal names side by side: [P, ...]."""
     return {name: torch.stack([member[name] for member in members]) for name in members[0]}
 
 
-def _initialise_one(model: ModelSpec, vocabulary: int, seed: int) -> Parameters:
+def initialise(model: ModelSpec, vocabulary: int, seed: int) -> Parameters:
+    """One member's weights by T5's initialisation, float32: E ~ N(0, 1), q std (d_model d_kv)^-1/2, k and v
+    d_model^-1/2, o (heads d_kv)^-1/2, wi d_model^-1/2, wo d_ff^-1/2, norms 1.
+    """
     generator = stream(seed, "init")
     inner = model.heads * model.head_dim
     found: Parameters = {}

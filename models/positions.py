@@ -11,7 +11,7 @@ from models.encodings.base import PREFIX, Encoding, PositionInputs, Weights
 from models.encodings.rotary import Rotary
 from models.spec import ModelSpec
 from models.streams import stream
-from posgen.errors import BadValue, UserError, require
+from posgen.errors import BadValue, UserError, require, told
 
 
 def measured_positions(
@@ -37,8 +37,7 @@ def try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> Non
     except UserError:
         raise
     except Exception as error:  # a user's own encoding may raise anything
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BadValue("pe", encoding.name, f"its code fails ({told}); mend it") from error
+        raise BadValue("pe", encoding.name, f"its code fails ({told(error)}); mend it") from error
 
 
 def _try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> None:
@@ -51,12 +50,12 @@ def _try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> No
             good = once.shape == (features,) and bool(once.isfinite().all()) and torch.equal(once, again)
             remedy = f"its inv_freq must be {features} finite numbers for heads of {encoding.head_dim}, always the same"
             require(good, "pe", encoding.name, remedy)
-        TrainingPositions([encoding], model, 2, 2, torch.device("cpu"))
         encoding.training_positions(length, stream(0, "try"))
         ends = encoding.positions(length)[[0, -1]]
         encoding.rotation(ends, length)
         encoding.bias(weights, ends, model)
         encoding.embedding(weights, ends, model)
+    TrainingPositions([encoding], model, 2, 2, torch.device("cpu"))  # refuses what it cannot train
 
 
 class TrainingPositions:

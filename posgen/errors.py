@@ -28,6 +28,11 @@ def require(condition: bool, key: str, value: object, remedy: str) -> None:
         raise BadValue(key, value, remedy)
 
 
+def told(error: BaseException) -> str:
+    """An exception of somebody else's code in one line: its kind and what it says."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`one of a, b, c`, or `did you mean a? (one of ...)` when a known word is close to what was typed."""
     known = sorted(known)

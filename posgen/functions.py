@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posgen.errors import BadValue, nearest
+from posgen.errors import BadValue, nearest, told
 
 Function = Callable[[np.ndarray, int], np.ndarray]
 
@@ -42,9 +42,9 @@ def resolve(name: str) -> Function:
         remedy = f"there is no module {error.name}; put the folder that holds it on PYTHONPATH"
         raise BadValue("h", name, remedy) from error
     except AttributeError as error:
-        raise BadValue("h", name, f"{_told(error)}; name a function that the module defines") from error
+        raise BadValue("h", name, f"{told(error)}; name a function that the module defines") from error
     except Exception as error:
-        raise BadValue("h", name, f"importing {module_name} raised {_told(error)}; mend the module") from error
+        raise BadValue("h", name, f"importing {module_name} raised {told(error)}; mend the module") from error
     if not callable(function):
         raise BadValue("h", name, f"{attribute} is not a function; name one that takes (args, modulus)")
     return _checked(name, function)
@@ -71,7 +71,7 @@ def _checked(name: str, function: Callable[..., object]) -> Function:
             tokens = np.asarray(function(args, modulus))
         except (Exception, SystemExit) as error:
             raise BadValue(
-                "h", name, f"it raised {_told(error)}; it is called as h(args [N, far+near], modulus)"
+                "h", name, f"it raised {told(error)}; it is called as h(args [N, far+near], modulus)"
             ) from error
         if tokens.shape != (rows,):
             raise BadValue("h", name, f"it returned shape {tokens.shape}; return one token a row, shape ({rows},)")
@@ -83,8 +83,3 @@ def _checked(name: str, function: Callable[..., object]) -> Function:
         return tokens
 
     return h
-
-
-def _told(error: BaseException) -> str:
-    """An exception in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())

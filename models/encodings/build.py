@@ -20,7 +20,7 @@ from models.encodings.base import Encoding
 from models.encodings.rotary import Rotary
 from models.encodings.scalings.base import Scaling
 from models.spec import EncodingSpec
-from posgen.errors import BadValue, nearest, require
+from posgen.errors import BadValue, nearest, require, told
 
 Kind = TypeVar("Kind", Scaling, Encoding)
 
@@ -108,22 +108,21 @@ def build_rotary(spec: EncodingSpec, head_dim: int) -> Rotary:
 
 
 def _kind_class(name: str) -> type[Encoding]:
-    if name == ROTARY:
-        return Rotary
-    if ":" in name:
-        return _imported("kind", name, Encoding)
-    if name not in kind_names():
-        raise BadValue("kind", name, nearest(name, kind_names()) + ", or package.module:Class of your own")
-    found: type[Encoding] = importlib.import_module(f"models.encodings.kinds.{name}").ENCODING
-    return found
+    return Rotary if name == ROTARY else _named("kind", name, kind_names(), Encoding)
 
 
 def _scaling_class(name: str) -> type[Scaling]:
+    return _named("scaling", name, scaling_names(), Scaling)
+
+
+def _named(key: str, name: str, known: list[str], base: type[Kind]) -> type[Kind]:
+    """The class in the file of that name below models/encodings, or the user's own."""
     if ":" in name:
-        return _imported("scaling", name, Scaling)
-    if name not in scaling_names():
-        raise BadValue("scaling", name, nearest(name, scaling_names()) + ", or package.module:Class of your own")
-    found: type[Scaling] = importlib.import_module(f"models.encodings.scalings.{name}").SCALING
+        return _imported(key, name, base)
+    if name not in known:
+        raise BadValue(key, name, nearest(name, known) + ", or package.module:Class of your own")
+    package, attribute = (kinds, "ENCODING") if key == "kind" else (scalings, "SCALING")
+    found: type[Kind] = getattr(importlib.import_module(f"{package.__name__}.{name}"), attribute)
     return found
 
 
@@ -144,9 +143,8 @@ def _import(key: str, name: str) -> Any:
         module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
         return getattr(module, attribute)
     except (Exception, SystemExit) as error:  # whatever a user's file raises is the user's to mend
-        told = " ".join(f"{type(error).__name__}: {error}".split())
         remedy = "use package.module:Class or path/to/file.py:Class"
-        raise BadValue(key, name, f"cannot be imported ({told}); {remedy}") from error
+        raise BadValue(key, name, f"cannot be imported ({told(error)}); {remedy}") from error
 
 
 def _from_file(path: Path) -> types.ModuleType:
@@ -180,8 +178,7 @@ def _construct(kind: type[Kind], params: dict[str, Any], **given: Any) -> Kind:
     except BadValue as error:
         raise (error if error.key in given else error.under("params")) from error
     except Exception as error:
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BadValue("name", given.get("name", kind.__name__), f"its code fails ({told}); mend it") from error
+        raise BadValue("name", given.get("name", kind.__name__), f"its code fails ({told(error)}); mend it") from error
 
 
 def _coerce(key: str, value: Any, wanted: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 from eval.metrics import Job, Scores, measure
 from models.encodings import build
-from models.parameters import initialise
+from models.parameters import initialise, stacked
 from models.spec import AccuracyMode, EncodingSpec, ModelSpec
 from posgen.generate import generate
 from posgen.spec import Rule, Task
@@ -25,7 +25,7 @@ ENCODINGS = (EncodingSpec("rope"), EncodingSpec("pi", "pi", params={"factor": 2.
 
 @pytest.fixture(scope="module")
 def params() -> dict[str, torch.Tensor]:
-    found = initialise(MODEL, TASK.vocabulary, [1, 2])
+    found = stacked([initialise(MODEL, TASK.vocabulary, seed) for seed in (1, 2)])
     # Sharper logits than at initialisation, so that argmax and loss say something.
     return {**found, "final_norm": found["final_norm"] * 3}
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from models.dropout import Dropout
 from models.encodings import PositionInputs
 from models.encodings import build_rotary as build
-from models.parameters import initialise, parameter_count
+from models.parameters import initialise, parameter_count, stacked
 from models.population import Population, make_optimizer, total_steps
 from models.spec import EncodingSpec, MemberSpec, ModelSpec, OptimSpec, Schedule, Selection
 from models.training import Trainer, Watcher, selection_score
@@ -145,7 +145,7 @@ def test_a_finite_explosion_counts_as_divergence() -> None:
 def oracle_curve(spec: MemberSpec, steps: int) -> tuple[list[float], Decoder]:
     """torch.optim on one plain model from the same weights, the same batches; encodings from their definition."""
     model = Decoder(12, 2, 32, 2, 16, 64)
-    model.take({k: v[0] for k, v in initialise(spec.model, 12, [spec.seed]).items()})
+    model.take(initialise(spec.model, 12, spec.seed))
     total = total_steps(spec)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.optim.lr, weight_decay=spec.optim.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, spec.optim.lr, total_steps=total, pct_start=0.1)
@@ -200,7 +200,7 @@ def test_parameter_counts() -> None:
 
 
 def test_initialisation_follows_t5() -> None:
-    weights = initialise(ModelSpec(), 22, [1, 2])
+    weights = stacked([initialise(ModelSpec(), 22, seed) for seed in (1, 2)])
     expected = {
         "embedding": 1.0,
         "layers.1.attention.o": 512**-0.5,
@@ -267,7 +267,7 @@ def test_dropout_falls_on_the_six_sites_of_t5() -> None:
     """The plain decoder drops where section 3 says: embedding, attention probabilities, after o, after relu, after wo,
     final. Given the member's masks in that order, it computes the same."""
     spec = member()
-    params = initialise(spec.model, 12, [8, spec.seed])
+    params = stacked([initialise(spec.model, 12, seed) for seed in (8, spec.seed)])
     model = Decoder(12, 2, 32, 2, 16, 64)
     model.take({name: weight[1] for name, weight in params.items()})
     ids, length = data(spec)[None, :5].long(), DATA.train_length
