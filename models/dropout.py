@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from models.streams import stream
+from models.streams import words
 
 LANES = 65_536
 
@@ -22,11 +23,8 @@ class Dropout:
     def __init__(self, probability: float, seeds: Sequence[int], step: int, lanes: int, device: torch.device) -> None:
         self.dropped = round(probability * LANES)
         self.scale = LANES / (LANES - self.dropped)
-        words = torch.empty(len(seeds), -(-lanes // 4), dtype=torch.int64, device=device)
-        for row, seed in zip(words, seeds, strict=True):
-            # All 64 bits: random_() without bounds leaves the sign bit zero, which would bias every fourth lane.
-            row.random_(-(2**63), None, generator=stream(seed, "dropout", step, device))
-        self.lanes = words.view(torch.int16)
+        drawn = np.stack([words(seed, "dropout", step, -(-lanes // 4)) for seed in seeds])
+        self.lanes = torch.from_numpy(drawn.view(np.int16)).to(device)
         self.used = 0
 
     def mask(self, *shape: int) -> Tensor:
@@ -34,5 +32,7 @@ class Dropout:
         count = torch.Size(shape).numel()
         lanes = self.lanes[:, self.used : self.used + count]
         self.used += count
-        keep = lanes >= self.dropped - LANES // 2
-        return (keep.to(torch.float32) * self.scale).view(-1, *shape)
+        keep = torch.empty(lanes.shape, device=lanes.device)
+        # Comparing straight into floats takes a fifth of the time of a boolean that is converted.
+        torch.ge(lanes, self.dropped - LANES // 2, out=keep)
+        return keep.mul_(self.scale).view(-1, *shape)
