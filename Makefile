@@ -1,7 +1,8 @@
 # Every goal sets up what it needs by itself: `make test` and `make reproduce-table1` are one command on a fresh machine.
 
-# How large: quick (minutes without a GPU, smaller than the paper) or paper (the published sizes, for a GPU).
-PROFILE ?= quick
+# How large: quick (minutes without a GPU, smaller than the paper), narrow (two hours without a GPU) or paper (the
+# published sizes, for a GPU). Left empty: quick, but for reproduce-table1 with a GPU paper.
+PROFILE ?=
 # TORCH=cpu asks PyTorch's own index for the CPU build; by default pip or uv takes what it finds.
 TORCH ?=
 # The first Python on the path that is new enough.
@@ -10,14 +11,17 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 
 VENV := .venv
 STAMP := $(VENV)/.stamp
-RESULTS := results/$(PROFILE)
+CHOSEN := $(or $(PROFILE),quick)
+RESULTS := results/$(CHOSEN)
+# cuda where torch sees a GPU, else cpu
+DEVICE = $(shell $(VENV)/bin/python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint generate reproduce-table1 figure3 bench
+.PHONY: help setup test lint generate reproduce-table1 figure3 report report-check bench
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s%s\n", $$1, $$2}' Makefile
-	@echo "Settings: PROFILE=quick|paper (now $(PROFILE)), TORCH=cpu, PYTHON=/path/to/python3.11 or later"
+	@echo "Settings: PROFILE=quick|narrow|paper, TORCH=cpu, PYTHON=/path/to/python3.11 or later"
 
 setup: $(STAMP) ## make .venv with posgen and its tools, with uv if there is one, else with pip
 
@@ -45,16 +49,27 @@ lint: $(STAMP) ## check style, formatting and types
 	@$(VENV)/bin/mypy
 
 generate: $(STAMP) ## write the benchmark's data for all three tasks below results/data
-	@$(VENV)/bin/posgen generate --task all --profile $(PROFILE)
+	@$(VENV)/bin/posgen generate --task all --profile $(CHOSEN)
 
 reproduce-table1: $(STAMP) ## train what Table 1 needs, then show it and draw Figure 3; safe to repeat and to interrupt
-	@echo "Profile $(PROFILE) (quick is for machines without a GPU; PROFILE=paper is the published sizes)."
-	@$(VENV)/bin/posgen sweep --profile $(PROFILE)
-	@$(VENV)/bin/posgen table1 --profile $(PROFILE) --format all --out $(RESULTS)
-	@$(VENV)/bin/posgen figure3 --profile $(PROFILE) --out $(RESULTS)
+	@device=$(DEVICE); profile=$(PROFILE); \
+	if [ -z "$$profile" ] && [ "$$device" = cuda ]; then profile=paper; fi; \
+	if [ -z "$$profile" ]; then profile=quick; echo "No GPU here, so this is profile quick: smaller than the paper's," \
+		"about ten minutes on 2 cores. PROFILE=paper insists on the published sizes (how long that takes:" \
+		"posgen sweep --profile paper --dry-run)."; fi; \
+	$(VENV)/bin/posgen sweep --profile $$profile --device $$device && \
+	$(VENV)/bin/posgen table1 --profile $$profile --format all --out results/$$profile && \
+	$(VENV)/bin/posgen figure3 --profile $$profile --out results/$$profile && \
+	$(VENV)/bin/posgen verdict --profile $$profile --format all --out results/$$profile
 
 figure3: $(STAMP) ## draw Figure 3 again from the records, without training
-	@$(VENV)/bin/posgen figure3 --profile $(PROFILE) --out $(RESULTS)
+	@$(VENV)/bin/posgen figure3 --profile $(CHOSEN) --out $(RESULTS)
+
+report: $(STAMP) ## write one page with all results from the records, without training
+	@$(VENV)/bin/posgen report --profile $(CHOSEN)
+
+report-check: $(STAMP) ## look at that page in a real browser (Chromium or Chrome), which must be installed
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m browser tests/browser
 
 bench: $(STAMP) ## measure how fast this machine trains
-	@$(VENV)/bin/posgen bench
+	@$(VENV)/bin/posgen bench step

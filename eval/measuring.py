@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from eval.records import SCHEMA, Record
 from eval.runs import now
 from models.encodings import Encoding, build
 from models.population import Population
-from models.spec import AccuracyMode, EncodingSpec, MemberSpec
+from models.spec import AccuracyMode, EncodingSpec, MemberSpec, Precision
 from posgen.dataset import Dataset, prepare
 from posgen.generate import generate
 from posgen.plain import digest, plain
@@ -112,10 +112,11 @@ def test(
     accuracy: AccuracyMode,
     device: str,
 ) -> Scores:
-    """One member's chosen weights (no member axis) on test sequences [N, L'] under an encoding."""
+    """One member's chosen weights (no member axis) on test sequences [N, L'] under an encoding; in fp32, whatever the
+    precision of the training, so that a record's numbers are those of the weights alone."""
     params = {name: weight[None].to(device) for name, weight in weights.items()}
     job = Job(0, build(encoding, spec.model.head_dim), tokens)
-    return measure(params, spec.model, spec.task, [job], accuracy)[0]
+    return measure(params, replace(spec.model, precision=Precision.fp32), spec.task, [job], accuracy)[0]
 
 
 def record(

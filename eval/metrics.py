@@ -15,15 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.encodings import Encoding, PositionInputs
+from models.memory import ran_out, release
 from models.population import model_inputs
 from models.positions import measured_positions
+from models.precision import allowed
 from models.spec import AccuracyMode, ModelSpec
 from models.transformer import Cache, forward
 from models.workers import parallel
 from posgen.spec import Task
 
-TOKENS_AT_ONCE = 8_192
-"""Tokens of one forward pass on a CPU, so that its activations stay near the cache; a GPU takes 64 times as many."""
+TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 524_288}
+"""Tokens of one forward pass: on a CPU its activations stay near the cache, on a GPU they fill it. Where memory
+runs out the passes are made smaller."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,29 @@ def measure(
     `params` is a population's [P, ...]; `task` gives the vocabulary and the length of the seed, which all jobs share.
     """
     device = params["embedding"].device
+    while True:
+        try:
+            with allowed(model.precision, device):
+                return _measure(params, model, task, jobs, mode, TOKENS_AT_ONCE[device.type])
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error) or TOKENS_AT_ONCE[device.type] <= jobs[0].tokens.shape[1]:
+                raise
+        TOKENS_AT_ONCE[device.type] //= 2  # for the next measurements too
+        release(device)
+
+
+def _measure(
+    params: Mapping[str, Tensor],
+    model: ModelSpec,
+    task: Task,
+    jobs: Sequence[Job],
+    mode: AccuracyMode,
+    budget: int,
+) -> list[Scores]:
+    """With passes of at most `budget` tokens."""
+    device = params["embedding"].device
     rows, length = jobs[0].tokens.shape
     bos, shift = (task.bos if model.bos else None), int(model.bos)
-    budget = TOKENS_AT_ONCE * (64 if device.type == "cuda" else 1)
     sequences = max(1, min(rows, budget // length))
     at_once = max(1, budget // (sequences * length))
     score = _teacher_forced if mode is AccuracyMode.teacher_forced else _free_running
@@ -105,7 +128,7 @@ def measure(
     for i, job in enumerate(jobs):
         alike.setdefault(job.encoding.structure(), []).append(i)
     parts = [places[i : i + at_once] for places in alike.values() for i in range(0, len(places), at_once)]
-    scored = parallel(lambda part: run([jobs[i] for i in part]), parts)
+    scored = parallel(lambda part: run([jobs[i] for i in part]), parts, device)
     found = dict(zip((i for part in parts for i in part), (s for scores in scored for s in scores), strict=True))
     return [found[i] for i in range(len(jobs))]
 

@@ -1,12 +1,14 @@
-"""Dropout for a population: each member draws its masks from its own stream, one draw a step for all sites.
+"""Dropout for a population: each member draws its masks from its own stream of its seed and step.
 
-Random bits are 16-bit lanes of 64-bit integers, several times faster than one float per element; the probability is
-therefore a multiple of 2^-16 (0.1 becomes 0.100006), and kept values are scaled by exactly one over what is kept.
+A mask takes 16 random bits an element, so the probability is a multiple of 2^-16 (0.1 becomes 0.100006), and kept
+values are scaled by exactly one over what is kept. Sites must ask in the same order each step.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,22 +19,80 @@ from models.streams import words
 LANES = 65_536
 
 
-class Dropout:
-    """The masks of one step for P members. Sites must ask in the same order each step; a site's mask is [P, *shape]."""
-
-    def __init__(self, probability: float, seeds: Sequence[int], step: int, lanes: int, device: torch.device) -> None:
-        self.dropped = round(probability * LANES)
-        self.scale = LANES / (LANES - self.dropped)
-        drawn = np.stack([words(seed, "dropout", step, -(-lanes // 4)) for seed in seeds])
-        self.lanes = torch.from_numpy(drawn.view(np.int16)).to(device)
-        self.used = 0
+class Dropout(Protocol):
+    """The masks of one step for P members."""
 
     def mask(self, *shape: int) -> Tensor:
         """The next mask, float32 [P, *shape]: 0 where dropped, else 1 / (1 - p)."""
+        ...
+
+
+def draw(probability: float, seeds: Sequence[int], step: int, lanes: int, device: torch.device) -> Dropout:
+    """The masks of `step` for members of these seeds; `lanes` is the number of elements that all sites have together.
+
+    CPUs and GPUs draw different masks: each has the source that is fastest on it.
+    """
+    if device.type == "cpu":
+        return Drawn(probability, seeds, step, lanes)
+    return Counted(probability, keys(tuple(seeds), device), step)
+
+
+class Drawn:
+    """All bits at once from a generator, as 16-bit lanes of 64-bit words: a float an element costs much more."""
+
+    def __init__(self, probability: float, seeds: Sequence[int], step: int, lanes: int) -> None:
+        self.dropped = round(probability * LANES)
+        self.scale = LANES / (LANES - self.dropped)
+        drawn = np.stack([words(seed, "dropout", step, -(-lanes // 4)) for seed in seeds])
+        self.lanes = torch.from_numpy(drawn.view(np.int16))
+        self.used = 0
+
+    def mask(self, *shape: int) -> Tensor:
         count = torch.Size(shape).numel()
         lanes = self.lanes[:, self.used : self.used + count]
         self.used += count
-        keep = torch.empty(lanes.shape, device=lanes.device)
+        keep = torch.empty(lanes.shape)
         # Comparing straight into floats takes a fifth of the time of a boolean that is converted.
         torch.ge(lanes, self.dropped - LANES // 2, out=keep)
         return keep.mul_(self.scale).view(-1, *shape)
+
+
+class Counted:
+    """Every element's bits are a hash of its place, the step and its member's 64-bit key: no random number is stored or
+    sent to the device, and a compiler fuses the hash with the multiplication."""
+
+    def __init__(self, probability: float, keys: Tensor, step: int) -> None:
+        self.dropped = round(probability * LANES)
+        self.scale = LANES / (LANES - self.dropped)
+        # Filled on the device: a copy from the host would wait for all that is queued there.
+        at = torch.full((), step, dtype=torch.int32, device=keys.device)
+        self.first = _mixed(keys[:, :1] ^ at)  # (P, 1) each
+        self.second = _mixed(self.first + keys[:, 1:])
+        self.used = 0
+
+    def mask(self, *shape: int) -> Tensor:
+        count = torch.Size(shape).numel()
+        place = torch.arange(self.used, self.used + count, dtype=torch.int32, device=self.first.device)
+        self.used += count
+        bits = _mixed(_mixed(place ^ self.first) + self.second) & (LANES - 1)
+        return ((bits >= self.dropped).to(torch.float32) * self.scale).view(-1, *shape)
+
+
+@functools.cache
+def keys(seeds: tuple[int, ...], device: torch.device) -> Tensor:
+    """A member's key as two words, int32 [P, 2], made once for its whole training."""
+    drawn = np.stack([words(seed, "dropout", 0, 1).view(np.int32) for seed in seeds])
+    return torch.from_numpy(drawn).to(device)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """A bijection of 32-bit words in which every input bit flips every output bit half of the time (the constants are
+    C. Wellons' `lowbias32`, found by search)."""
+    x = (x ^ _shifted(x, 16)) * 0x7FEB352D
+    x = (x ^ _shifted(x, 15)) * (0x846CA68B - 2**32)
+    return x ^ _shifted(x, 16)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """x >> bits of the word without its sign."""
+    return (x >> bits) & (2 ** (32 - bits) - 1)

@@ -1,12 +1,14 @@
 """The population: members of one shape that train side by side, each as if it were alone.
 
 Member p owns slice p of every weight, gradient and optimiser moment; nothing in a step mixes members, so its curve
-does not depend on who trains beside it. A step runs over chunks of members sized for the cache (CPU) or at once (GPU).
+does not depend on who trains beside it. A step runs over chunks of members: sized for the cache on a CPU, as large as
+memory allows on a GPU. Where memory runs out all the same, the step is taken again in smaller chunks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models import dropout, memory
 from models.dropout import Dropout
-from models.encodings import build
+from models.encodings import PositionInputs, build
 from models.parameters import Parameters, frozen, member_parameters, stacked
 from models.positions import TrainingPositions
-from models.spec import MemberSpec, OptimSpec, Schedule
+from models.precision import allowed
+from models.spec import MemberSpec, ModelSpec, OptimSpec, Schedule
 from models.streams import stream
 from models.transformer import dropout_lanes, forward
 from models.workers import parallel
@@ -54,21 +58,29 @@ def total_steps(spec: MemberSpec) -> int:
 class Population:
     """P members with their weights, optimiser and schedule. All must have the same `MemberSpec.shape_key`."""
 
-    def __init__(self, members: Sequence[MemberSpec], data: Sequence[Tensor], device: str = "cpu") -> None:
-        """`data[p]` holds member p's training sequences, integer [N, L]; members may share one tensor."""
+    def __init__(
+        self, members: Sequence[MemberSpec], data: Sequence[Tensor], device: str = "cpu", compiled: bool = False
+    ) -> None:
+        """`data[p]` holds member p's training sequences, integer [N, L]; members may share one tensor. `compiled`: let
+        torch.compile fuse what lies between the matrix products (it pays on a GPU)."""
         if len({m.shape_key for m in members}) != 1:
             raise ValueError("members of one population must have equal shapes")
         self.device = torch.device(device)
         self.members = list(members)
         self.steps = 0
+        self.shortages = 0  # how often memory ran out in a step, which was then taken again in smaller chunks
+        self._order_epoch: int | None = None
+        self._parts: int | None = None
+        self._losses = _fused() if compiled else generated_losses
         first = members[0]
         self.model, self.optim = first.model, first.optim
         self.encodings = [build(m.train_encoding, self.model.head_dim) for m in members]
         if len({e.structure() for e in self.encodings}) != 1:
             raise ValueError("encodings of one population must have equal structures")
-        # Members of one task share one tensor on the device.
-        on_device = {id(d): d.to(self.device) for d in data}
-        self.data = [on_device[id(d)] for d in data]
+        # Each data set once on the device, [U, N, L]; member p reads the one at _reads[p].
+        sets = list({id(d): d for d in data}.values())
+        self.data = torch.stack([d.to(self.device) for d in sets])
+        self._reads = [next(i for i, s in enumerate(sets) if s is d) for d in data]
         own = [
             member_parameters(self.model, first.task.vocabulary, encoding, member.seed)
             for member, encoding in zip(members, self.encodings, strict=True)
@@ -92,32 +104,38 @@ class Population:
         # The last token is only ever predicted, so it is not an input.
         self.positions = TrainingPositions(self.encodings, self.model, length, length - 1, self.device)
 
-    def chunks(self, batch: int) -> list[slice]:
-        """Slices of members that one pass takes: on a CPU as many of equal size as keep every core busy."""
-        size, count = len(self), 1
-        if self.device.type == "cpu":
-            widest = max(3 * self.model.heads * self.model.head_dim, self.model.d_ff)
-            member = batch * self.positions.inputs * widest * 4
-            threads = torch.get_num_threads()
-            count = -(-size * member // CACHE_BYTES)
-            count = min(size, -(-count // threads) * threads)
+    def chunks(self) -> list[slice]:
+        """Slices of members of nearly equal size that one pass takes."""
+        size = len(self)
+        if not self._parts:
+            self._parts = self._cache_parts() if self.device.type == "cpu" else self._memory_parts()
+        count = min(size, self._parts)
         return [slice(size * i // count, size * (i + 1) // count) for i in range(count)]
+
+    def _cache_parts(self) -> int:
+        """As many members at once as keep every core busy and their widest activation in the cache."""
+        widest = max(3 * self.model.heads * self.model.head_dim, self.model.d_ff)
+        member = self.optim.batch_size * self.positions.inputs * widest * 4
+        threads = torch.get_num_threads()
+        fitting = math.ceil(len(self) * member / CACHE_BYTES)
+        return math.ceil(fitting / threads) * threads
+
+    def _memory_parts(self) -> int:
+        return memory.parts(len(self), memory.step_bytes(self.members[0]), 0, memory.free_bytes(self.device))
 
     def batch(self, epoch: int, index: int) -> Tensor:
         """Tokens [P, B, L] of batch `index` of `epoch`, in each member's own order."""
-        if getattr(self, "_order_epoch", None) != epoch:
-            size = self.data[0].shape[0]
-            self._orders = [
-                torch.randperm(size, generator=stream(m.seed, "order", epoch)).to(self.device) for m in self.members
-            ]
-            self._order_epoch = epoch
-        rows = slice(index * self.optim.batch_size, (index + 1) * self.optim.batch_size)
-        return torch.stack([d[order[rows]] for d, order in zip(self.data, self._orders, strict=True)]).long()
+        if self._order_epoch != epoch:
+            size = self.data.shape[1]
+            orders = [torch.randperm(size, generator=stream(m.seed, "order", epoch)) for m in self.members]
+            self._orders, self._order_epoch = torch.stack(orders).to(self.device), epoch
+            self._sets = torch.tensor(self._reads, device=self.device)[:, None]
+        rows = self._orders[:, index * self.optim.batch_size : (index + 1) * self.optim.batch_size]
+        return self.data[self._sets, rows].long()
 
     def step(self, tokens: Tensor) -> StepResult:
         """One optimiser step of every member on `tokens` [P, B, L]."""
-        chunks = self.chunks(tokens.shape[1])
-        found = parallel(lambda chunk: self._backward(chunk, tokens[chunk]), chunks)
+        found = self._pass(tokens)
         losses, right = zip(*found, strict=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=False)
@@ -125,6 +143,22 @@ class Population:
             self.scheduler.step()
         self.steps += 1
         return StepResult(torch.cat(losses), torch.cat(right))
+
+    def _pass(self, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Forward and backward of every member, gradients added; (losses, right answers) of each chunk."""
+        while True:
+            chunks = self.chunks()
+            try:
+                with allowed(self.model.precision, self.device):
+                    return parallel(lambda chunk: self._backward(chunk, tokens[chunk]), chunks, self.device)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.ran_out(error) or len(chunks) == len(self):
+                    raise
+            # Nothing was lost: every draw is a function of the step, and the gradients start again from zero.
+            self.shortages += 1
+            self._parts = min(len(self), 2 * len(chunks))
+            self.optimizer.zero_grad(set_to_none=False)
+            memory.release(self.device)
 
     def _backward(self, chunk: slice, tokens: Tensor) -> tuple[Tensor, Tensor]:
         leaves: Parameters = {}
@@ -134,29 +168,23 @@ class Population:
                 leaves[name].requires_grad_().grad = weight.grad[chunk]  # autograd adds into the population's gradient
         task, bos = self.members[0].task, int(self.model.bos)
         inputs = model_inputs(tokens, task.bos if bos else None)
-        dropout = None
+        masks = None
         if self.model.dropout:
             lanes = dropout_lanes(self.model, *inputs.shape[1:])
             seeds = [m.seed for m in self.members[chunk]]
-            dropout = Dropout(self.model.dropout, seeds, self.steps, lanes, self.device)
+            masks = dropout.draw(self.model.dropout, seeds, self.steps, lanes, self.device)
         positions = self.positions.at(self.steps, chunk, [m.seed for m in self.members], leaves)
-        logits = forward(leaves, self.model, inputs, positions, dropout)
-        targets = tokens[:, :, task.prefix_length :]
-        logits = logits[:, :, task.prefix_length - 1 + bos :]
-        losses = (
-            F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(len(tokens), -1).mean(1)
-        )
+        losses, right = self._losses(leaves, self.model, inputs, tokens[:, :, task.prefix_length :], positions, masks)
         losses.sum().backward()
-        right = (logits.detach().argmax(-1) == targets).float().mean((1, 2))
         return losses.detach(), right
 
     def keep(self, alive: Sequence[int]) -> None:
         """Go on with these members only; theirs is unchanged to the last bit."""
         states = [self.state(i) for i in alive]
         self.members = [self.members[i] for i in alive]
-        self.data = [self.data[i] for i in alive]
+        self._reads = [self._reads[i] for i in alive]
         self.encodings = [self.encodings[i] for i in alive]
-        self.__dict__.pop("_order_epoch", None)
+        self._order_epoch = self._parts = None
         if self.members:
             self.load(states)
 
@@ -164,11 +192,11 @@ class Population:
         """One member's weights and moments, as copies: what `load` needs to go on from this very step."""
         found: dict[str, Any] = {"steps": self.steps, "params": {}, "exp_avg": {}, "exp_avg_sq": {}}
         for name, weight in self.params.items():
-            found["params"][name] = weight[member].detach().cpu().clone()
+            found["params"][name] = weight[member].detach().to("cpu", copy=True)
             moments = self.optimizer.state.get(weight, {})
             for key in ("exp_avg", "exp_avg_sq"):
                 if key in moments:
-                    found[key][name] = moments[key][member].cpu().clone()
+                    found[key][name] = moments[key][member].to("cpu", copy=True)
         return found
 
     def load(self, states: Sequence[dict[str, Any]]) -> None:
@@ -176,7 +204,11 @@ class Population:
         self.steps = states[0]["steps"]
         if any(s["steps"] != self.steps for s in states):
             raise ValueError("members of one population must be at the same step")
-        self.params = {n: torch.stack([s["params"][n] for s in states]).to(self.device) for n in self.params}
+        names = list(self.params)
+        self.params = {}
+        del self.optimizer, self.scheduler
+        memory.release(self.device)  # or the old weights and moments would stand beside the new ones
+        self.params = {n: torch.stack([s["params"][n] for s in states]).to(self.device) for n in names}
         self._attach()
         for name in self.trained if self.steps else []:
             self.optimizer.state[self.params[name]] = {
@@ -191,6 +223,30 @@ class Population:
     @property
     def _fused(self) -> bool:
         return bool(self.optimizer.param_groups[0].get("fused"))
+
+
+def _fused() -> Callable[..., tuple[Tensor, Tensor]]:
+    """`generated_losses` compiled. Every shape and structure compiles anew, and a sweep has many; beyond the limit
+    torch would go on uncompiled without a word."""
+    torch._dynamo.config.recompile_limit = 256
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    return torch.compile(generated_losses, dynamic=False)
+
+
+def generated_losses(
+    params: Parameters,
+    model: ModelSpec,
+    inputs: Tensor,
+    targets: Tensor,
+    positions: PositionInputs,
+    masks: Dropout | None,
+) -> tuple[Tensor, Tensor]:
+    """Mean loss (nats) and share of right answers [P] over the generated tokens: `targets` [P, B, G] are the last G
+    tokens that the decoder predicts from `inputs` [P, B, T]."""
+    P, _, G = targets.shape
+    logits = forward(params, model, inputs, positions, masks)[:, :, -G:]
+    losses = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(P, -1).mean(1)
+    return losses, (logits.detach().argmax(-1) == targets).float().mean((1, 2))
 
 
 def model_inputs(tokens: Tensor, bos: int | None) -> Tensor:

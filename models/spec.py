@@ -28,6 +28,18 @@ class Schedule(Enum):
     constant = "constant"
 
 
+class Precision(Enum):
+    """Of the matrix products. Weights, optimiser, position tables, norms and the residual stream are fp32 always.
+
+    `tf32` rounds the factors to 10 bits (a CPU emulates it, slowly; an encoding's own products there stay fp32), `bf16`
+    rounds factors and products to 7 bits, but not where the vocabulary is read or written.
+    """
+
+    fp32 = "fp32"
+    tf32 = "tf32"
+    bf16 = "bf16"
+
+
 class Selection(Enum):
     """Ledger row 14: which checkpoint is tested."""
 
@@ -85,6 +97,7 @@ class ModelSpec:
     bos: bool = True
     softmax_scale: SoftmaxScale = SoftmaxScale.none
     freeze_ffn: bool = False
+    precision: Precision = field(default=Precision.fp32, metadata={"neutral": "fp32"})
 
     def __post_init__(self) -> None:
         for key, top in (("layers", 64), ("d_model", 16_384), ("heads", 256), ("d_ff", 65_536)):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.population import Population, batches_per_epoch, total_steps
+from models.population import Population, StepResult, batches_per_epoch, total_steps
 from models.spec import MemberSpec, Selection
 
 Metrics = Mapping[str, float | None]
@@ -45,8 +45,8 @@ class Progress:
 class Watcher:
     """Hooks of a training; the base class watches nothing."""
 
-    def stepped(self, steps: int, loss: float, accuracy: float) -> None:
-        """After every step: steps done, and the members' mean loss (nats) and accuracy."""
+    def stepped(self, steps: int, result: StepResult) -> None:
+        """After every step: steps done, and what the step found. Reading its numbers makes a GPU's queue run dry."""
 
     def validated(self, member: Progress) -> None:
         """A new row at the end of the member's history."""
@@ -61,6 +61,8 @@ class Watcher:
 
 class Trainer:
     """Drives one population. `progress[i]` belongs to `population.members[i]`; diverged members move to `lost`."""
+
+    _first_bad: Tensor
 
     def __init__(self, population: Population, validate: Validate, watcher: Watcher) -> None:
         self.population, self.validate, self.watcher = population, validate, watcher
@@ -84,8 +86,8 @@ class Trainer:
             self._loss += result.loss.double() * tokens.shape[1]
             self._right += result.accuracy.double() * tokens.shape[1]
             bad = ~result.loss.isfinite() & (self._first_bad == 0)
-            self._first_bad[bad] = self.population.steps
-            self.watcher.stepped(self.population.steps, result.loss.mean().item(), result.accuracy.mean().item())
+            self._first_bad = torch.where(bad, self.population.steps, self._first_bad)
+            self.watcher.stepped(self.population.steps, result)
             now = time.perf_counter()
             for member in self.progress:
                 member.seconds += (now - clock) / len(self.progress)
@@ -171,7 +173,7 @@ class Trainer:
             self.watcher.validated(member)
 
     def _weights(self, member: int) -> dict[str, Tensor]:
-        return {name: weight[member].detach().cpu().clone() for name, weight in self.population.params.items()}
+        return {name: weight[member].detach().to("cpu", copy=True) for name, weight in self.population.params.items()}
 
 
 def selection_score(selection: Selection, epoch: int, metrics: Metrics) -> float:

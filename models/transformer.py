@@ -1,8 +1,9 @@
 """The decoder of the paper (section 4.2): T5-Small layers without bias, for P members at once.
 
 Shapes: P members, B sequences, T positions, D = d_model, H heads, K = head_dim. Every weight is [P, ...] and every
-matrix product is batched over P. There are no biases, no softmax scale by default (the initialisation of q carries
-it), and the output projection is the embedding, scaled by d_model^-1/2.
+matrix product is batched over P, at the model's precision; the two with the vocabulary are never bf16. There are no
+biases, no softmax scale by default (the initialisation of q carries it), and the output projection is the embedding,
+scaled by d_model^-1/2.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from models.dropout import Dropout
 from models.encodings.base import PositionInputs
-from models.spec import ModelSpec, SoftmaxScale
+from models.precision import emulated, product
+from models.spec import ModelSpec, Precision, SoftmaxScale
 
 
 @dataclass
@@ -76,8 +78,32 @@ class _RotateQK(torch.autograd.Function):
 
 def normalise(x: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) over the last axis (T5's RMSNorm without its weight)."""
+    if torch.compiler.is_compiling():  # a compiler fuses the plain expression, forward and backward, by itself
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
     out: Tensor = _Normalise.apply(x, eps)
     return out
+
+
+def _turn(cos: Tensor, sin: Tensor) -> Tensor:
+    """cos + i sin [P, 1, 1, T, K/2], or their stack [2, P, 1, 1, T, K/2] for a compiler, which knows no complex."""
+    if torch.compiler.is_compiling():
+        return torch.stack((cos, sin))[:, :, None, None]
+    return torch.complex(cos, sin)[:, None, None]
+
+
+def _rotate(qkv: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k and v [P, B, H, T, K] from the projection [P, B, T, 3, H, K]: q and k turned in fp32, then in its type."""
+    if turn.is_complex():
+        q, k, v = _RotateQK.apply(qkv.float(), turn)
+        return q.to(qkv.dtype), k.to(qkv.dtype), v.to(qkv.dtype)
+    q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)
+    return _turned(q, *turn), _turned(k, *turn), v
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    pairs = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1)
+    return pairs.flatten(-2).to(x.dtype)
 
 
 def forward(
@@ -96,18 +122,19 @@ def forward(
     P, B, T = inputs.shape
     embedding = params["embedding"]
     one_hot = F.one_hot(inputs.reshape(P, B * T), embedding.shape[1]).to(embedding.dtype)
-    x = torch.bmm(one_hot, embedding)  # (P, B*T, D)
+    ends = Precision.fp32 if model.precision is Precision.bf16 else model.precision
+    x = product(one_hot, embedding, ends)  # (P, B*T, D)
     if positions.embedding is not None:
         x = (x.view(P, B, T, -1) + positions.embedding[:, None]).view(P, B * T, -1)
     x = _drop(x, dropout)
-    turn = None if positions.rotation is None else torch.complex(*positions.rotation)[:, None, None]
+    turn = None if positions.rotation is None else _turn(*positions.rotation)
     for i in range(model.layers):
         x = _attention(params, f"layers.{i}.attention", model, x, (B, T), turn, positions.bias, dropout, cache)
         x = _feed_forward(params, f"layers.{i}.ffn", model, x, dropout)
     if cache is not None:
         cache.length += T
     x = _drop(normalise(x, model.norm_eps) * params["final_norm"][:, None], dropout)
-    logits = torch.bmm(x, embedding.transpose(1, 2) * model.d_model**-0.5)
+    logits = product(x, embedding.transpose(1, 2) * model.d_model**-0.5, ends)
     return logits.view(P, B, T, -1)
 
 
@@ -125,19 +152,19 @@ def _attention(
     """x + drop(o(attention(norm(x))))."""
     (B, T), P, H, K = batch, x.shape[0], model.heads, model.head_dim
     weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.qkv"]
-    qkv = torch.bmm(normalise(x, model.norm_eps), weight).view(P, B, T, 3, H, K)
-    q, k, v = qkv.permute(3, 0, 1, 4, 2, 5) if turn is None else _RotateQK.apply(qkv, turn)  # (P, B, H, T, K) each
+    qkv = product(normalise(x, model.norm_eps), weight, model.precision).view(P, B, T, 3, H, K)
+    q, k, v = qkv.permute(3, 0, 1, 4, 2, 5) if turn is None else _rotate(qkv, turn)  # (P, B, H, T, K) each
     scale = K**-0.5 if model.softmax_scale is SoftmaxScale.inverse_sqrt else 1.0
     if cache is not None:
         k, v = _extend(cache, int(name.split(".")[1]), k, v)
-    if dropout is None and bias is None and k.shape[3] == T:
+    if dropout is None and bias is None and k.shape[3] == T and not emulated(model.precision, x.device):
         mixed = F.scaled_dot_product_attention(
             q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), is_causal=True, scale=scale
         ).view(P, B, H, T, K)
     else:
-        mixed = _explicit_attention(q, k, v, scale, bias, dropout)
+        mixed = _explicit_attention(q, k, v, scale, bias, dropout, model.precision)
     mixed = mixed.transpose(2, 3).reshape(P, B * T, H * K)
-    return _residual(x, mixed, params[f"{name}.o"], dropout)
+    return _residual(x, mixed, params[f"{name}.o"], dropout, model.precision)
 
 
 def _extend(cache: Cache, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,20 +178,26 @@ def _extend(cache: Cache, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Ten
 
 
 def _explicit_attention(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None, dropout: Dropout | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    bias: Tensor | None,
+    dropout: Dropout | None,
+    precision: Precision,
 ) -> Tensor:
     """softmax(q k^T + bias) v with the member's own dropout on the probabilities, which no fused kernel can draw."""
     P, B, H, T, K = q.shape
     S = k.shape[3]
     q, k, v = (t.reshape(P * B * H, -1, K) for t in (q if scale == 1.0 else q * scale, k, v))
-    future = torch.full((T, S), float("-inf"), device=q.device, dtype=q.dtype).triu(S - T + 1)
-    scores = torch.bmm(q, k.transpose(1, 2)).add_(future)
+    future = torch.full((T, S), float("-inf"), device=q.device).triu(S - T + 1)
+    scores = product(q, k.transpose(1, 2), precision).float().add_(future)
     if bias is not None:
         scores = (scores.view(P, B, H, T, S) + bias[:, None]).view(P * B * H, T, S)
     probabilities = scores.softmax(-1)
     if dropout is not None:
         probabilities = probabilities * dropout.mask(B, H, T, S).view(P * B * H, T, S)
-    return torch.bmm(probabilities, v).view(P, B, H, T, K)
+    return product(probabilities, v, precision).view(P, B, H, T, K)
 
 
 def _feed_forward(
@@ -172,18 +205,19 @@ def _feed_forward(
 ) -> Tensor:
     """x + drop(wo(drop(relu(wi(norm(x)))))): T5's ungated feed-forward layer."""
     weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.wi"]
-    hidden = _drop(torch.bmm(normalise(x, model.norm_eps), weight).relu_(), dropout)
-    return _residual(x, hidden, params[f"{name}.wo"], dropout)
+    hidden = _drop(product(normalise(x, model.norm_eps), weight, model.precision).relu_(), dropout)
+    return _residual(x, hidden, params[f"{name}.wo"], dropout, model.precision)
 
 
-def _residual(x: Tensor, inner: Tensor, weight: Tensor, dropout: Dropout | None) -> Tensor:
-    if dropout is None:
+def _residual(x: Tensor, inner: Tensor, weight: Tensor, dropout: Dropout | None, precision: Precision) -> Tensor:
+    if dropout is None and precision is Precision.fp32:
         return torch.baddbmm(x, inner, weight)
-    return torch.addcmul(x, torch.bmm(inner, weight), dropout.mask(*x.shape[1:]))
+    new = product(inner, weight, precision).float()
+    return x + new if dropout is None else torch.addcmul(x, new, dropout.mask(*x.shape[1:]))
 
 
 def _drop(x: Tensor, dropout: Dropout | None) -> Tensor:
-    return x if dropout is None else x * dropout.mask(*x.shape[1:])
+    return x if dropout is None else (x * dropout.mask(*x.shape[1:])).to(x.dtype)
 
 
 def dropout_lanes(model: ModelSpec, batch: int, length: int) -> int:

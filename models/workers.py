@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
@@ -18,15 +18,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def parallel(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], device: str | torch.device = "cpu"
+) -> list[Result]:
     """[function(item) for item in items], in order. Uses torch's number of threads, one item on each at a time.
 
-    With fewer items than threads they run one after another, each operation on all threads.
+    With fewer items than threads they run one after another, each operation on all threads. On a GPU, which one item
+    fills, they run one after another too.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or len(items) < threads:
+    if threads == 1 or len(items) < threads or torch.device(device).type != "cpu":
         return [function(item) for item in items]
-    return list(_pool(threads).map(function, items))
+    working = [_pool(threads).submit(function, item) for item in items]
+    wait(working)  # all of them, before an error of one is raised: the caller may then start afresh
+    return [work.result() for work in working]
 
 
 @functools.cache

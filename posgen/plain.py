@@ -30,7 +30,7 @@ def identity(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
-        return {f.name: identity(v) for f, v in fields if "neutral" not in f.metadata or f.metadata["neutral"] != v}
+        return {f.name: identity(v) for f, v in fields if f.metadata.get("neutral", dataclasses.MISSING) != plain(v)}
     if isinstance(value, dict):
         return {str(k): identity(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

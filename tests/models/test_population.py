@@ -11,11 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.dropout import Dropout
+from models.dropout import Drawn
 from models.encodings import PositionInputs
 from models.encodings import build_rotary as build
 from models.parameters import initialise, parameter_count, stacked
-from models.population import Population, make_optimizer, total_steps
+from models.population import Population, StepResult, make_optimizer, total_steps
 from models.spec import EncodingSpec, MemberSpec, ModelSpec, OptimSpec, Schedule, Selection
 from models.training import Trainer, Watcher, selection_score
 from models.transformer import dropout_lanes, forward
@@ -52,8 +52,8 @@ class StopAt(Watcher):
     def __init__(self, step: int) -> None:
         self.step, self.losses = step, list[float]()
 
-    def stepped(self, steps: int, loss: float, accuracy: float) -> None:
-        self.losses.append(loss)
+    def stepped(self, steps: int, result: StepResult) -> None:
+        self.losses.append(result.loss.mean().item())
         self.done = steps
 
     def stop(self) -> bool:
@@ -248,7 +248,7 @@ def test_constant_schedule_keeps_the_rate() -> None:
 
 
 def test_dropout_masks() -> None:
-    drop = Dropout(0.1, [1, 2, 3], step=4, lanes=400_000, device=torch.device("cpu"))
+    drop = Drawn(0.1, [1, 2, 3], step=4, lanes=400_000)
     first, second = drop.mask(1000, 100), drop.mask(300, 1000)
     assert first.shape == (3, 1000, 100)
     for mask in (first, second):
@@ -257,9 +257,9 @@ def test_dropout_masks() -> None:
         assert mask[mask > 0].unique().item() == pytest.approx(1 / 0.9, rel=1e-4)
         columns = (mask.flatten(1).unflatten(1, (-1, 4)) > 0).double().mean((0, 1))  # each 16-bit lane of a word
         torch.testing.assert_close(columns, torch.full((4,), 0.9, dtype=torch.float64), rtol=0, atol=4e-3)
-    alone = Dropout(0.1, [2], step=4, lanes=400_000, device=torch.device("cpu"))
+    alone = Drawn(0.1, [2], step=4, lanes=400_000)
     assert torch.equal(alone.mask(1000, 100)[0], first[1])
-    later = Dropout(0.1, [2], step=5, lanes=400_000, device=torch.device("cpu"))
+    later = Drawn(0.1, [2], step=5, lanes=400_000)
     assert not torch.equal(later.mask(1000, 100)[0], first[1])
 
 
@@ -272,7 +272,7 @@ def test_dropout_falls_on_the_six_sites_of_t5() -> None:
     model.take({name: weight[1] for name, weight in params.items()})
     ids, length = data(spec)[None, :5].long(), DATA.train_length
     lanes = dropout_lanes(spec.model, 5, length)
-    ours, theirs = (Dropout(0.1, [8, spec.seed], 3, lanes, torch.device("cpu")) for _ in range(2))
+    ours, theirs = (Drawn(0.1, [8, spec.seed], 3, lanes) for _ in range(2))
     cos, sin = (t.expand(2, -1, -1) for t in build(ROPE, 16).tables(length))
     logits = forward(params, spec.model, ids.expand(2, -1, -1), PositionInputs((cos, sin)), ours)
 

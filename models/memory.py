@@ -1,0 +1,117 @@
+"""What a population needs in memory, what the machine has, and how to divide when the one exceeds the other."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from pathlib import Path
+
+import torch
+
+from models.encodings import build
+from models.parameters import parameter_count
+from models.spec import MemberSpec, ModelSpec, Precision
+
+SHARE = 0.8
+"""Of the free memory that a plan may take; allocators lose some, and other programs need some."""
+
+
+def weight_count(spec: MemberSpec) -> int:
+    """Weights of a member, its encoding's own included."""
+    own = build(spec.train_encoding, spec.model.head_dim).shapes(spec.model)
+    return parameter_count(spec.model, spec.task.vocabulary) + sum(torch.Size(s).numel() for s in own.values())
+
+
+def resident_bytes(spec: MemberSpec) -> int:
+    """What a member holds for its whole training on the device: weights, gradients and two moments, fp32."""
+    return 4 * 4 * weight_count(spec)
+
+
+def checkpoint_bytes(spec: MemberSpec) -> int:
+    """The member's chosen checkpoints, one a test encoding; they wait in the host's memory."""
+    return 4 * len(spec.test_encodings) * weight_count(spec)
+
+
+def activation_bytes(model: ModelSpec, batch: int, inputs: int, vocabulary: int) -> int:
+    """What one member's step keeps for its backward pass over `batch` sequences of `inputs` positions."""
+    tokens, inner, D = batch * inputs, model.heads * model.head_dim, model.d_model
+    product = 2 if model.precision is Precision.bf16 else 4
+    pairs = model.heads * inputs
+    # Normalised inputs (two), with dropout the sums before the residual and their masks, and the rms.
+    layer = tokens * 4 * (2 * D + (4 * D if model.dropout else 0) + 2)
+    # q, k and v as projected and as rotated, the mixed values, the hidden layer before and after dropout.
+    layer += tokens * product * (7 * inner + model.d_ff) + (tokens * 4 * 2 * model.d_ff if model.dropout else 0)
+    # Probabilities, as they are and with dropout, and the mask; a fused kernel keeps none of them.
+    layer += tokens * pairs * 4 * (3 if model.dropout else 0)
+    ends = tokens * 4 * (3 * D + (3 * D if model.dropout else 0) + 4 * vocabulary)
+    return model.layers * layer + ends
+
+
+def step_bytes(spec: MemberSpec) -> int:
+    """`activation_bytes` of a member's full batch, and as much again as one layer's gradients need on the way back."""
+    inputs = spec.data.train_length + int(spec.model.bos) - 1
+    kept = activation_bytes(spec.model, spec.optim.batch_size, inputs, spec.task.vocabulary)
+    return kept + kept // spec.model.layers
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that this process could still take on the device; None where the system does not say."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def parts(members: int, each: int, once: int, free: int | None) -> int:
+    """Into how many parts of equal size `members` that need `each` bytes must be divided, so that a part and `once`
+    bytes more fit into `SHARE` of the free memory. Never more parts than members."""
+    if free is None:
+        return 1
+    fitting = max(1, int((SHARE * free - once) // max(1, each)))
+    return min(members, -(-members // fitting))
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether memory ran out: by the error's type, or by the words of libraries that have no type for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = str(error).lower()
+    return any(sign in words for sign in ("can't allocate memory", "out of memory", "status_alloc_failed"))
+
+
+def release(device: torch.device) -> None:
+    """Give back what nobody needs any more. Models and errors are held by reference cycles, which Python collects when
+    it sees fit, not when memory is short."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+class Peak:
+    """Within `with`: the most memory that was taken, in `bytes` afterwards. On a CPU that of the whole process, where
+    the system can tell (Linux); else None."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.bytes: int | None = None
+
+    def __enter__(self) -> Peak:
+        if self.device.type == "cuda":
+            torch.cuda.init()
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is taken now
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.device.type == "cuda":
+            self.bytes = int(torch.cuda.max_memory_allocated(self.device))
+            return
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            self.bytes = next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
