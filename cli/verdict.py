@@ -1,0 +1,63 @@
+"""`posgen verdict`: what the measurements prove, and what they leave open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.drawn import ProfileOption, ProtocolOption, RecordsOption, SweepOption
+
+
+def verdict(
+    rules: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="A rule other than the declared one, such as verdict.margin_points=3; the result says so.",
+            show_default=False,
+        ),
+    ] = None,
+    records: RecordsOption = None,
+    profile: ProfileOption = None,
+    protocol: ProtocolOption = None,
+    format: Annotated[
+        str, typer.Option(metavar="NAME[,NAME...]", help="terminal, markdown, csv, or all.")
+    ] = "terminal",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for verdict.md and verdict.csv. [default: print]", show_default=False),
+    ] = None,
+    accuracy: Annotated[
+        str, typer.Option(metavar="NAME", help="Which measurement: teacher_forced or free_running.")
+    ] = "teacher_forced",
+    sweep: SweepOption = None,
+) -> None:
+    """Judge Table 1 and Figure 3 from records alone, by rules declared beforehand (conf/verdict.yaml).
+
+    \b
+    cells   reproduced, contradicted or inconclusive, against the published
+            values; only for runs of the paper's sizes
+    pairs   Resonance better, worse or undecided, against its plain form
+    claims  whether what the paper says of its figure and table holds here
+
+    Each verdict comes with its interval, its p values and the power of the test. Nothing is trained.
+
+    Example: posgen verdict --profile quick --format all --out results/quick
+    """
+    from importlib.resources import files
+
+    from cli.drawn import chosen_formats, collection, show
+    from conf.verdict import rules as declared
+    from eval.published import load_table1
+    from eval.verdict import judge
+    from eval.verdict_csv import tidy_csv
+    from eval.verdict_render import markdown, terminal
+
+    formats = chosen_formats(format, ["terminal", "markdown", "csv"])
+    published = load_table1(files("conf").joinpath("published/table1.csv"))
+    used = declared(rules or ())
+    verdicts = judge(collection(records, profile, protocol, sweep, accuracy), published, used, declared())
+    texts = {"markdown": lambda: markdown(verdicts), "csv": lambda: tidy_csv(verdicts)}
+    show(formats, lambda console: terminal(verdicts, console), texts, out, "verdict")
