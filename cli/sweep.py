@@ -1,8 +1,9 @@
-"""`posgen sweep`: train every cell of Table 1."""
+"""`posgen sweep`: train every cell of Table 1, or of the ledger, or of the league."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,10 +15,17 @@ from cli.options import (
     PeOption,
     ProfileOption,
     ProtocolOption,
+    Request,
     SeedOption,
     TaskOption,
     ThreadsOption,
 )
+from posgen.errors import BadValue, UserError
+
+if TYPE_CHECKING:
+    from cli.running import Planner
+    from conf.schema import ProfileSpec
+    from eval.plan import PlannedMember
 
 
 def sweep(
@@ -33,6 +41,24 @@ def sweep(
         str | None,
         typer.Option(help="Name of the sweep in records and W&B. [default: the profile's]", show_default=False),
     ] = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Train a preset with one row of the ledger at a time set otherwise.")
+    ] = False,
+    rows: Annotated[
+        str | None,
+        typer.Option(metavar="N[,N...]", help="With --ledger: these rows only. [default: all]", show_default=False),
+    ] = None,
+    direction: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --ledger: from preset paper, from released, or both. [default: both]",
+            show_default=False,
+        ),
+    ] = None,
+    league: Annotated[
+        bool, typer.Option("--league", help="Train every encoding that posgen encodings lists, under protocol paper.")
+    ] = False,
     fresh: FreshOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -43,16 +69,27 @@ def sweep(
     there. A setting may have several values; each combination is then kept as a profile of its own, and so are seeds
     beyond the profile's: no table pools what differs.
 
+    --ledger and --league keep their records apart, in results/<profile>/ledger and results/<profile>/league. Rows of
+    the ledger that are swept in one call share the trainings of their base, so name them together.
+
     \b
     posgen sweep --profile quick
     posgen sweep --profile quick --dry-run
     posgen sweep --profile quick --task cot --pe yarn,resonance_yarn --protocol zero_shot
     posgen sweep --profile quick 'optim.lr=5e-4,1e-3' 'data.seed=range(1,4)'
+    posgen sweep --profile quick --ledger --rows 1,7 --direction paper
+    posgen sweep --profile quick --league
     """
     from cli.options import request
     from cli.running import Extras, train_all
     from conf.overrides import expand
 
+    planner = _planner(ledger, rows, direction, league)
+    special = "ledger" if ledger else "league" if league else ""
+    if special and protocol is not None:
+        chosen = "--direction chooses the presets" if ledger else "the league is trained under paper"
+        raise BadValue("protocol", protocol, f"means nothing with --{special} ({chosen}); leave it out")
+    takes = ("task", "pe", "seed", "profile", *(() if special else ("protocol",)))
     asked = request(
         overrides,
         task=task,
@@ -62,7 +99,46 @@ def sweep(
         protocol=protocol,
         device=device,
         threads=threads,
+        takes=takes,
+        default_pe=None if special else "all",
         default_profile="paper",
         sweeps=True,
     )
-    train_all(asked, expand(asked.overrides), Extras(name, fresh, dry_run))
+    train_all(asked, expand(asked.overrides), Extras(name, fresh, dry_run, below=special, planner=planner))
+
+
+def _planner(ledger: bool, rows: str | None, direction: str | None, league: bool) -> Planner | None:
+    """How the members are planned; None for a sweep of Table 1."""
+    if ledger and league:
+        raise UserError("--ledger and --league are two sweeps: give one of them")
+    for key, value in (("rows", rows), ("direction", direction)):
+        if value is not None and not ledger:
+            raise BadValue(key, value, "means nothing without --ledger; leave it out")
+    if ledger:
+        return _ledger_planner(rows, direction or "both")
+    return _league if league else None
+
+
+def _ledger_planner(rows: str | None, direction: str) -> Planner:
+    from conf.ledger import directions, places
+    from conf.overrides import numbers
+    from conf.plan import plan_places
+
+    wanted, bases = None if rows is None else numbers("rows", rows), directions(direction)
+
+    def planned(asked: Request, overrides: tuple[str, ...], own: ProfileSpec) -> list[PlannedMember]:
+        cells = places(asked.tasks, asked.pes, wanted, bases)
+        # Each takes a tenth of a second to compose.
+        print(f"posgen: planning {len(cells)} cells", file=sys.stderr, flush=True)
+        return plan_places(cells, asked.seeds, asked.profile, overrides, own)
+
+    return planned
+
+
+def _league(asked: Request, overrides: tuple[str, ...], own: ProfileSpec) -> list[PlannedMember]:
+    from conf.league import plan_league
+
+    members, left_out = plan_league(asked.tasks, asked.pes, asked.seeds, asked.profile, overrides, own)
+    for pe, error in left_out.items():
+        print(f"left out of the league, these settings cannot train it: {pe} ({error})", flush=True)
+    return members

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from conf.overrides import check_choice
+from conf.overrides import check_choice, read
 from conf.schema import GROUPS, Config, ScalingLengths
 from models.spec import EncodingSpec, plain
 from posgen.errors import BadValue, UserError, nearest
@@ -20,7 +20,8 @@ OWN = "rope"
 @dataclass(frozen=True)
 class Choice:
     """One file of each group that an experiment varies. None: the default of conf/config.yaml. `pe` may also be a
-    user's own class, `package.module:Class` or `path/to/file.py:Class`."""
+    user's own class, `package.module:Class` or `path/to/file.py:Class`; `protocol` a preset with switches thrown,
+    `paper+splits=released`, which is then the protocol's name."""
 
     task: str | None = None
     pe: str | None = None
@@ -64,6 +65,9 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
     if choice.pe and ":" in choice.pe:
         named["pe"], own = OWN, _own_encoding(choice.pe)
         overrides = [*own, *overrides]
+    if choice.protocol and "+" in choice.protocol:
+        named["protocol"], thrown = _thrown_switches(choice.protocol, overrides)
+        overrides = [*thrown, *overrides]
     for group, name in named.items():
         check_choice(group, name)
     params = [o for o in overrides if o.startswith("pe.params.")]
@@ -86,6 +90,22 @@ def _own_encoding(name: str) -> list[str]:
 
     key = "kind" if issubclass(own_class(name), Encoding) else "scaling"
     return [f"pe.name={name.rpartition(':')[2]}", f"pe.{key}={_quoted(name)}"]
+
+
+def _thrown_switches(protocol: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """`paper+splits=released` -> the preset `paper`, and what the rest of the name changes of it.
+
+    Raises BadValue for a switch that is no key of conf/protocol, a value that it does not take, or one that `overrides`
+    sets too.
+    """
+    preset, *changes = protocol.split("+")
+    thrown = [f"protocol.{change}" for change in changes]
+    read(thrown)
+    for text in thrown:
+        key, _, value = text.partition("=")
+        if any(other.partition("=")[0] == key for other in overrides):
+            raise BadValue(key, value, f"is the protocol {protocol} already; leave the setting out")
+    return preset, [*thrown, f"protocol.name={_quoted(protocol)}"]
 
 
 def _function_code(h: str) -> str:

@@ -14,18 +14,18 @@ from conf.compose import Choice, compose, composer
 from conf.overrides import changed_name
 from conf.schema import Config, ProfileSpec, ProtocolSpec, TrainWith
 from eval.plan import Cell, PlannedMember, encoding_labels
-from models.spec import EncodingSpec, MemberSpec, digest, plain
+from models.spec import AccuracyMode, EncodingSpec, MemberSpec, digest, plain
 from posgen.errors import BadValue, require
 
 
 @dataclass
 class _Training:
-    """A training while its cells are being collected; (protocol, pe, test encoding) for each."""
+    """A training while its cells are being collected; (protocol, pe, test encoding, accuracy) for each."""
 
     config: Config
     train_encoding: EncodingSpec
     tests: list[EncodingSpec] = field(default_factory=list)
-    cells: list[tuple[str, str, EncodingSpec]] = field(default_factory=list)
+    cells: list[tuple[str, str, EncodingSpec, AccuracyMode]] = field(default_factory=list)
     protocols: dict[str, ProtocolSpec] = field(default_factory=dict)
 
 
@@ -44,14 +44,24 @@ def plan(
     Raises BadValue or UserError, one line each, for an unknown name, a value out of range or a scaling's bad parameter.
     """
     own = called or settings(profile, overrides).profile
+    places = [(task, pe, protocol) for task in tasks for pe in pes for protocol in protocols or own.protocols]
+    return plan_places(places, seeds, profile, overrides, own)
+
+
+def plan_places(
+    places: Sequence[tuple[str, str, str]],
+    seeds: Sequence[int] | None,
+    profile: str,
+    overrides: Sequence[str],
+    own: ProfileSpec,
+) -> list[PlannedMember]:
+    """`plan` for a list of (task, pe, protocol) that need not be all combinations; `own` is its `called`."""
     require(bool(seeds or own.seeds), "profile.seeds", own.seeds, "give at least one seed")
     trainings: dict[str, _Training] = {}
     with composer() as make:
-        for task in tasks:
-            for pe in pes:
-                for protocol in protocols or own.protocols:
-                    config = make(Choice(task, pe, protocol, profile), overrides)
-                    _collect(trainings, dataclasses.replace(config, profile=own), protocol, pe)
+        for task, pe, protocol in places:
+            config = make(Choice(task, pe, protocol, profile), overrides)
+            _collect(trainings, dataclasses.replace(config, profile=own), protocol, pe)
     _check(trainings)
     return [_member(training, seed) for training in trainings.values() for seed in (seeds or own.seeds)]
 
@@ -82,13 +92,14 @@ def trained_with(config: Config) -> EncodingSpec:
 
 def _collect(trainings: dict[str, _Training], config: Config, protocol: str, pe: str) -> None:
     training = _Training(config, trained_with(config))
-    spec = _spec(training, config.seed)
-    training = trainings.setdefault(digest({**plain(spec), "test_encodings": []}), training)
+    # How it is measured is no part of a training: one may serve cells of several test encodings and accuracies.
+    spec = {**plain(_spec(training, config.seed)), "test_encodings": [], "accuracy": None}
+    training = trainings.setdefault(digest(spec), training)
     if config.pe not in training.tests:
         training.tests.append(config.pe)
     training.protocols[protocol] = config.protocol
     # An own class is called by its name, not by the path to it.
-    training.cells.append((protocol, config.pe.name if ":" in pe else pe, config.pe))
+    training.cells.append((protocol, config.pe.name if ":" in pe else pe, config.pe, config.protocol.accuracy))
 
 
 def _spec(training: _Training, seed: int) -> MemberSpec:
@@ -109,7 +120,10 @@ def _spec(training: _Training, seed: int) -> MemberSpec:
 def _member(training: _Training, seed: int) -> PlannedMember:
     spec = _spec(training, seed)
     labels = encoding_labels(spec.test_encodings)
-    cells = tuple(Cell(protocol, pe, labels[training.tests.index(test)]) for protocol, pe, test in training.cells)
+    cells = tuple(
+        Cell(protocol, pe, labels[training.tests.index(test)], accuracy.value)
+        for protocol, pe, test, accuracy in training.cells
+    )
     # `pe` and `protocol` are those of the first cell here, and in a record those of its own.
     config = {
         **plain(dataclasses.replace(training.config, seed=seed)),

@@ -3,16 +3,27 @@ the ledger of their differences; nothing here is read from the code under test."
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import typing
+from collections import Counter
+from enum import Enum
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conf.compose import Choice, compose
+from conf.compose import Choice, compose, composer
+from conf.ledger import ledger
 from conf.plan import plan
-from conf.schema import Config
+from conf.schema import Config, ProtocolSpec
+from eval import names
+from eval.ledger import load_ledger
 from models.encodings import build_rotary as build
 from models.encodings.scalings.yarn import YaRN
 from models.spec import plain
+from posgen.errors import UserError
 
 # row: key, its value in presets paper, released, zero_shot
 LEDGER = {
@@ -31,6 +42,17 @@ LEDGER = {
     26: ("ntk_base", "plain", "power", "plain"),
 }
 PRESETS = ("paper", "released", "zero_shot")
+# What is measured against preset paper and against released: the code's value, the text's, or one in use elsewhere.
+AGAINST_PAPER = [
+    "splits=released", "train_with=plain", "scaling_lengths=code", "beta_fast=32", "yarn_ramp=wavelength",
+    "freeze_ffn=true", "layers=6", "bos=false", "softmax_scale=inverse_sqrt", "schedule=constant", "selection=last",
+    "selection=best_loss", "accuracy=free_running", "ntk_base=power",
+]  # fmt: skip
+AGAINST_RELEASED = [
+    "splits=disjoint", "train_with=named", "scaling_lengths=text", "yarn_ramp=wavelength", "freeze_ffn=false",
+    "layers=null", "softmax_scale=inverse_sqrt", "ntk_base=plain",
+]  # fmt: skip
+ROOT = Path(__file__).parents[2]
 
 
 def resolved(pe: str, protocol: str, *overrides: str, profile: str = "paper") -> Config:
@@ -167,3 +189,98 @@ def test_smaller_profiles_say_so_and_keep_the_rest(profile: str) -> None:
 
 def test_quick_has_at_least_three_seeds() -> None:
     assert len(set(resolved("rope", "paper", profile="quick").profile.seeds)) >= 3
+
+
+def test_the_file_has_every_row_once_with_the_values_of_the_presets() -> None:
+    book = ledger()
+    assert [row.number for row in book.rows] == sorted(LEDGER)
+    for row in book.rows:
+        key, paper, released, _ = LEDGER[row.number]
+        assert row.switches[0].key == key
+        assert (row.switches[0].default, row.switches[0].code) == (paper, released)
+    assert book.presets["zero_shot"] == (2, 3)
+    for preset in PRESETS:
+        switches = {**plain(resolved("yarn", preset).protocol)}
+        assert switches.pop("name") == preset
+        assert book.preset(preset) == switches
+
+
+def test_every_switch_of_the_schema_is_named_by_exactly_one_row() -> None:
+    named = Counter(switch.key for row in ledger().rows for switch in row.switches)
+    assert named == Counter(field.name for field in dataclasses.fields(ProtocolSpec) if field.name != "name")
+
+
+def test_schema_and_presets_cite_the_rows_of_the_file() -> None:
+    """The docstring of a switch's choices and the comment beside its value name the row that the file gives it."""
+    numbers = {switch.key: row.number for row in ledger().rows for switch in row.switches}
+    hints = typing.get_type_hints(ProtocolSpec)
+    choices = {key: hint for key, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Enum)}
+    assert len(choices) == 9
+    for key, hint in choices.items():
+        assert re.findall(r"[Ll]edger row (\d+)", hint.__doc__ or "") == [str(numbers[key])], key
+    for preset in PRESETS:
+        text = (ROOT / "conf" / "protocol" / f"{preset}.yaml").read_text(encoding="utf-8")
+        cited = re.findall(r"^(\w+): .*# (\d+)\b", text, flags=re.MULTILINE)
+        assert cited
+        assert {(key, numbers[key]) for key, _ in cited} == {(key, int(number)) for key, number in cited}
+
+
+@pytest.mark.parametrize(("base", "settings"), [("paper", AGAINST_PAPER), ("released", AGAINST_RELEASED)])
+def test_what_is_measured_against_a_base(base: str, settings: list[str]) -> None:
+    variants = list(ledger().variants(base))
+    assert [variant.protocol for variant in variants] == [f"{base}+{setting}" for setting in settings]
+    before = plain(resolved("rope", base).protocol)
+    with composer() as make:
+        for variant in variants:
+            # The name is the definition: composing it gives the base with that one switch at another value.
+            after = plain(make(Choice("cot", "rope", variant.protocol, "paper"), ()).protocol)
+            assert {key for key in before if before[key] != after[key]} == {"name", variant.key}
+            assert (after["name"], after[variant.key]) == (variant.protocol, variant.value)
+
+
+def test_a_base_and_its_switches_are_told_and_sorted_together() -> None:
+    assert (
+        names.protocol("paper+layers=6+bos=false") == "paper+layers=6+bos=false: as paper, but layers=6 and bos=false"
+    )
+    found = ["released+bos=false", "mine", "paper+layers=6", "released", "zero_shot", "paper"]
+    assert sorted(found, key=names.protocol_order) == [
+        "paper", "paper+layers=6", "zero_shot", "released", "released+bos=false", "mine",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("protocol", "overrides", "told"),
+    [
+        ("papper+layers=6", [], "did you mean paper"),
+        ("paper+layer=6", [], "did you mean protocol.layers"),
+        ("paper+layers=six", [], "whole number"),
+        ("paper+beta_fast=0.5", [], "beta_fast"),
+        ("paper+layers", [], "KEY=VALUE"),
+        ("paper+layers=6", ["protocol.layers=3"], "already"),
+    ],
+)
+def test_a_switch_that_cannot_be_thrown_is_told(protocol: str, overrides: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told) as caught:
+        resolved("rope", protocol, *overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("number: 3", "number: 2", "number=2.*twice"),
+        ("topic: Depth", "topick: Depth", "topick=Depth"),
+        ("    acts: data\n", "    acts: dataa\n", "acts=dataa"),
+        ("splits: {default: disjoint, text", "splits: {default: disjoint, txt", "txt=disjoint"),
+        ("  paper: []", "  paper: [6]", "presets.paper=6"),
+        ("code: released}", "coded: released}", "coded"),
+        ("    topic: Splits\n", "", "'topic'"),
+    ],
+)
+def test_a_damaged_ledger_is_told_in_one_line(old: str, new: str, told: str, tmp_path: Path) -> None:
+    text = (files("conf") / "ledger.yaml").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "ledger.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(UserError, match=told) as caught:
+        load_ledger(tmp_path / "ledger.yaml")
+    assert "\n" not in str(caught.value)

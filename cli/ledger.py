@@ -1,0 +1,111 @@
+"""`posgen ledger`: where the paper's text and the released code differ, and what each difference does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.drawn import RESULTS, RecordsOption
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from eval.ledger_effects import Effects
+
+FOLDER = "ledger"
+
+
+def ledger(
+    effects: Annotated[
+        bool, typer.Option("--effects", help="What each row changes of OOD accuracy, from the records of its sweep.")
+    ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="With --effects: profile whose records are read. [default: quick]", show_default=False
+        ),
+    ] = None,
+    records: RecordsOption = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME...]",
+            help="terminal, markdown, csv, or all; with --effects also png, svg and pdf, the heat map.",
+        ),
+    ] = "terminal",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for ledger.md or effects.md and .csv, and for the heat map. [default: print; the heat map "
+            "goes beside the records]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """List the places where the paper's text and the released code differ: the ledger, one switch a row.
+
+    With --effects: by how many points each row, set otherwise than in its base, changes OOD accuracy, for every task
+    and encoding, with an interval. The records come from posgen sweep --ledger and lie in
+    results/<profile>/ledger/records.jsonl; nothing is trained here.
+
+    \b
+    posgen ledger
+    posgen ledger --format markdown
+    posgen ledger --effects --profile quick --format all --out results/quick/ledger
+    """
+    from cli.drawn import chosen_formats, show
+    from conf.ledger import ledger as read
+    from eval import ledger_render
+    from eval.style import FORMATS
+    from posgen.errors import BadValue
+
+    texts = ["terminal", "markdown", "csv"]
+    if not effects:
+        for key, value in (("profile", profile), ("records", records)):
+            if value is not None:
+                shown = value if isinstance(value, str) else ",".join(map(str, value))
+                raise BadValue(key, shown, "means nothing without --effects; leave it out")
+        book = read()
+        renderers = {"markdown": lambda: ledger_render.markdown(book), "csv": lambda: ledger_render.tidy_csv(book)}
+        chosen = chosen_formats(format, texts)
+        show(chosen, lambda console: ledger_render.terminal(book, console), renderers, out, "ledger")
+        return
+    chosen = chosen_formats(format, [*texts, *FORMATS])
+    _effects(chosen, records, profile, out)
+
+
+def _effects(chosen: list[str], records: list[Path] | None, profile: str | None, out: Path | None) -> None:
+    from cli.drawn import show
+    from cli.pictures import save
+    from eval import ledger_effects_render as render
+    from eval.ledger_draw import figure
+
+    found = _found(records, profile)
+    pictures = [name for name in chosen if name not in ("terminal", "markdown", "csv")]
+    # Drawn before anything is written: records that do not suffice leave nothing half done.
+    figures: dict[str, Figure] = {f"effects-{base}": figure(found, base) for base in found.bases} if pictures else {}
+    texts = {"markdown": lambda: render.markdown(found), "csv": lambda: render.tidy_csv(found)}
+    show(
+        [name for name in chosen if name not in pictures], lambda console: render.terminal(found, console), texts, out,
+        "effects",
+    )  # fmt: skip
+    beside = records[0].parent if records else RESULTS / found.collection.profile / FOLDER
+    save(out or beside, figures, {}, pictures)
+
+
+def _found(records: list[Path] | None, profile: str | None) -> Effects:
+    """The effects in the records of a profile's ledger sweep, or in the files named."""
+    from importlib.resources import files
+
+    from conf.ledger import ledger as read
+    from conf.verdict import rules
+    from eval.ledger_effects import build
+    from eval.published import load_table1
+    from eval.records import gather
+
+    found = gather(records or [], profile, RESULTS, below=FOLDER)
+    published = list(load_table1(files("conf").joinpath("published/table1.csv")))
+    return build(found, read(), published, rules().confidence)

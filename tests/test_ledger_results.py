@@ -1,0 +1,51 @@
+"""docs/ledger.md shows the ledger as it is, and committed effects follow from committed records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conf.ledger import ledger
+from conf.verdict import rules
+from eval.ledger_draw import figure
+from eval.ledger_effects import Effects, build
+from eval.ledger_effects_render import markdown, tidy_csv
+from eval.ledger_render import markdown as ledger_markdown
+from eval.published import load_table1
+from eval.records import load
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
+NOT_YET = "Not measured yet: no records of this sweep are committed."
+FOLDERS = sorted(path.parent for path in ROOT.glob("results/*/ledger/records.jsonl"))
+
+
+def block(name: str) -> str:
+    return PAGE.split(f"<!-- {name}:", 1)[1].split("-->\n", 1)[1].split(f"<!-- /{name} -->")[0].strip()
+
+
+def effects(folder: Path) -> Effects:
+    published = list(load_table1(ROOT / "conf" / "published" / "table1.csv"))
+    return build(load(folder / "records.jsonl"), ledger(), published, rules().confidence)
+
+
+def test_the_page_shows_the_ledger() -> None:
+    assert block("ledger") == ledger_markdown(ledger()).strip()
+
+
+def test_the_page_shows_the_committed_effects_or_says_that_there_are_none() -> None:
+    shown = []
+    for folder in FOLDERS:
+        place = f"../{folder.relative_to(ROOT).as_posix()}"
+        shown += [f"![Heat map, base {base}]({place}/effects-{base}.png)" for base in effects(folder).bases]
+        shown.append((folder / "effects.md").read_text(encoding="utf-8").strip())
+    assert block("effects") == ("\n\n".join(shown) or NOT_YET)
+
+
+def test_committed_effects_follow_from_the_records() -> None:
+    for folder in FOLDERS:
+        found = effects(folder)
+        assert (folder / "effects.md").read_text(encoding="utf-8") == markdown(found)
+        assert (folder / "effects.csv").read_text(encoding="utf-8") == tidy_csv(found)
+        for base in found.bases:
+            assert figure(found, base).axes
+            assert (folder / f"effects-{base}.png").stat().st_size > 10_000
