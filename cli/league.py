@@ -1,0 +1,41 @@
+"""`posgen league`: all encodings of the suite side by side."""
+
+from __future__ import annotations
+
+from cli.drawn import ProfileOption, ProtocolOption, RecordsOption
+from cli.pictures import FormatOption, OutOption
+
+FOLDER = "league"
+
+
+def league(
+    records: RecordsOption = None,
+    profile: ProfileOption = None,
+    protocol: ProtocolOption = None,
+    format: FormatOption = "png",
+    out: OutOption = None,
+) -> None:
+    """Tabulate and draw the league of all encodings from records alone: ID and OOD accuracy on every task, ranks.
+
+    The records are those of `posgen sweep --league`, results/<profile>/league/records.jsonl. Beside them league.md,
+    league.csv and league-<protocol>.png are written. The notes below the table say what the order is worth.
+
+    \b
+    posgen league --profile quick
+    posgen league --profile narrow --format svg --out figures
+    """
+    from cli.drawn import RESULTS, part
+    from cli.pictures import formats, save
+    from conf.overrides import words
+    from eval.cells import collect
+    from eval.league import build
+    from eval.league_draw import figure
+    from eval.league_render import markdown, tidy_csv
+
+    chosen = formats(format)
+    stored = part(records, profile, FOLDER, f"posgen sweep --league --profile {profile or 'quick'}")
+    found = build(collect(stored, words("protocol", protocol) if protocol is not None else None))
+    figures = {f"league-{name}": figure(found, name) for name in found.protocols}
+    folder = out or (records[0].parent if records else RESULTS / found.collection.profile / FOLDER)
+    save(folder, figures, {"league.md": markdown(found), "league.csv": tidy_csv(found)}, chosen)
+    print(f"\n{markdown(found)}", end="")

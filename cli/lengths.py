@@ -1,0 +1,175 @@
+"""`posgen lengths`: how far beyond the training length each encoding holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.drawn import ProfileOption, ProtocolOption, RecordsOption
+from cli.options import DeviceOption, PeOption, ThreadsOption
+from cli.pictures import FormatOption, OutOption
+
+if TYPE_CHECKING:
+    from eval.lengths import Rules
+
+FOLDER = "lengths"
+
+
+def lengths(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="paths.runs=DIR, paths.data=DIR, lengths.window=128", show_default=False
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure finished runs first, where that has not been done yet.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --measure: say what would be measured, estimate the time, and stop.")
+    ] = False,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            "--lengths", metavar="N[,N...]", help="Tokens. [default: 64 to 4096, doubled]", show_default=False
+        ),
+    ] = None,
+    factors: Annotated[
+        str | None,
+        typer.Option(
+            "--factors", metavar="X[,X...]", help="s of scaled encodings. [default: 4,8,16,64]", show_default=False
+        ),
+    ] = None,
+    sequences: Annotated[
+        int | None, typer.Option(metavar="N", help="Test sequences to measure. [default: 32]", show_default=False)
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Share of right tokens to stay above. [default: 0.5]", show_default=False),
+    ] = None,
+    profile: ProfileOption = None,
+    protocol: ProtocolOption = None,
+    pe: PeOption = None,
+    records: RecordsOption = None,
+    format: FormatOption = "png",
+    out: OutOption = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Tabulate and draw the effective length of every encoding: how long accuracy stays above a threshold.
+
+    With --measure, the finished runs of the profile's table and league are measured at lengths up to 4096: as they
+    were tested, scaled for each length (s = n/L), and under fixed factors s. Nothing is trained. The records go to
+    results/<profile>/lengths/records.jsonl, from which the table (lengths.md, lengths.csv) and the figures
+    (lengths-<protocol>.png) are drawn, without runs and in seconds. conf/lengths.yaml has the defaults.
+
+    \b
+    posgen lengths --profile quick
+    posgen lengths --profile quick --measure --dry-run
+    posgen lengths --profile quick --measure --lengths 64,256,1024 --factors 8,16 --sequences 100
+    posgen lengths --threshold 0.9 --protocol paper
+    """
+    from cli.drawn import RESULTS, part
+    from cli.pictures import formats, save
+    from conf.lengths import rules
+    from conf.overrides import words
+    from eval.lengths import build
+    from eval.lengths_draw import figure
+    from eval.lengths_render import markdown, tidy_csv
+    from posgen.errors import BadValue
+
+    chosen = formats(format)
+    given = (("lengths", lengths), ("factors", factors), ("sequences", sequences), ("threshold", threshold))
+    own = [f"lengths.{key}={f'[{value}]' if key in ('lengths', 'factors') else value}" for key, value in given if value]
+    found = rules([*own, *(text for text in settings or () if text.startswith("lengths."))])
+    rest = [text for text in settings or () if not text.startswith("lengths.")]
+    if measure:
+        profile, records = _measure(found, records, profile, protocol, pe, rest, device, threads, dry_run), None
+        if dry_run:
+            return
+    else:
+        asked = {"--dry-run": dry_run, "--lengths": lengths, "--factors": factors, "--sequences": sequences,
+                 "--device": device, "--threads": threads, "KEY=VALUE": rest}  # fmt: skip
+        for name, value in asked.items():
+            if value:
+                raise BadValue(name, value, "means nothing without --measure; leave it out, or measure")
+    remedy = f"posgen lengths --measure --profile {profile or 'quick'}"
+    stored = part(records, profile, FOLDER, remedy)
+    protocols = words("protocol", protocol) if protocol is not None else None
+    pes = _known(pe, (record["pe"] for record in stored))
+    table = build([record for record in stored if record["pe"] in pes], found.threshold, protocols)
+    figures = {f"lengths-{name}": figure(table, name) for name in table.protocols}
+    folder = out or (records[0].parent if records else RESULTS / table.profile / FOLDER)
+    save(folder, figures, {"lengths.md": markdown(table), "lengths.csv": tidy_csv(table)}, chosen)
+    print(f"\n{markdown(table)}", end="")
+
+
+def _known(pe: str | None, measured: Iterable[str]) -> list[str]:
+    """The encodings that --pe names, or all that there are. BadValue for one that is not among them."""
+    from conf.overrides import words
+    from posgen.errors import BadValue, nearest
+
+    known = list(dict.fromkeys(measured))
+    if pe is None or pe == "all":
+        return known
+    for name in words("pe", pe):
+        if name not in known:
+            raise BadValue("pe", name, f"no record of it; {nearest(name, known)}")
+    return words("pe", pe)
+
+
+def _measure(
+    rules: Rules,
+    records: list[Path] | None,
+    profile: str | None,
+    protocol: str | None,
+    pe: str | None,
+    settings: list[str],
+    device: str | None,
+    threads: str | None,
+    dry_run: bool,
+) -> str:
+    """Measure what is left to do, or only say what it would take; the profile that it is about."""
+    from cli.drawn import RESULTS, collection
+    from cli.options import request
+    from cli.running import run_options
+    from cli.text import duration
+    from conf.compose import Choice, compose
+    from conf.lengths_plan import plan_lengths
+    from eval.lengths_measuring import estimate, measure, todo
+    from posgen.errors import UserError
+
+    asked = request(
+        settings, takes=(), roots=("paths", "device", "threads"), device=device, threads=threads, default_pe=None,
+        default_profile="quick",
+    )  # fmt: skip
+    name = profile or "quick"
+    league = RESULTS / name / "league" / "records.jsonl"
+    sources = records or [p for p in (RESULTS / name / "records.jsonl", league) if p.exists()]
+    found = collection(sources or None, profile, protocol, None)
+    pes = _known(pe, (place[2] for place in found.cells))
+    base = compose(Choice(), asked.overrides)
+    options = run_options(base, FOLDER, found.profile, RESULTS / found.profile / FOLDER / "records.jsonl")
+    ids = {r["run_id"] for place, cell in found.cells.items() if place[2] in pes for r in cell.finished}
+    gone = {run_id for run_id in ids if not (options.runs_dir / run_id / "history.json").exists()}
+    if gone == ids:
+        raise UserError(
+            f"paths.runs={options.runs_dir}: none of the {len(gone)} runs of these records is there; train them with "
+            f"`posgen sweep --profile {found.profile}`, or name their folder with paths.runs=DIR"
+        )
+    plan = plan_lengths(found, rules, pes)
+    for line in (*plan.remarks, *([f"{len(gone)} runs are not below {options.runs_dir}: left out"] if gone else [])):
+        print(line)
+    there = [one for one in plan.measurements if one.source["run_id"] not in gone]
+    window = rules.window or next(found.records())["train_length"]
+    left = todo(there, options, window, rules.sequences)
+    print(f"{len(there) - len(left)} of {len(there)} measurements are done", flush=True)
+    if left:
+        seconds = estimate(left, options, rules.sequences)
+        print(f"about {duration(seconds)} on {options.device}, timed on one batch of each length just now", flush=True)
+    if not dry_run:
+        measure(left, options, window, rules.sequences)
+    return found.profile

@@ -1,0 +1,73 @@
+"""What the commands share that draw pictures from records: options, the choice of tasks, files written together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from eval.cells import Collection
+
+DPI = 160  # the bands of many curves make files of half a megabyte at more
+
+FormatOption = Annotated[str, typer.Option("--format", metavar="NAME[,NAME...]", help="png, svg, pdf, or all.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Folder for the files. [default: the folder of the records]", show_default=False
+    ),
+]
+TasksOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task", metavar="NAME[,NAME...]", help="Tasks to show. [default: all that were measured]", show_default=False
+    ),
+]
+
+
+def formats(text: str) -> list[str]:
+    """The file formats that an option names. BadValue for one that is unknown."""
+    from cli.drawn import chosen_formats
+    from eval.style import FORMATS
+
+    return chosen_formats(text, FORMATS)
+
+
+def of_tasks(found: Collection, task: str | None) -> tuple[Collection, list[tuple[str, str]], str]:
+    """(the collection's cells of these tasks, the published (task, pe) of them, what file names end in)."""
+    from importlib.resources import files
+
+    from conf.overrides import words
+    from eval.published import load_table1
+    from posgen.errors import BadValue, nearest
+
+    places = list(load_table1(files("conf").joinpath("published/table1.csv")))
+    if task is None:
+        return found, places, ""
+    measured = dict.fromkeys(name for _, name, _ in found.cells)
+    tasks = words("task", task)
+    for name in tasks:
+        if name not in measured:
+            raise BadValue("task", name, f"no record of it; {nearest(name, measured)}")
+    cells = {place: cell for place, cell in found.cells.items() if place[1] in tasks}
+    shown = [place for place in places if place[0] in tasks]
+    return dataclasses.replace(found, cells=cells), shown, "".join(f"-{name}" for name in tasks)
+
+
+def save(folder: Path, figures: Mapping[str, Figure], texts: Mapping[str, str], chosen: list[str]) -> None:
+    """Write figures, by name without suffix, in every chosen format, and texts by whole name. All are made before
+    the first is written."""
+    from eval.files import write_atomically
+    from eval.style import render
+
+    content = {f"{name}.{kind}": render(figure, kind, DPI) for name, figure in figures.items() for kind in chosen}
+    content |= {name: text.encode() for name, text in texts.items()}
+    for name, data in content.items():
+        write_atomically(folder / name, data)
+        typer.echo(f"wrote {folder / name}")
