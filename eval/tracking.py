@@ -23,7 +23,8 @@ class TrackMode(Enum):
 
 @dataclass(frozen=True)
 class TrackedMember:
-    """One member as a tracker shows it: `group` is its sweep, `config` the full resolved configuration."""
+    """One member as a tracker shows it. A `group` holds what differs in task and seed alone; `config` is the full
+    resolved configuration; `trained_as` is the test encoding that it trains with, None when that is not measured."""
 
     run_id: str
     name: str
@@ -31,6 +32,8 @@ class TrackedMember:
     job_type: str
     tags: tuple[str, ...]
     config: dict[str, Any]
+    task: str
+    trained_as: str | None
 
 
 class Tracker(Protocol):

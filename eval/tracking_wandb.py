@@ -1,5 +1,9 @@
 """Weights & Biases: every member a run of its own, all open at once in one process.
 
+W&B makes a chart of every name that is logged and, grouped, a line of every group: the mean of those of its runs that
+have the name. So a name says the task (`figure3/cot`), a group everything but task and seed: each chart then compares
+the encodings of one task, and no line averages over tasks. docs/wandb.md shows what this looks like.
+
 A run's id is the member's `run_id`, so an interrupted training that goes on continues its run. Online, W&B resumes the
 run and drops the rows that it already has (the step of a row is the training's own step). Offline, every start writes
 one more folder `offline-run-<time>-<run_id>`, and `wandb sync` uploads the folders of one id as one run, oldest first.
@@ -12,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +27,10 @@ if TYPE_CHECKING:
 
 # What W&B shows beside a run: 0 is "finished", anything else "failed" (a failed run can be resumed). 130 is Ctrl-C's.
 EXIT_CODES = {"finished": 0, "diverged": 1, "interrupted": 130}
+# How the names of all charts begin, in W&B's order. They have the epoch on their x axis, as Figure 3 has.
+SECTIONS = ("figure3/", "id_", "ood_", "tested_with_", "train_")
+_TRAINING = ("train_loss", "train_accuracy", "lr")
+_TAG, _GROUP = 64, 128  # characters that W&B takes
 
 
 def to_stderr(line: str) -> None:
@@ -61,6 +70,7 @@ class WandbTracker:
         self.finish_timeout = finish_timeout
         self._report = report
         self._runs: dict[str, wandb.Run] = {}
+        self._members: dict[str, TrackedMember] = {}
         self._endings: list[Future[None]] = []
         self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="wandb-finish")  # one may have to wait
 
@@ -95,7 +105,15 @@ class WandbTracker:
         run = self._runs.get(run_id)
         if run is not None:
             with self._training_goes_on():
-                run.log(curves(row), step=row["step"], commit=True)
+                run.log(curves(self._members[run_id], row), step=row["step"], commit=True)
+
+    def present(self, run_id: str, show: Callable[[wandb.Run], None]) -> bool:
+        """Let `show` log more to an open run. False, and reported, when it could not."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            with self._training_goes_on():
+                show(run)
+        return run_id in self._runs
 
     def finish(self, run_id: str, summary: Mapping[str, Mapping[str, Any]], status: str) -> None:
         """Write the summary and let the run end; uploads go on in the background until `close`."""
@@ -155,9 +173,9 @@ class WandbTracker:
                 entity=self.entity,
                 id=member.run_id,
                 name=member.name,
-                group=member.group,
+                group=_short(member.group, _GROUP),
                 job_type=member.job_type,
-                tags=list(member.tags),
+                tags=list(dict.fromkeys(_short(tag, _TAG) for tag in member.tags)),
                 config=member.config,
                 dir=os.fspath(root),
                 mode=mode,
@@ -166,9 +184,10 @@ class WandbTracker:
                 settings=settings,
             )
             self._runs[member.run_id] = run
-            run.define_metric("epoch")
-            for name in ("train/*", "validation/*", "lr"):
-                run.define_metric(name, step_metric="epoch")
+            self._members[member.run_id] = member
+            run.define_metric("epoch", hidden=True)
+            for section in SECTIONS:
+                run.define_metric(f"{section}*", step_metric="epoch")
 
     @contextmanager
     def _training_goes_on(self) -> Iterator[None]:
@@ -178,26 +197,39 @@ class WandbTracker:
         except Exception as error:
             if self.mode is not TrackMode.disabled:
                 self._report(
-                    f"W&B tracking stopped ({_first_line(error)}); training goes on, "
+                    f"W&B tracking stopped ({_first_line(error)}); the rest goes on, "
                     f"and `wandb sync` uploads what is below {self.directory}"
                 )
             self.mode = TrackMode.disabled
             self._runs.clear()
 
 
-def curves(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `Tracker.log` under the names that W&B shows: epoch, lr, train/loss, validation/<encoding>/loss, ..."""
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if key == "validation":
-            flat |= _nested("validation", value)
-        elif key != "step":
-            flat[key.replace("train_", "train/", 1)] = value
-    return flat
+def curves(member: TrackedMember, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `Tracker.log` under the names that W&B shows: a section each, with a chart a task.
+
+    `figure3/<task>`, `id_accuracy/<task>` and `ood_accuracy/<task>` are validation with the encoding that the member
+    trains with, `tested_with_<encoding>/<task>_loss` and so on with the others, `train_loss/<task>` and so on training.
+    """
+    task = member.task
+    flat = {
+        f"{key if key.startswith('train_') else f'train_{key}'}/{task}": row[key] for key in _TRAINING if key in row
+    }
+    for label, measured in row["validation"].items():
+        for key, value in measured.items():
+            if label == member.trained_as:
+                flat[f"{'figure3' if key == 'loss' else key}/{task}"] = value
+            else:
+                flat[f"tested_with_{label}/{task}_{key}"] = value
+    return {"epoch": row["epoch"], **flat}
 
 
 def _nested(prefix: str, by_encoding: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {f"{prefix}/{name}/{key}": value for name, metrics in by_encoding.items() for key, value in metrics.items()}
+
+
+def _short(text: str, characters: int) -> str:
+    """The text, its end replaced by its hash where it is too long for W&B."""
+    return text if len(text) <= characters else f"{text[: characters - 9]}~{sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _first_line(error: Exception) -> str:

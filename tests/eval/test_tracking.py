@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,18 @@ import pytest
 import wandb
 
 from eval.tracking import TrackedMember, Tracker, TrackMode
-from eval.tracking_wandb import WandbTracker
+from eval.tracking_wandb import WandbTracker, curves
 
 MEMBERS = [
-    TrackedMember("0123456789ab", "cot-rope-5549", "quick", "train", ("cot", "rope"), {"task": {"name": "cot"}}),
-    TrackedMember("ba9876543210", "cot-resonance_rope-42", "quick", "train", ("cot",), {"optim": {"lr": 2e-4}}),
-]
+    TrackedMember(
+        "0123456789ab", "cot-rope-5549", "quick paper rope", "train", ("cot", "rope"), {"task": {"name": "cot"}},
+        task="cot", trained_as="rope",
+    ),
+    TrackedMember(
+        "ba9876543210", "cot-resonance_rope-42", "quick paper resonance_rope", "train", ("cot",),
+        {"optim": {"lr": 2e-4}}, task="cot", trained_as="rope",
+    ),
+]  # fmt: skip
 
 
 def row(epoch: int, loss: float) -> dict[str, Any]:
@@ -100,14 +107,15 @@ def test_offline_runs_hold_the_curves_and_the_summary(tmp_path: Path) -> None:
         first, second = history(found)
         assert [first["_step"], second["_step"]] == [79, 158]
         assert [first["epoch"], second["epoch"]] == [1, 2]
-        assert second["train/loss"] == 1.0 + n
-        assert second["train/accuracy"] == 0.5
-        assert second["lr"] == 2e-4
-        assert second["validation/rope/loss"] == 1.5 + n
-        assert second["validation/yarn/loss"] == 2.0 + n
-        assert second["validation/yarn/ood_accuracy"] == 0.25
+        assert second["train_loss/cot"] == 1.0 + n
+        assert second["train_accuracy/cot"] == 0.5
+        assert second["train_lr/cot"] == 2e-4
+        assert second["figure3/cot"] == 1.5 + n
+        assert second["id_accuracy/cot"] == 0.75
+        assert second["tested_with_yarn/cot_loss"] == 2.0 + n
+        assert second["tested_with_yarn/cot_ood_accuracy"] == 0.25
         run = found["run"][0]
-        assert (run["display_name"], run["run_group"], run["job_type"]) == (member.name, "quick", "train")
+        assert (run["display_name"], run["run_group"], run["job_type"]) == (member.name, member.group, "train")
         assert tuple(run["tags"]) == member.tags
         assert member.config.items() <= run["config"]["update"].items()
         assert exit_codes(found) == [0]
@@ -118,6 +126,49 @@ def test_offline_runs_hold_the_curves_and_the_summary(tmp_path: Path) -> None:
         assert results["test/yarn/loss"] == 1.5
     # All of W&B's files lie below the given directory.
     assert not (tmp_path / "home").exists()
+
+
+def test_every_chart_has_the_epoch_on_its_x_axis(tmp_path: Path) -> None:
+    track(tracker(tmp_path, []), [1], "finished")
+    (file,) = run_files(tmp_path, MEMBERS[0].run_id)
+    found = inspect(file)
+    over = {metric["glob_name"][:-1]: metric["step_metric"] for metric in found["metric"] if "glob_name" in metric}
+    drawn = [name for name in history(found)[0] if not name.startswith("_") and name != "epoch"]
+    assert len(drawn) == 9
+    for name in drawn:
+        assert {step for prefix, step in over.items() if name.startswith(prefix)} == {"epoch"}, name
+
+
+def test_a_chart_compares_the_encodings_of_one_task_and_a_line_is_the_mean_of_its_seeds() -> None:
+    """What W&B draws: of every name a chart, of every group a line over those of its runs that have the name."""
+    charts: dict[str, dict[str, list[tuple[str, int]]]] = {}
+    for task in ("recursive", "cot"):
+        for pe in ("rope", "yarn"):
+            for seed in (1, 2, 3):
+                member = TrackedMember(
+                    f"{task}{pe}{seed}", "", f"quick paper {pe}", "train", (), {}, task=task, trained_as=pe
+                )
+                for name in curves(member, row(1, 1.0)):
+                    charts.setdefault(name, {}).setdefault(member.group, []).append((task, seed))
+    assert charts.pop("epoch")
+    for task in ("recursive", "cot"):
+        runs = [(task, seed) for seed in (1, 2, 3)]
+        assert charts[f"figure3/{task}"] == {"quick paper rope": runs, "quick paper yarn": runs}
+    assert all(len({task for task, _ in runs}) == 1 for lines in charts.values() for runs in lines.values())
+
+
+def test_names_that_are_too_long_for_wandb_stay_apart(tmp_path: Path) -> None:
+    lines: list[str] = []
+    tracked = tracker(tmp_path, lines)
+    long = "quick+" + "x" * 130
+    tracked.start([replace(MEMBERS[0], tags=(f"{long}1", f"{long}2"), group=f"{long}1")])
+    tracked.close()
+    assert lines == []
+    (file,) = run_files(tmp_path, MEMBERS[0].run_id)
+    run = inspect(file)["run"][0]
+    assert len(set(run["tags"])) == 2
+    assert all(len(tag) == 64 for tag in run["tags"])
+    assert len(run["run_group"]) == 128
 
 
 def test_an_interrupted_run_can_go_on_under_the_same_id(tmp_path: Path) -> None:
@@ -158,7 +209,7 @@ def test_a_key_without_a_server_falls_back_to_offline_for_all_members(
     assert "\n" not in lines[0]
     for n, member in enumerate(MEMBERS):
         (file,) = run_files(tmp_path, member.run_id)
-        assert history(inspect(file))[0]["train/loss"] == 2.0 + n
+        assert history(inspect(file))[0]["train_loss/cot"] == 2.0 + n
 
 
 def test_a_netrc_entry_for_the_server_counts_as_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +246,7 @@ def test_training_goes_on_whatever_wandb_raises(tmp_path: Path, monkeypatch: pyt
     lines: list[str] = []
     track(tracker(tmp_path, lines), [1, 2, 3], "finished")
     assert len(lines) == 1
-    assert lines[0].startswith("W&B tracking stopped (Error: broken); training goes on")
+    assert lines[0].startswith("W&B tracking stopped (Error: broken); the rest goes on")
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])

@@ -1,0 +1,127 @@
+"""`posgen report`: everything that a profile's records show, on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.drawn import RESULTS, ProfileOption
+
+if TYPE_CHECKING:
+    from conf.schema import PathsSpec
+    from eval.report.page import Page
+    from eval.report.sources import Sources
+    from eval.tracking_wandb import WandbTracker
+
+
+def report(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="With --wandb: tracker.mode=offline tracker.project=NAME paths.runs=DIR paths.data=DIR",
+            show_default=False,
+        ),
+    ] = None,
+    profile: ProfileOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="File to write. [default: results/<profile>/report.html]", show_default=False
+        ),
+    ] = None,
+    wandb: Annotated[
+        bool,
+        typer.Option(
+            "--wandb",
+            help="Log the page, its tables and pictures to a summary run of W&B too, with the records as an artifact, "
+            "data sets and weights by reference.",
+        ),
+    ] = False,
+) -> None:
+    """Write one HTML page from records alone: tables, verdicts, figures, and where every number comes from.
+
+    The page needs nothing but a browser: pictures are inside, and tables sort by a click on their header or by
+    keyboard, without a network. What was not measured is named, with the command that measures it. Nothing is trained.
+
+    \b
+    posgen report --profile quick
+    posgen report --out report.html
+    posgen report --wandb tracker.mode=offline
+    """
+    from eval.files import write_atomically
+    from eval.report.content import build
+    from eval.report.page import html
+
+    tracking = _tracking(settings or [], wandb)
+    sources = _sources(profile or "quick")
+    page = build(sources)
+    text = html(page)
+    path = out or RESULTS / sources.profile / "report.html"
+    write_atomically(path, text.encode())
+    typer.echo(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB)")
+    for section in page.sections:
+        if section.missing:
+            typer.echo(f"not measured: {section.title}")
+    if tracking:
+        _log(*tracking, page, text, sources)
+
+
+def _sources(profile: str) -> Sources:
+    from importlib.resources import files
+
+    from conf.ledger import ledger
+    from conf.lengths import rules as lengths
+    from conf.verdict import rules
+    from eval.published import load_figure3, load_table1
+    from eval.report.sources import Sources
+
+    published = files("conf") / "published"
+    return Sources(
+        RESULTS,
+        profile,
+        load_table1(published / "table1.csv"),
+        load_figure3(published / "figure3.csv"),
+        rules(),
+        ledger(),
+        lengths().threshold,
+    )
+
+
+def _tracking(settings: list[str], wandb: bool) -> tuple[WandbTracker, PathsSpec] | None:
+    """The tracker and places that the settings ask for, checked before anything is drawn; None without --wandb."""
+    from cli.options import request
+    from cli.running import tracker_of
+    from conf.compose import Choice, compose
+    from eval.tracking_wandb import WandbTracker
+    from posgen.errors import BadValue
+
+    if not wandb:
+        if settings:
+            key, _, value = settings[0].partition("=")
+            raise BadValue(key, value, "means something with --wandb only; add it, or leave the setting out")
+        return None
+    asked = request(settings, takes=(), roots=("tracker", "paths"), default_profile="quick")
+    base = compose(Choice(), asked.overrides)
+    tracker = tracker_of(base.tracker)
+    if not isinstance(tracker, WandbTracker):
+        raise BadValue("tracker", "none", "--wandb needs tracker=wandb; leave one of the two out")
+    return tracker, base.paths
+
+
+def _log(tracker: WandbTracker, paths: PathsSpec, page: Page, text: str, sources: Sources) -> None:
+    from eval.report.sources import KINDS
+    from eval.tracking_summary import Holdings, log_summary
+    from posgen.errors import UserError
+
+    files = tuple(path for kind in KINDS if (path := sources.path(kind)).exists())
+    holdings = Holdings(files, Path(paths.data), Path(paths.runs))
+    logged = log_summary(tracker, page, text, sources.records(), holdings)
+    if logged is None:
+        raise UserError("W&B has no summary run of it; the page is written, and the same command tries W&B again")
+    typer.echo(f"W&B: run {logged.run_id}, {logged.mode.value}, below {tracker.directory}")
+    for what, absent in (("data sets", logged.data_absent), ("weights of runs", logged.runs_absent)):
+        if absent:
+            typer.echo(f"not on this machine, so not referred to: {len(absent)} {what}, {', '.join(absent[:3])}, ...")
