@@ -7,16 +7,24 @@ from typing import Annotated
 import typer
 
 from cli.bench import bench
+from cli.curves import curves
 from cli.encodings import encodings
 from cli.evaluate import evaluate
 from cli.export_rope import export_rope
 from cli.figure3 import figure3
+from cli.gap import gap
 from cli.generate import generate
+from cli.league import league
+from cli.ledger import ledger
+from cli.lengths import lengths
+from cli.positions import positions
+from cli.report import report
 from cli.show import show
 from cli.status import status
 from cli.sweep import sweep
 from cli.table1 import table1
 from cli.train import train
+from cli.verdict import verdict
 
 app = typer.Typer(name="posgen", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command, summary in (
@@ -28,10 +36,18 @@ for command, summary in (
     (status, "List the runs and how far they came."),
     (table1, "Draw Table 1 from the records."),
     (figure3, "Draw Figure 3 from the records."),
-    (bench, "Time a training step on this machine."),
+    (ledger, "List where paper and code differ."),
+    (verdict, "Judge Table 1 and Figure 3."),
+    (positions, "Draw accuracy at every position."),
+    (curves, "Draw learning curves."),
+    (gap, "Draw feature gap beside accuracy."),
+    (lengths, "Tell how far each encoding holds."),
+    (league, "Rank all encodings."),
+    (report, "Write one page with all of it."),
 ):
     app.command(short_help=summary)(command)
 app.command(name="export-rope", short_help="Write an encoding for stock Hugging Face transformers.")(export_rope)
+app.add_typer(bench, name="bench", short_help="Time this machine.")
 app.add_typer(encodings, name="encodings", short_help="List, show and draw the position encodings.")
 
 

@@ -1,16 +1,21 @@
-"""What `table1` and `figure3` share: which records they are drawn from."""
+"""What the commands share that draw from records: which records, which formats, and where the products go."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from eval.cells import Collection
+    from eval.records import Record
 
 RESULTS = Path("results")
+_SUFFIXES = {"markdown": "md", "csv": "csv", "latex": "tex"}
 
 RecordsOption = Annotated[
     list[Path] | None,
@@ -44,6 +49,23 @@ SweepOption = Annotated[
 ]
 
 
+def folder_of(records: list[Path] | None, found: Collection) -> Path:
+    """Where the products belong: beside the first file of records that was named, else beside the profile's."""
+    return records[0].parent if records else RESULTS / found.profile
+
+
+def part(records: list[Path] | None, profile: str | None, below: str, command: str) -> list[Record]:
+    """The records of one profile in its folder `below`, or those that were named. Raises UserError when there are none;
+    `command` makes them."""
+    from eval.records import gather
+    from posgen.errors import UserError
+
+    path = RESULTS / (profile or "quick") / below / "records.jsonl"
+    if not records and not path.exists():
+        raise UserError(f"profile={profile or 'quick'}: no records at {path}; make them with `{command}`")
+    return gather(records or [path], profile, RESULTS)
+
+
 def collection(
     records: list[Path] | None,
     profile: str | None,
@@ -58,3 +80,41 @@ def collection(
 
     protocols = words("protocol", protocol) if protocol is not None else None
     return collect(gather(records or [], profile, RESULTS, sweep), protocols, accuracy)
+
+
+def chosen_formats(text: str, known: Sequence[str]) -> list[str]:
+    """The formats that an option names, `all` of those known or a comma list. BadValue for one that is unknown."""
+    from conf.overrides import words
+    from posgen.errors import BadValue, nearest
+
+    chosen = list(known) if text == "all" else words("format", text)
+    for name in chosen:
+        if name not in known:
+            raise BadValue("format", name, nearest(name, [*known, "all"]))
+    return chosen
+
+
+def show(
+    formats: Sequence[str],
+    terminal: Callable[[Console], None],
+    texts: Mapping[str, Callable[[], str]],
+    out: Path | None,
+    stem: str,
+) -> None:
+    """Show a table in the chosen formats: `terminal` on the console; `texts`, by format, in files <stem>.md, .csv or
+    .tex below `out`, printed where that is None."""
+    from rich.console import Console
+
+    from eval.files import write_atomically
+
+    for name in formats:
+        if name == "terminal":
+            console = Console()
+            # Logs and pipes have no width of their own: give the columns room to stand side by side.
+            terminal(console if console.is_terminal else Console(width=160))
+        elif out is None:
+            typer.echo(texts[name](), nl=False)
+        else:
+            path = out / f"{stem}.{_SUFFIXES[name]}"
+            write_atomically(path, texts[name]().encode())
+            typer.echo(f"wrote {path}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.drawn import RESULTS, ProfileOption, ProtocolOption, RecordsOption, SweepOption
+from cli.drawn import ProfileOption, ProtocolOption, RecordsOption, SweepOption
 
 
 def figure3(
@@ -31,7 +31,7 @@ def figure3(
     """
     from importlib.resources import files
 
-    from cli.drawn import collection
+    from cli.drawn import collection, folder_of
     from eval.figure3 import caption, claims, curves, tidy_csv
     from eval.figure3_draw import draw
     from eval.files import write_atomically
@@ -41,7 +41,7 @@ def figure3(
     found = collection(records, profile, protocol, sweep)
     places = list(load_table1(files("conf").joinpath("published/table1.csv")))
     axes = load_figure3(files("conf").joinpath("published/figure3.csv"))
-    folder = out or (records[0].parent if records else RESULTS / found.profile)
+    folder = out or folder_of(records, found)
 
     drawn = {name: curves(found, name, places) for name in found.protocols}
     # Everything is drawn before anything is written: a protocol that cannot be drawn leaves no half set of figures.

@@ -35,7 +35,7 @@ ProtocolOption = Annotated[
         "--protocol",
         metavar=_LIST,
         help="What a cell of the table means: paper (as the text says), zero_shot (YaRN at test time only), released "
-        "(as the authors' code does).",
+        "(as the authors' code does), or one with switches of the ledger thrown: paper+splits=released.",
         show_default=False,
     ),
 ]
@@ -136,8 +136,12 @@ def request(
             return None
         if text == "all" and everything:
             return list(everything)
-        # --pe also takes a class of the user's own, which composing imports and checks.
-        return [name if group == "pe" and ":" in name else check_choice(group, name) for name in words(group, text)]
+        found = words(group, text)
+        for name in found:
+            # Composing checks the rest: a class of the user's own, and the switches thrown from a preset.
+            if not (group == "pe" and ":" in name):
+                check_choice(group, name.partition("+")[0] if group == "protocol" else name)
+        return found
 
     tasks, pes = table1_names()
     chosen_profile = options["profile"] or default_profile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,34 +14,41 @@ from cli.options import Request
 from cli.text import MISSING, duration, nats, percent, table
 
 if TYPE_CHECKING:
-    from conf.schema import Config, TrackerSpec
+    from conf.schema import Config, ProfileSpec, TrackerSpec
     from eval.options import RunOptions
     from eval.plan import PlannedMember
     from eval.tracking import Tracker
 
 
+Planner = Callable[[Request, tuple[str, ...], "ProfileSpec"], list["PlannedMember"]]
+
+
 @dataclass(frozen=True)
 class Extras:
     """What is asked beside the choice of members. `name` None: the sweep is called as its profile. `apart`: one seed
-    and protocol unless more are named, and records kept out of the profile's table."""
+    and protocol unless more are named, and records kept out of the profile's table. `below`: a folder of the profile's
+    for the records of a sweep that `planner` plans (request, overrides, profile) -> members."""
 
     name: str | None
     fresh: bool
     dry_run: bool
     apart: bool = False
+    below: str = ""
+    planner: Planner | None = None
 
 
 def train_all(asked: Request, points: Sequence[tuple[str, ...]], extras: Extras) -> None:
     """Train and measure the members of every point (a set of overrides); all are planned before the first begins."""
     jobs = [_job(asked, overrides, extras) for overrides in points]
     for base, members in jobs:
-        records = records_path(base, extras.apart)
+        records = records_path(base, extras.apart, extras.below)
         _announce(base, members, records)
         if extras.dry_run:
             print(_listing(members))
             _estimate(base, members)
             continue
-        options = run_options(base, extras.name or base.profile.name, base.profile.name, records)
+        called = "-".join(filter(None, (base.profile.name, extras.below)))
+        options = run_options(base, extras.name or called, base.profile.name, records)
         if extras.fresh:
             _forget(options.runs_dir, members)
         _train(members, options)
@@ -51,7 +58,7 @@ def run_options(base: Config, sweep: str, profile: str, records: Path) -> RunOpt
     """Where and how: what eval.experiment needs of a configuration beside the members."""
     from eval.options import RunOptions
 
-    _check_device(base.device)
+    check_device(base.device)
     return RunOptions(
         runs_dir=Path(base.paths.runs),
         data_dir=Path(base.paths.data),
@@ -59,15 +66,17 @@ def run_options(base: Config, sweep: str, profile: str, records: Path) -> RunOpt
         sweep=sweep,
         profile=profile,
         device=base.device,
+        compiled=base.compiled,
         threads=base.threads,
-        tracker=_tracker(base.tracker),
+        tracker=tracker_of(base.tracker),
     )
 
 
-def records_path(base: Config, apart: bool) -> Path:
-    """The record store of a profile, from which its table is drawn and which is committed; or, `apart`, the working
-    store beside the runs, so that trying something out never changes a table."""
-    return (Path(base.paths.runs) if apart else Path(base.paths.results) / base.profile.name) / "records.jsonl"
+def records_path(base: Config, apart: bool, below: str = "") -> Path:
+    """The record store of a profile, from which its table is drawn and which is committed, or one in a folder `below`
+    it; or, `apart`, the working store beside the runs, so that trying something out never changes a table."""
+    folder = Path(base.paths.runs) if apart else Path(base.paths.results) / base.profile.name / below
+    return folder / "records.jsonl"
 
 
 def results_table(records: Iterable[dict[str, Any]]) -> str:
@@ -77,7 +86,7 @@ def results_table(records: Iterable[dict[str, Any]]) -> str:
     for r in records:
         metrics = r["metrics"] or {}
         epoch = MISSING if r["checkpoint_epoch"] is None else str(r["checkpoint_epoch"])
-        note = "" if r["status"] == "finished" else r["status"]
+        note = r["accuracy_mode"].replace("teacher_forced", "") if r["status"] == "finished" else r["status"]
         rows.append(
             (r["run_id"], r["task"], r["train_encoding"], r["test_encoding"], str(r["seed"]), str(r["length"]),
              percent(metrics.get("id_accuracy")), percent(metrics.get("ood_accuracy")), nats(metrics.get("loss")),
@@ -90,6 +99,8 @@ def _job(asked: Request, overrides: tuple[str, ...], extras: Extras) -> tuple[Co
     from conf.plan import plan, settings
 
     base = settings(asked.profile, overrides, None if extras.apart else asked.seeds)
+    if extras.planner:
+        return base, extras.planner(asked, overrides, base.profile)
     seeds, protocols = asked.seeds, asked.protocols
     if extras.apart:
         seeds, protocols = seeds or base.profile.seeds[:1], protocols or ["paper"]
@@ -128,20 +139,26 @@ def _listing(members: Sequence[PlannedMember]) -> str:
 
 def _estimate(base: Config, members: Sequence[PlannedMember]) -> None:
     """Print what training these members takes on this machine, from a few real steps."""
-    from eval.estimate import estimate, populations
-    from eval.options import set_threads
+    from eval.estimate import estimate
+    from eval.options import compiles, set_threads
     from eval.plan import count
+    from eval.populations import populations
     from eval.progress import Bar
 
-    _check_device(base.device)
+    check_device(base.device)
     set_threads(base.threads)
-    with Bar("timing a few steps", populations(members)) as bar:
-        found = estimate(members, base.device, bar.advance)
+    groups = populations(members, base.device)
+    with Bar("timing a few steps", len(groups)) as bar:
+        found = estimate(groups, base.device, compiles(base.device, base.compiled), bar.advance)
     for one in found:
+        passes = f", each in {one.passes} passes" if one.passes > 1 else ""
         print(
-            f"population of {count(one.members)}: {one.weights:,} weights each, {one.steps:,} steps, about "
+            f"population of {count(one.members)}: {one.weights:,} weights each, {one.steps:,} steps{passes}, about "
             f"{one.bytes / 2**30:.1f} GiB and {duration(one.seconds)}"
         )
+    free = {(m.spec.run_id, c.test_encoding) for m in members for c in m.cells if c.accuracy == "free_running"}
+    if free:
+        print(f"and {len(free)} measurements running free, which this estimate does not count")
     total = duration(sum(one.seconds for one in found))
     print(f"in all about {total} on {base.device}, measured just now on this machine; nothing has been trained")
 
@@ -180,7 +197,8 @@ def _forget(runs: Path, members: Sequence[PlannedMember]) -> None:
         run.release()
 
 
-def _tracker(spec: TrackerSpec) -> Tracker:
+def tracker_of(spec: TrackerSpec) -> Tracker:
+    """The tracker that a configuration asks for."""
     from conf.schema import TrackerKind
     from eval.tracking import NoTracker
 
@@ -193,7 +211,7 @@ def _tracker(spec: TrackerSpec) -> Tracker:
     )
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     import torch
 
     from posgen.errors import require

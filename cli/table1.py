@@ -9,8 +9,6 @@ import typer
 
 from cli.drawn import ProfileOption, ProtocolOption, RecordsOption, SweepOption
 
-_SUFFIXES = {"markdown": "md", "csv": "csv", "latex": "tex"}
-
 
 def table1(
     records: RecordsOption = None,
@@ -34,39 +32,33 @@ def table1(
 
     Nothing is trained, and it takes seconds. For every task and encoding the table shows the published accuracy beyond
     the training length (OOD) and, for each protocol, the accuracy within that length (ID), the mean and spread over
-    seeds, the number of seeds and the difference to the paper. What was not measured shows as a dash.
+    seeds, the number of seeds and the difference to the paper. What was not measured shows as a dash. Markdown adds
+    what `posgen verdict` says of the pairs.
 
     Example: posgen table1 --profile quick --format all --out results/quick
     """
     from importlib.resources import files
 
-    from rich.console import Console
-
-    from cli.drawn import collection
-    from conf.overrides import words
+    from cli.drawn import chosen_formats, collection, show
     from eval import table1_render
-    from eval.files import write_atomically
     from eval.published import load_table1
     from eval.table1 import build
-    from posgen.errors import BadValue, nearest
 
-    renderers = {"markdown": table1_render.markdown, "csv": table1_render.tidy_csv, "latex": table1_render.latex}
-    known = ["terminal", *renderers]
-    formats = known if format == "all" else words("format", format)
-    for name in formats:
-        if name not in known:
-            raise BadValue("format", name, nearest(name, [*known, "all"]))
+    formats = chosen_formats(format, ["terminal", "markdown", "csv", "latex"])
     published = load_table1(files("conf").joinpath("published/table1.csv"))
-    table = build(collection(records, profile, protocol, sweep, accuracy), published)
+    found = collection(records, profile, protocol, sweep, accuracy)
+    table = build(found, published)
 
-    for name in formats:
-        if name == "terminal":
-            console = Console()
-            # Logs and pipes have no width of their own: give the protocols room to stand side by side.
-            table1_render.terminal(table, console if console.is_terminal else Console(width=160))
-        elif out is None:
-            typer.echo(renderers[name](table), nl=False)
-        else:
-            path = out / f"table1.{_SUFFIXES[name]}"
-            write_atomically(path, renderers[name](table).encode())
-            typer.echo(f"wrote {path}")
+    def markdown() -> str:
+        from conf.verdict import rules
+        from eval.verdict import judge
+        from eval.verdict_render import section
+
+        return table1_render.markdown(table, section(judge(found, published, rules())))
+
+    texts = {
+        "markdown": markdown,
+        "csv": lambda: table1_render.tidy_csv(table),
+        "latex": lambda: table1_render.latex(table),
+    }
+    show(formats, lambda console: table1_render.terminal(table, console), texts, out, "table1")

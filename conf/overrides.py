@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conf.schema import GROUPS, Config, dotted_keys, remedy
+from conf.schema import GROUPS, SINGLES, Config, dotted_keys, remedy
 from posgen.errors import BadValue, UserError, nearest
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CHOSEN = ("task", "pe", "protocol", "profile", "seed")
 # Keys that are not part of the experiment: they do not make another profile. (Devices draw other dropout masks; a
 # record names its device.)
-_NEUTRAL = ("paths", "tracker", "profile", "device", "threads")
+_NEUTRAL = ("paths", "tracker", "profile", "device", "threads", "compiled")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read(arguments: Iterable[str], sweeps: bool = False) -> Trailing:
     chosen: dict[str, str] = {}
     kept: dict[str, str] = {}
     for argument in arguments:
-        override = _parse(argument)
+        override = parse(argument)
         key = override.key_or_group
         if key in chosen or key in kept:
             raise UserError(f"{argument}: {key} is given twice; give it once")
@@ -82,11 +82,11 @@ def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """Every combination that comma lists and ranges ask for, the last key fastest; one when there are none."""
     points: list[tuple[str, ...]] = [()]
     for text in overrides:
-        override = _parse(text)
+        override = parse(text)
         if override.is_sweep_override():
             values = [f"{override.key_or_group}={v}" for v in override.sweep_string_iterator()]
             for value in values:
-                _check(value, _parse(value), sweeps=False)
+                _check(value, parse(value), sweeps=False)
         else:
             values = [text]
         points = [(*point, value) for point in points for value in values]
@@ -107,7 +107,8 @@ def changed_name(profile: str, overrides: Sequence[str]) -> tuple[str, str]:
     return name, f"changed: {', '.join(changes)}"
 
 
-def _parse(argument: str) -> Override:
+def parse(argument: str) -> Override:
+    """One `key=value` in Hydra's grammar. Raises UserError, one line, for anything else."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -174,4 +175,4 @@ def _nearest_key(key: str, known: list[str]) -> str:
     tails = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     if tails:
         return f"did you mean {' or '.join(tails)}?"
-    return nearest(group, [*GROUPS, "seed", "device", "threads"])
+    return nearest(group, [*GROUPS, *SINGLES])

@@ -65,7 +65,8 @@ def _check_name(value: str) -> None:
 
 @dataclass(frozen=True)
 class ProtocolSpec:
-    """One switch for each place where the paper's text and the released code differ. Turns for the betas."""
+    """One switch for each place where the paper's text and the released code differ: conf/ledger.yaml says what each
+    stands for. Turns for the betas."""
 
     name: str = "paper"
     splits: Splits = Splits.disjoint
@@ -136,7 +137,8 @@ class PathsSpec:
 
 @dataclass(frozen=True)
 class Config:
-    """A resolved configuration of one member: what `conf.compose` hands out. `threads` None: all that there are."""
+    """A resolved configuration of one member: what `conf.compose` hands out. `threads` None: all that there are;
+    `compiled`: fuse the step with torch.compile, None: on a GPU."""
 
     # first, so that a wrong switch is told by its own name and not by the fields that it is interpolated into
     protocol: ProtocolSpec = field(default_factory=ProtocolSpec)
@@ -151,6 +153,7 @@ class Config:
     seed: int = 5549
     device: str = "cpu"
     threads: int | None = None
+    compiled: bool | None = None
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "use 0 to 4294967295")
@@ -163,7 +166,8 @@ class Config:
         require(self.threads is None or 1 <= self.threads <= 1024, "threads", self.threads, "use 1 to 1024")
 
 
-GROUPS = tuple(f.name for f in dataclasses.fields(Config) if f.name not in ("seed", "device", "threads"))
+SINGLES = ("seed", "device", "threads", "compiled")
+GROUPS = tuple(f.name for f in dataclasses.fields(Config) if f.name not in SINGLES)
 
 
 def dotted_keys(node: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:

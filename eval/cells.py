@@ -18,9 +18,13 @@ _FREE = {"task.name", "task.rule"}
 # What protocols switch (the ledger of text against released code): a difference here is not one of size.
 _SWITCHED = {
     "data.splits", "model.layers", "model.freeze_ffn", "model.bos", "model.softmax_scale", "optim.schedule",
+    "model.precision",
 }  # fmt: skip
 _SIZES = {"task": Task(), "data": DataSpec(), "model": ModelSpec(), "optim": OptimSpec()}
-_SPECS = {"task": Task, "data": DataSpec, "model": ModelSpec, "optim": OptimSpec, "pe": EncodingSpec}
+_SPECS = {
+    "task": Task, "data": DataSpec, "model": ModelSpec, "optim": OptimSpec, "pe": EncodingSpec,
+    "train_encoding": EncodingSpec,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,9 @@ class Collection:
                 yield from (*cell.finished, *cell.diverged)
 
     def rows(self, published: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """(task, pe) in the published order, then whatever else was measured, task by task."""
+        """(task, pe) in the published order, then whatever else was measured, task by task, Resonance after plain."""
         measured = {(task, pe) for _, task, pe in self.cells}
-        everything = [*published, *sorted(measured - set(published))]
+        everything = [*published, *sorted(measured - set(published), key=lambda place: names.place_order(*place))]
         tasks = list(dict.fromkeys(task for task, _ in everything))
         return sorted(everything, key=lambda row: tasks.index(row[0]))
 
@@ -153,7 +157,7 @@ def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[Record]
 
 
 def _agree(records: list[Record], nodes: tuple[str, ...]) -> None:
-    settings = [{"selection": r["selection"], **_flat({n: _whole(n, r["config"][n]) for n in nodes})} for r in records]
+    settings = [{"selection": r["selection"], **_flat({n: whole(n, r["config"][n]) for n in nodes})} for r in records]
     for record, setting in zip(records[1:], settings[1:], strict=True):
         for name in dict.fromkeys([*settings[0], *setting]):
             one, other = settings[0].get(name), setting.get(name)
@@ -165,7 +169,7 @@ def _agree(records: list[Record], nodes: tuple[str, ...]) -> None:
                 )
 
 
-def _whole(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
+def whole(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
     """A node of a configuration with the fields that came after it was written, at the value that it stood for."""
     later = [f for f in dataclasses.fields(_SPECS[name]) if "neutral" in f.metadata] if name in _SPECS else []
     return {**{f.name: f.metadata["neutral"] for f in later}, **node}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from eval import names
 from eval.feature_gap import Features, feature_angles, feature_gaps, wavelengths
-from eval.style import SETTINGS, SMALL, bare, settle, styles
+from eval.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
 from models.encodings import Rotary
 from posgen.errors import require
 
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TRAINED, _NEW = "#0072B2", "#D55E00"  # Okabe-Ito, as eval.style
-_GUIDE: dict[str, Any] = {"color": "0.35", "linewidth": 0.8, "linestyle": (0, (2, 2)), "zorder": 1}
 _MARKERS = "os^Dv<>P"
 _SMALLEST_GAP = 0.01  # below it the axis of the gaps is linear, so that an exact 0 has a place
+_LABELLED = 12  # wavelengths that can be written into a panel side by side
+_LINE = 34  # characters under a panel
 _WINDOW = 256  # positions of Figure 1 at most: more would run into each other
 
 
 def draw_features(found: Mapping[str, Features], settings: str) -> Figure:
-    """Wavelengths and gaps of each encoding against the feature, two panels. `settings` stand above them, in words."""
+    """Three panels against the feature: each encoding's wavelengths, their distance to the nearest whole number of
+    tokens (0 under Resonance) for the pre-critical features, and the gaps. Critical features are marked and named.
+    `settings` stand above, in words."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -34,8 +38,8 @@ def draw_features(found: Mapping[str, Features], settings: str) -> Figure:
     drawn_as = styles(list(found))
     with matplotlib.rc_context(SETTINGS):
         rows = -(-len(found) // 4)
-        figure = Figure(figsize=(6.9, 3.0 + 0.17 * rows), layout="constrained")
-        waves, gaps = figure.subplots(1, 2)
+        figure = Figure(figsize=(6.9, 2.9 + 0.17 * rows), layout="constrained")
+        waves, rests, gaps = figure.subplots(1, 3)
         handles = []
         for at, (name, one) in enumerate(found.items()):
             colour, dashes = drawn_as[name]
@@ -46,17 +50,20 @@ def draw_features(found: Mapping[str, Features], settings: str) -> Figure:
                 "markersize": 4.2 if open_mark else 2.4, "markeredgewidth": 0.7,
                 "markerfacecolor": "none" if open_mark else colour,
             }  # fmt: skip
+            index = np.arange(len(one.wavelengths))
             turning = np.isfinite(one.wavelengths)
-            index = np.arange(len(turning))
             waves.plot(index[turning], one.wavelengths[turning], **look)
+            known = index[turning & (one.wavelengths < one.train_length)]
+            rests.plot(known, one.wavelengths[known] - np.round(one.wavelengths[known]), **look)
             if one.gaps is not None:
                 gaps.plot(index, one.gaps, **look)
             handles.append(Line2D([], [], label=names.encoding(name), **look))
-        first = next(iter(found.values()))
-        _scales(waves, gaps, first)
-        unknown = [names.encoding(name) for name, one in found.items() if one.gaps is None]
-        if unknown:
-            gaps.set_xlabel(f"feature\nno gap, positions drawn at random: {', '.join(unknown)}", fontsize=SMALL + 0.5)
+        for critical in sorted({one.critical for one in found.values() if one.critical is not None}):
+            for panel in (waves, gaps):
+                panel.axvline(critical, color="0.75", linewidth=0.8, zorder=0.5)
+        _scales(waves, rests, gaps, next(iter(found.values())))
+        _whole(rests, found, drawn_as)
+        _remarks(waves, gaps, found)
         figure.legend(
             handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False, handlelength=3.2,
             fontsize=SMALL + 0.5, columnspacing=1.4,
@@ -66,25 +73,66 @@ def draw_features(found: Mapping[str, Features], settings: str) -> Figure:
     return figure
 
 
-def _scales(waves: Axes, gaps: Axes, one: Features) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+def _scales(waves: Axes, rests: Axes, gaps: Axes, one: Features) -> None:
+    from matplotlib.ticker import MaxNLocator
 
-    for panel, title in ((waves, "wavelength (tokens)"), (gaps, "feature gap (unit vectors)")):
+    titles = ("wavelength (tokens)", "its distance to a whole number", "feature gap (unit vectors)")
+    for panel, title in zip((waves, rests, gaps), titles, strict=True):
         bare(panel)
-        panel.set_title(title)
+        panel.set_title(title, fontsize=SMALL + 0.5)
         panel.set_xlabel("feature", fontsize=SMALL + 0.5)
-        panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        panel.tick_params(labelsize=SMALL)
+    rests.set_xlabel("pre-critical feature", fontsize=SMALL + 0.5)
+    rests.set_ylim(-0.55, 0.55)
+    rests.set_xlim(rests.get_xlim()[0] - 0.4, rests.get_xlim()[1] + 0.4)
     waves.set_yscale("log")
     for length, word in ((one.train_length, "L"), (one.test_length, "L'")):
-        waves.axhline(length, **_GUIDE)
+        waves.axhline(length, **GUIDE)
         # On the left, where the wavelengths are below both.
         place: Any = ("axes fraction", "data")
         waves.annotate(f"{word} = {length}", (0.02, length), xycoords=place, va="bottom", fontsize=SMALL)
-    gaps.set_yscale("symlog", linthresh=_SMALLEST_GAP, linscale=0.5)
-    gaps.set_ylim(-0.0015, 2.6)
-    gaps.yaxis.set_major_locator(FixedLocator([0, 0.01, 0.1, 1, 2]))
-    gaps.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    gaps.yaxis.set_minor_locator(FixedLocator([]))
+    gap_axis(gaps)
+
+
+def _whole(rests: Axes, found: Mapping[str, Features], drawn_as: Mapping[str, tuple[str, Any]]) -> None:
+    """Write the whole wavelengths of the first Resonance encoding at their points, if there is room for them."""
+    for name, one in found.items():
+        wavelengths = one.wavelengths[one.wavelengths < one.train_length]
+        if name.startswith(names.RESONANCE) and 0 < len(wavelengths) <= _LABELLED:
+            for feature, wavelength in enumerate(wavelengths):
+                rests.annotate(
+                    f"{wavelength:.0f}", (feature, 0), xytext=(0, 3), textcoords="offset points", ha="center",
+                    fontsize=SMALL - 1, color=drawn_as[name][0],
+                )  # fmt: skip
+            return
+
+
+def _remarks(waves: Axes, gaps: Axes, found: Mapping[str, Features]) -> None:
+    """Under the panels: which features are critical, and which encodings have no gap."""
+    criticals: dict[str, list[str]] = {}
+    for name, one in found.items():
+        word = "none" if one.critical is None else str(one.critical)
+        criticals.setdefault(word, []).append(names.encoding(name))
+    several = len(criticals) > 1
+    words = [f"critical: {word}" + f" ({', '.join(who)})" * several for word, who in criticals.items()]
+    lines = [line for text in words for line in textwrap.wrap(text, _LINE)]
+    waves.set_xlabel("\n".join(["feature", *lines]), fontsize=SMALL)
+    unknown = ", ".join(names.encoding(name) for name, one in found.items() if one.gaps is None)
+    if unknown:
+        lines = textwrap.wrap(f"no gap, positions drawn at random: {unknown}", _LINE)
+        gaps.set_xlabel("\n".join(["feature", *lines]), fontsize=SMALL)
+
+
+def gap_axis(panel: Axes) -> None:
+    """A y axis for gaps of unit vectors, 0 to 2: logarithmic, with a place for an exact 0."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter
+
+    panel.set_yscale("symlog", linthresh=_SMALLEST_GAP, linscale=0.5)
+    panel.set_ylim(-0.0015, 2.6)
+    panel.yaxis.set_major_locator(FixedLocator([0, 0.01, 0.1, 1, 2]))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_minor_locator(FixedLocator([]))
 
 
 def shown_feature(found: Features, feature: int | None) -> int | None:
@@ -136,7 +184,7 @@ def _over_positions(panel: Axes, values: np.ndarray, train_length: int, waveleng
     stop = min(len(values), start + _WINDOW)
     between = np.linspace(start, stop - 1, 20 * (stop - start))
     panel.plot(between, np.cos(2 * np.pi / wavelength * between), color="0.8", linewidth=0.6, zorder=1)
-    panel.axvline(train_length - 0.5, **_GUIDE)
+    panel.axvline(train_length - 0.5, **GUIDE)
     for low, high, colour, mark, label in (
         (start, train_length, _TRAINED, "o", f"trained positions, 0 to {train_length - 1}"),
         (train_length, stop, _NEW, "D", f"new positions, {train_length} to {len(values) - 1}"),

@@ -14,15 +14,19 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+import torch
+
 from eval.measuring import Context, Data, Validator
-from eval.options import RunOptions, set_threads
-from eval.plan import PlannedMember, count
+from eval.options import RunOptions, compiles, set_threads
+from eval.plan import PlannedMember, count, encoding_labels
+from eval.populations import populations
 from eval.progress import Bar
 from eval.records import Record, load
 from eval.runs import Run
 from eval.testing import test_all
 from eval.tracking import TrackedMember
-from models.population import Population, batches_per_epoch, population_key
+from models import memory
+from models.population import Population, StepResult, batches_per_epoch
 from models.training import Progress, Trainer, Watcher
 
 
@@ -67,8 +71,9 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
             stack.callback(options.tracker.close)
             options.tracker.start([_tracked(m, options) for m, _ in fresh])
         stopping = stack.enter_context(_stop_on_signal())
-        for group in _populations(fresh):
+        for group in _populations(fresh, options.device):
             _train(group, options, context, data, stopping, outcome)
+            memory.release(torch.device(options.device))  # or the next population would find no room
             if stopping.asked:
                 outcome.interrupted = True
                 break
@@ -78,21 +83,22 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
 def _covered(member: PlannedMember, measured: Sequence[Record]) -> bool:
     """Whether every cell of the member has its record."""
     own = [r for r in measured if r["run_id"] == member.spec.run_id]
-    found = {(r["pe"], r["test_encoding"], protocol) for r in own for protocol in r["protocols"]}
-    return all((c.pe, c.test_encoding, c.protocol) in found for c in member.cells)
+    found = {(protocol, r["pe"], r["test_encoding"], r["accuracy_mode"]) for r in own for protocol in r["protocols"]}
+    return all((c.protocol, c.pe, c.test_encoding, c.accuracy) in found for c in member.cells)
 
 
 def _populations(
-    members: Sequence[tuple[PlannedMember, Run]],
+    members: Sequence[tuple[PlannedMember, Run]], device: str
 ) -> Iterator[list[tuple[PlannedMember, Run, dict[str, Any] | None]]]:
-    """Members that can train side by side: equal shapes, and the same step where some go on from a state."""
-    groups: dict[tuple[str, int], list[tuple[PlannedMember, Run, dict[str, Any] | None]]] = {}
-    for member, run in members:
-        state = run.state()
-        groups.setdefault((population_key(member.spec), state["steps"] if state else 0), []).append(
-            (member, run, state)
-        )
-    yield from groups.values()
+    """Members that can train side by side: as `eval.populations` says, and at the same step where some go on from
+    a state."""
+    runs = {member.spec.run_id: run for member, run in members}
+    for group in populations([member for member, _ in members], device):
+        at_step: dict[int, list[tuple[PlannedMember, Run, dict[str, Any] | None]]] = {}
+        for member in group:
+            state = runs[member.spec.run_id].state()
+            at_step.setdefault(state["steps"] if state else 0, []).append((member, runs[member.spec.run_id], state))
+        yield from at_step.values()
 
 
 class _Stopping:
@@ -131,11 +137,21 @@ class _Watch(Watcher):
         self.trainer: Trainer
         self.runs: dict[str, Run]
         self.saved, self.due = time.monotonic(), False
+        self.wait = options.checkpoint_seconds
+        self.note, self.read, self.shortages = "", 0.0, 0
 
-    def stepped(self, steps: int, loss: float, accuracy: float) -> None:
-        self.bar.at(steps, f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %")
+    def stepped(self, steps: int, result: StepResult) -> None:
+        if time.monotonic() - self.read > 0.5 or steps == self.trainer.total:
+            loss, accuracy = result.loss.mean().item(), result.accuracy.mean().item()
+            self.note, self.read = f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %", time.monotonic()
+        self.bar.at(steps, self.note)
+        population = self.trainer.population
+        if population.shortages > self.shortages:
+            self.shortages = population.shortages
+            passes = len(population.chunks())
+            self.bar.console.print(f"memory ran out: each step now goes through its members in {passes} passes")
         # Not after the last step: its outcome is written at once.
-        if time.monotonic() - self.saved > self.options.checkpoint_seconds and steps < self.trainer.total:
+        if time.monotonic() - self.saved > self.wait and steps < self.trainer.total:
             self.due = True
 
     def validated(self, member: Progress) -> None:
@@ -153,11 +169,14 @@ class _Watch(Watcher):
 
     def save(self, status: str) -> None:
         """Every member's state, so that the same command goes on from here."""
+        began = time.monotonic()
         for i, member in enumerate(self.trainer.progress):
             run = self.runs[member.spec.run_id]
             run.save_state(self.trainer.state(i))
             run.report(status=status, epoch=self.trainer.population.steps // self.trainer.per_epoch)
         self.saved, self.due = time.monotonic(), False
+        # Gigabytes of a large population must not cost more than one part in twenty of its time.
+        self.wait = max(self.options.checkpoint_seconds, 20 * (self.saved - began))
 
 
 def _train(
@@ -178,7 +197,8 @@ def _train(
         if context.maker not in trained_by[-1:]:
             trained_by.append(context.maker)
         run.report(**_header(member, options), trained_by=trained_by, status="running", epoch=epoch)
-    population = Population(specs, [data.tokens(s, "train") for s in specs], options.device)
+    fused = compiles(options.device, options.compiled)
+    population = Population(specs, [data.tokens(s, "train") for s in specs], options.device, fused)
     title = f"training {count(len(specs))}"
     watch = _Watch(options, Bar(title, 1, enabled=False), stopping)
     trainer = Trainer(population, Validator(data), watch)
@@ -209,7 +229,7 @@ def _header(member: PlannedMember, options: RunOptions) -> dict[str, Any]:
         "data_seed": spec.data.seed,
         "profile": options.profile,
         "sweep": options.sweep,
-        "cells": [[c.protocol, c.pe, c.test_encoding] for c in member.cells],
+        "cells": [[c.protocol, c.pe, c.test_encoding, c.accuracy] for c in member.cells],
         "epochs": spec.optim.epochs,
     }
 
@@ -233,11 +253,14 @@ def _finish(
 def _tracked(member: PlannedMember, options: RunOptions) -> TrackedMember:
     spec = member.spec
     protocols = tuple(dict.fromkeys(c.protocol for c in member.cells))
+    labels = zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True)
     return TrackedMember(
         run_id=spec.run_id,
         name=f"{spec.task.name}-{spec.train_encoding.name}-{spec.seed}",
-        group=options.sweep,
-        job_type=spec.train_encoding.name,
+        group=" ".join([options.sweep, *protocols[:1], spec.train_encoding.name]),
+        job_type="train",
         tags=(options.profile, spec.task.name, *protocols),
         config=member.config,
+        task=spec.task.name,
+        trained_as=next((label for label, encoding in labels if encoding.key == spec.train_encoding.key), None),
     )

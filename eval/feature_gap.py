@@ -6,7 +6,7 @@ Wavelengths and lengths count tokens. Everything here is numpy in float64, and e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,13 +83,25 @@ def feature_gaps(encoding: Rotary, train_length: int, test_length: int) -> np.nd
     factor, which lengthens all vectors alike; and within one table, that of the test length, also where the frequencies
     depend on the length (dynamic NTK, LongRoPE).
     """
+    widest = np.full(encoding.head_dim // 2, np.nan)
+    for gaps in _gaps(encoding, train_length, test_length):
+        widest = np.fmax(widest, gaps.max(axis=0))
+    return widest
+
+
+def gaps_by_position(encoding: Rotary, train_length: int, test_length: int) -> np.ndarray:
+    """What `feature_gaps` takes the maximum of: the distance of each new position's features to the nearest trained
+    ones, float64 [test_length - train_length, head_dim / 2], row 0 for position `train_length`."""
+    return np.concatenate([*_gaps(encoding, train_length, test_length), np.empty((0, encoding.head_dim // 2))])
+
+
+def _gaps(encoding: Rotary, train_length: int, test_length: int) -> Iterator[np.ndarray]:
+    """`gaps_by_position`, some positions at a time."""
     trained = np.sort(_angles(encoding, 0, train_length, test_length).T, axis=1)  # (head_dim / 2, train_length)
-    widest = np.full(len(trained), np.nan)
     for start in range(train_length, test_length, _CHUNK):
         new = _angles(encoding, start, min(start + _CHUNK, test_length), test_length)
-        for feature, known in enumerate(trained):
-            widest[feature] = np.fmax(widest[feature], _to_nearest(known, new[:, feature]).max())
-    return 2 * np.sin(widest / 2)
+        nearest = [_to_nearest(known, new[:, feature]) for feature, known in enumerate(trained)]
+        yield 2 * np.sin(np.stack(nearest, axis=1) / 2)
 
 
 def repetition_length(wavelengths: Sequence[float] | np.ndarray, train_length: int) -> int:

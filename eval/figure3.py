@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from eval import names
-from eval.cells import Cell, Collection, differences
+from eval.bands import Series, seeds_text, series
+from eval.cells import Cell, Collection
+from eval.panels import differs, labelled
+
+CLAIMS = {
+    "a": "(a) Resonance reaches a lower minimum than its counterpart",
+    "b": "(b) Resonance RoPE's minimum is below YaRN's on Semi-recursive",
+    "c": "(c) Resonance lies below its counterpart at every epoch",
+}
+"""What the paper says about its figure."""
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(Series):
     """Validation loss of one cell in nats, at the epochs that all its finished seeds have. Empty when it is missing."""
 
-    protocol: str
-    task: str
-    pe: str
-    seeds: tuple[int, ...]
-    diverged: int
-    epochs: tuple[int, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The points of the curve."""
+        return self.at
 
 
 def curves(collection: Collection, protocol: str, published: Sequence[tuple[str, str]]) -> list[Curve]:
@@ -38,23 +41,11 @@ def curves(collection: Collection, protocol: str, published: Sequence[tuple[str,
 
 def caption(collection: Collection, found: Sequence[Curve]) -> str:
     """What belongs under the figure of one protocol: setting, seeds, the meaning of curve and band."""
-    label = f" ({collection.label})" if collection.label else ""
-    other, _ = differences(collection)
-    setting = f"Differs from the paper's text: {', '.join(other)}." if other else "All settings are the paper's."
     return (
         f"Validation loss (nats a generated token, at the test length) against epoch. Protocol "
-        f"{names.protocol(found[0].protocol)}. Profile {collection.profile}{label}, {seeds_text(found)}: curve = mean, "
-        f"band = lowest to highest seed. {setting}"
+        f"{names.protocol(found[0].protocol)}. Profile {labelled(collection)}, {seeds_text(found)}: curve = mean, "
+        f"band = lowest to highest seed. {differs(collection)}"
     )
-
-
-def seeds_text(found: Sequence[Curve]) -> str:
-    """`3 seeds`, or `2 to 3 seeds` when cells differ."""
-    counts = sorted({len(curve.seeds) for curve in found if curve.epochs})
-    if not counts:
-        return "no seeds"
-    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{number} seed{'' if number == '1' else 's'}"
 
 
 def claims(found: Sequence[Curve]) -> list[str]:
@@ -66,12 +57,12 @@ def claims(found: Sequence[Curve]) -> list[str]:
         if pe.startswith(names.RESONANCE) and (plain := by_place.get((task, names.counterpart(pe))))
     ]
     lines = [
-        _claim("(a) Resonance reaches a lower minimum than its counterpart", [_minima(p, r) for p, r in pairs]),
-        _claim("(c) Resonance lies below its counterpart at every epoch", [_throughout(p, r) for p, r in pairs]),
+        _claim(CLAIMS["a"], [_minima(p, r) for p, r in pairs]),
+        _claim(CLAIMS["c"], [_throughout(p, r) for p, r in pairs]),
     ]
     yarn, rope = by_place.get(("semi_recursive", "yarn")), by_place.get(("semi_recursive", "resonance_rope"))
     between = [_minima(yarn, rope)] if yarn and rope else []
-    lines.insert(1, _claim("(b) Resonance RoPE's minimum is below YaRN's on Semi-recursive", between))
+    lines.insert(1, _claim(CLAIMS["b"], between))
     return lines
 
 
@@ -91,20 +82,13 @@ def _points(curve: Curve) -> Iterator[tuple[object, ...]]:
 
 
 def _curve(protocol: str, task: str, pe: str, cell: Cell) -> Curve:
-    seeds = [
-        {row["epoch"]: row["validation_loss"] for row in record["history"] if row.get("validation_loss") is not None}
-        for record in cell.finished
-    ]
-    epochs = sorted(set.intersection(*(set(losses) for losses in seeds))) if seeds else []
-    columns = [[losses[epoch] for losses in seeds] for epoch in epochs]
-    return Curve(
-        protocol, task, pe,
-        seeds=tuple(record["seed"] for record in cell.finished),
-        diverged=len(cell.diverged),
-        epochs=tuple(epochs),
-        mean=tuple(math.fsum(column) / len(column) for column in columns),
-        low=tuple(min(column) for column in columns),
-        high=tuple(max(column) for column in columns),
+    return series(
+        Curve, (protocol, task, pe), cell,
+        lambda record: {
+            row["epoch"]: row["validation_loss"]
+            for row in record["history"]
+            if row.get("validation_loss") is not None
+        },
     )  # fmt: skip
 
 

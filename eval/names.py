@@ -30,16 +30,31 @@ def task(name: str) -> str:
 
 
 def protocol(name: str) -> str:
-    """What a protocol means in half a sentence, `zero_shot: trained with ...`; the bare name when it is not known."""
+    """What a protocol means in half a sentence, `zero_shot: trained with ...` or `paper+layers=6: as paper, but
+    layers=6`; the bare name when it is not known."""
+    preset, *thrown = name.split("+")
+    if thrown:
+        return f"{name}: as {preset}, but {' and '.join(thrown)}"
     return f"{name}: {_PROTOCOLS[name]}" if name in _PROTOCOLS else name
 
 
 def protocol_order(name: str) -> tuple[int, str]:
-    """A sorting key: paper, zero_shot, released, then others by name."""
-    known = list(_PROTOCOLS)
-    return (known.index(name) if name in known else len(known), name)
+    """A sorting key: paper, zero_shot, released, each followed by what is changed of it, then others by name."""
+    known, preset = list(_PROTOCOLS), name.partition("+")[0]
+    return (known.index(preset) if preset in known else len(known), name)
 
 
 def counterpart(pe: str) -> str:
     """The other of a pair: rope <-> resonance_rope."""
     return pe.removeprefix(RESONANCE) if pe.startswith(RESONANCE) else RESONANCE + pe
+
+
+def place_order(task: str, pe: str) -> tuple[object, ...]:
+    """A sorting key for (task, encoding): tasks as in the paper, encodings as they are listed here, each followed by
+    its Resonance form; then others by name."""
+    plain = pe.removeprefix(RESONANCE)
+    tasks, encodings = list(_TASKS), list(_ENCODINGS)
+    return (
+        tasks.index(task) if task in tasks else len(tasks), task,
+        encodings.index(plain) if plain in encodings else len(encodings), plain, pe != plain,
+    )  # fmt: skip

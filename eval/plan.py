@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.spec import EncodingSpec, MemberSpec
+from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An entry of Table 1 that a member fills. `test_encoding` is one of `encoding_labels(spec.test_encodings)`."""
+    """An entry of Table 1 that a member fills. `test_encoding` is one of `encoding_labels(spec.test_encodings)`,
+    `accuracy` the value of an AccuracyMode."""
 
     protocol: str
     pe: str
     test_encoding: str
+    accuracy: str = AccuracyMode.teacher_forced.value
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +36,15 @@ class Axes:
 def variance_from_std(std_points: float) -> float:
     """A standard deviation in points -> the paper's unit, 100 times the variance of the fractions (6.56 -> 0.43)."""
     return (std_points / 100.0) ** 2 * 100.0
+
+
+def largest_std(printed_variance: float) -> float:
+    """The largest standard deviation in points that prints as this variance (0.43 -> 6.6, 0.00 -> 0.71).
+
+    The paper prints two decimals, so that 0.00 stands for anything below 0.005: taking it for no spread at all, or for
+    the middle of what it stands for, would make a test surer than the paper was.
+    """
+    return 10.0 * math.sqrt(printed_variance + 0.005)
 
 
 def load_table1(source: Source) -> dict[tuple[str, str], Published]:

@@ -96,23 +96,28 @@ def load(*paths: Path) -> list[Record]:
     return list(found.values())
 
 
-def gather(paths: Sequence[Path], profile: str | None, results: Path, sweep: str | None = None) -> list[Record]:
+def gather(
+    paths: Sequence[Path], profile: str | None, results: Path, sweep: str | None = None, below: str = ""
+) -> list[Record]:
     """The records that a table or figure is drawn from: those of ONE profile.
 
     Without `paths` they come from `results`/<profile>/records.jsonl, of the profile quick unless another is named.
-    With `paths` and no profile, all records must belong to one. `sweep` keeps the records of that sweep alone.
+    With `paths` and no profile, all records must belong to one. `sweep` keeps the records of that sweep alone. `below`
+    names a folder of the profile's, `ledger` or `league`, that holds the records of `posgen sweep --<below>`.
 
     Raises UserError when there are none, or when profiles would be mixed.
     """
     if not paths:
         profile = profile or "quick"
-        path = results / profile / "records.jsonl"
+        path = results / profile / below / "records.jsonl"
         if not path.exists():
-            others = sorted(other.parent.name for other in results.glob("*/records.jsonl"))
+            others = sorted(other.relative_to(results).parts[0] for other in results.glob(f"*/{below}/records.jsonl"))
             hint = f"there are records of {', '.join(others)}" if others else "there are none of any profile"
+            table1 = f"`make reproduce-table1 PROFILE={profile}` (or `posgen sweep --profile {profile}`)"
+            command = f"`posgen sweep --{below} --profile {profile}`" if below else table1
             raise UserError(
-                f"profile={profile}: no records at {path} ({hint}); make them with `make reproduce-table1 "
-                f"PROFILE={profile}` (or `posgen sweep --profile {profile}`), or name others with --records"
+                f"profile={profile}: no records at {path} ({hint}); make them with {command}, or name others with "
+                "--records"
             )
         paths = [path]
     records = load(*paths)

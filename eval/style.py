@@ -10,18 +10,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe-Ito colours, which every kind of colour vision tells apart. In grey print the dashes tell the pairs apart, and
-# within a pair the Resonance curve is the darker one.
+# Okabe-Ito colours, which every kind of colour vision tells apart (but for their yellow, which white paper swallows: a
+# wine red of Paul Tol's instead). In grey print the dashes tell the pairs apart, and within a pair the Resonance curve
+# is the darker one.
 _STYLES: dict[str, tuple[str, Any]] = {
     "rope": ("#E69F00", (0, (1, 1))),
     "resonance_rope": ("#D55E00", "-"),
     "yarn": ("#56B4E9", (0, (4, 1.2, 1, 1.2))),
     "resonance_yarn": ("#0072B2", (0, (5, 1.5))),
 }
-_SPARE_COLOURS = ("#009E73", "#CC79A7", "#000000", "#F0E442")
+_SPARE_COLOURS = ("#009E73", "#CC79A7", "#000000", "#882255")
 _SPARE_DASHES = ("-", "--", ":", "-.")
 FONT, SMALL = 9.0, 7.5  # points
 DPI = 300
+FORMATS = ("png", "svg", "pdf")
+GUIDE: dict[str, Any] = {"color": "0.35", "linewidth": 0.8, "linestyle": (0, (2, 2)), "zorder": 1}
+"""For lines that are no data: a length, chance, a threshold."""
 SETTINGS: Any = {"font.size": FONT, "font.family": "DejaVu Sans", "axes.linewidth": 0.6, "axes.titlesize": FONT}
 """For `matplotlib.rc_context`, around everything that is drawn."""
 
@@ -51,12 +55,13 @@ def settle(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def render(figure: Figure, suffix: str) -> bytes:
-    """The figure as `png` (300 dots an inch) or `pdf`. Equal figures always give equal bytes: no time in them."""
+def render(figure: Figure, suffix: str, dpi: int = DPI) -> bytes:
+    """The figure as `png` (`dpi` dots an inch), `pdf` or `svg`. Equal figures always give equal bytes: no time in them,
+    and in an SVG no names drawn at random."""
     import matplotlib
 
     out = io.BytesIO()
-    metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else None
-    with matplotlib.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(out, format=suffix, dpi=DPI, metadata=metadata)
+    metadata = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}}.get(suffix)
+    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "posgen"}):
+        figure.savefig(out, format=suffix, dpi=dpi, metadata=metadata)
     return out.getvalue()

@@ -158,14 +158,14 @@ def _notes(collection: Collection, rows: tuple[Row, ...]) -> Iterable[str]:
         if fallen:
             yield f"Diverged under {protocol}, not part of the means: {', '.join(fallen)}."
     seeds = sorted({record["seed"] for record in collection.records()})
-    yield f"Seeds: {', '.join(map(str, seeds))}. Made by {_provenance(collection)}."
+    yield f"Seeds: {', '.join(map(str, seeds))}. Made by {provenance(collection)}."
 
 
 def _name(row: Row) -> str:
     return f"{names.task(row.task)} {names.encoding(row.pe)}"
 
 
-def _provenance(collection: Collection) -> str:
+def provenance(collection: Collection) -> str:
     """Version, commits and devices of the code that made the records: more than one is worth a reader's attention."""
     versions, commits, devices = set(), set(), set()
     for record in collection.records():

@@ -39,8 +39,8 @@ def terminal(table: Table1, console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
-def markdown(table: Table1) -> str:
-    """A GitHub table with the caption above it and the notes below it."""
+def markdown(table: Table1, below: str = "") -> str:
+    """A GitHub table with the caption above it and the notes below it, and last, as it is, what else belongs below."""
     head = ["Task", "Encoding", *(f"Published {name}" for name in _PUBLISHED)]
     head += [f"{protocol} {name}" for protocol in table.protocols for name in _MEASURED]
     align = ["---", "---", *["---:"] * (len(head) - 2)]
@@ -49,7 +49,8 @@ def markdown(table: Table1) -> str:
         for row in table.rows
     ]
     lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in (head, align, *body)]
-    return "\n".join([f"**Table 1.** {table.caption}", "", *lines, "", *(f"- {note}" for note in table.notes), ""])
+    notes = [f"- {note}" for note in table.notes]
+    return "\n".join([f"**Table 1.** {table.caption}", "", *lines, "", *notes, "", *([below] if below else [])])
 
 
 def tidy_csv(table: Table1) -> str:

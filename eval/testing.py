@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from eval.measuring import Context, Data, record, test
@@ -29,10 +30,11 @@ def test_all(members: Sequence[tuple[PlannedMember, Run]], options: RunOptions, 
             return records
 
         # Their outcomes are on disk already: should this be interrupted, the same call tests them again.
-        found = parallel(measured, members)
+        found = parallel(measured, members, options.device)
     append(options.records_path, [record for records in found for record in records])
     for (member, run), records in zip(members, found, strict=True):
-        options.tracker.finish(member.spec.run_id, _summary(records), run.info()["status"])
+        own = [r for r in records if r["accuracy_mode"] == member.spec.accuracy.value]
+        options.tracker.finish(member.spec.run_id, _summary(own), run.info()["status"])
 
 
 def _test_own(member: PlannedMember, run: Run, options: RunOptions, context: Context, data: Data) -> list[Record]:
@@ -40,17 +42,19 @@ def _test_own(member: PlannedMember, run: Run, options: RunOptions, context: Con
     history, chosen = run.outcome()
     tokens = data.test_tokens(spec, spec.data.test_length)
     records = []
-    for label, encoding in zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True):
-        scores = None
+    labels = encoding_labels(spec.test_encodings)
+    for label, accuracy in dict.fromkeys((c.test_encoding, c.accuracy) for c in member.cells):
+        encoding, mode, scores = spec.test_encodings[labels.index(label)], AccuracyMode(accuracy), None
+        served = tuple(c for c in member.cells if (c.test_encoding, c.accuracy) == (label, accuracy))
         if info["status"] == "finished":
-            scores = test(run.weights(label), spec, encoding, tokens, spec.accuracy, options.device)
+            scores = test(run.weights(label), spec, encoding, tokens, mode, options.device)
         records += [
             record(
-                member, context, pe, label, scores,
-                encoding=encoding, length=spec.data.test_length, accuracy=spec.accuracy,
+                replace(member, cells=served), context, pe, label, scores,
+                encoding=encoding, length=spec.data.test_length, accuracy=mode,
                 checkpoint_epoch=chosen.get(label), history=history, info=info,
             )
-            for pe in dict.fromkeys(c.pe for c in member.cells if c.test_encoding == label)
+            for pe in dict.fromkeys(c.pe for c in served)
         ]  # fmt: skip
     return records
 
@@ -81,7 +85,8 @@ def evaluate(
             diverged = info.get("status") == "diverged"
             remedy = "there is nothing to measure" if diverged else "train it to the end first"
             raise UserError(f"run={run_id}: is {info.get('status')}, not finished; {remedy}")
-        cells = tuple(Cell(*cell) for cell in info["cells"])
+        # Those measured as the member's own are: what is measured now is told by the record's accuracy_mode.
+        cells = tuple(c for c in (Cell(*cell) for cell in info["cells"]) if c.accuracy == spec.accuracy.value)
         for encoding in encodings or ():
             trains = build(encoding, spec.model.head_dim).trainable
             if trains and encoding.key != spec.train_encoding.key:
@@ -102,7 +107,7 @@ def evaluate(
             bar.advance()
             return found
 
-        records = parallel(measured, jobs)
+        records = parallel(measured, jobs, options.device)
     append(options.records_path, records)
     return records
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from conf.verdict import rules
 from eval.cells import collect
 from eval.figure3 import curves, tidy_csv
 from eval.published import load_table1
@@ -14,6 +15,10 @@ from eval.records import load
 from eval.table1 import build
 from eval.table1_render import latex, markdown
 from eval.table1_render import tidy_csv as table_csv
+from eval.verdict import judge
+from eval.verdict_csv import tidy_csv as verdict_csv
+from eval.verdict_render import markdown as verdict_markdown
+from eval.verdict_render import section
 
 ROOT = Path(__file__).parent.parent
 PROFILES = sorted(path.parent for path in (ROOT / "results").glob("*/records.jsonl") if not path.parent.is_symlink())
@@ -24,9 +29,12 @@ PUBLISHED = load_table1(files("conf") / "published" / "table1.csv")
 def test_tables_and_curves_follow_from_the_records(folder: Path) -> None:
     collection = collect(load(folder / "records.jsonl"))
     table = build(collection, PUBLISHED)
-    assert (folder / "table1.md").read_text() == markdown(table)
+    verdicts = judge(collection, PUBLISHED, rules())
+    assert (folder / "table1.md").read_text() == markdown(table, section(verdicts))
     assert (folder / "table1.csv").read_text() == table_csv(table)
     assert (folder / "table1.tex").read_text() == latex(table)
+    assert (folder / "verdict.md").read_text() == verdict_markdown(verdicts)
+    assert (folder / "verdict.csv").read_text() == verdict_csv(verdicts)
     found = [curve for name in collection.protocols for curve in curves(collection, name, list(PUBLISHED))]
     assert (folder / "figure3.csv").read_text() == tidy_csv(found)
     for name in collection.protocols:

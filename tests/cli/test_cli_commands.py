@@ -16,7 +16,10 @@ import pytest
 from cli.main import PACKAGES, main
 
 HEAVY = ("torch", "pandas", "scipy", "wandb", "matplotlib", "hydra", "omegaconf", "pyarrow", "numpy")
-COMMANDS = ("generate", "show", "train", "sweep", "evaluate", "status", "table1", "figure3", "export-rope")
+COMMANDS = (
+    "generate", "show", "train", "sweep", "evaluate", "status", "table1", "figure3", "export-rope", "ledger",
+    "positions", "curves", "gap", "lengths", "league",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

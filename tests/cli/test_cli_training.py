@@ -262,12 +262,15 @@ def test_a_users_own_scaling_and_function(tmp_path: Path) -> None:
 
 
 def test_bench_prints_ratios(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("bench", "--profile", "smoke", "--population", "1,3", "--rounds", "1", "--threads", "1") == 0
+    assert run("bench", "step", "--profile", "smoke", "--population", "1,3", "--rounds", "1", "--threads", "1") == 0
     out = capsys.readouterr().out.splitlines()
-    assert "smoke" in out[0]
-    assert re.findall(r"over \w+(?: by one)?", out[1]) == ["over products", "over one by one"]
-    assert [line.split()[0] for line in out[2:]] == ["1", "3"]
-    assert run("bench", "--population", "0") == 2
+    assert re.findall(r"over \w+(?: by one)?", out[0]) == ["over products", "over one by one"]
+    assert [line.split()[:2] for line in out[1:3]] == [["smoke", "1"], ["smoke", "3"]]
+    assert "smoke test" in out[3]
+    for line in out[1:3]:
+        assert float(line.split()[3]) > 1.0, "a step is more than its matrix products"
+    assert run("bench", "step", "--population", "0") == 2
+    assert run("bench", "step", "--device", "cuda:7") == 2
 
 
 def test_an_edited_function_or_encoding_is_another_run(tmp_path: Path) -> None:

@@ -29,20 +29,35 @@ def test_wavelengths_and_gaps_are_all_drawn():
     drawn = build_rotary(EncodingSpec("randomized", kind="randomized"), 64)
     found = {one.name: features(one, 64, 256) for one in (ROPE, RESONANCE, drawn)}
     figure = draw_features(found, "the settings")
-    waves, gaps = figure.axes
+    waves, _, gaps = figure.axes
     np.testing.assert_array_equal(waves.lines[1].get_ydata(), found["resonance_rope"].wavelengths)
     np.testing.assert_array_equal(gaps.lines[0].get_ydata(), found["rope"].gaps)
-    assert len(gaps.lines) == 2
+    curves = [line for line in gaps.lines if len(np.asarray(line.get_xdata())) == 32]
+    assert len(curves) == 2
     low, high = gaps.get_ylim()
     assert low < 0 < 2 < high  # a chord of the unit circle
     words = texts(figure)
     for expected in ("the settings", "RoPE", "Resonance RoPE", "L = 64", "L' = 256", "at random: Randomized RoPE"):
-        assert expected in words
+        assert expected in " ".join(words.split())
+
+
+def test_whole_wavelengths_and_the_critical_feature_are_seen():
+    found = {one.name: features(one, 64, 256) for one in (ROPE, RESONANCE)}
+    figure = draw_features(found, "")
+    waves, rests, gaps = figure.axes
+    plain, whole = (np.asarray(line.get_ydata()) for line in rests.lines)
+    expected = [2 * np.pi * 1e4 ** (j / 32) for j in range(9)]
+    np.testing.assert_allclose(plain, [one - round(one) for one in expected], atol=1e-4)
+    np.testing.assert_array_equal(whole, np.zeros(9))
+    assert [text.get_text() for text in rests.texts] == ["6", "8", "11", "15", "20", "26", "35", "47", "63"]
+    for panel in (waves, gaps):
+        assert [9, 9] in [np.asarray(line.get_xdata()).tolist() for line in panel.lines]
+    assert "critical: 9" in texts(figure)
 
 
 def test_features_without_an_end_leave_the_wavelengths():
     p_rope = build_rotary(EncodingSpec("p_rope", "p_rope", params={"p": 0.5}), 64)
-    waves, gaps = draw_features({"p_rope": features(p_rope, 64, 256)}, "").axes
+    waves, _, gaps = draw_features({"p_rope": features(p_rope, 64, 256)}, "").axes
     assert len(np.asarray(waves.lines[0].get_ydata())) == 16
     assert len(np.asarray(gaps.lines[0].get_ydata())) == 32
 
