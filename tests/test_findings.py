@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +33,69 @@ def test_even_positions_of_the_semi_recursive_task_need_the_far_token() -> None:
     assert np.mean(agree) == pytest.approx(1 / 17, abs=0.01)
 
 
+@pytest.mark.parametrize("profile", ["quick", "narrow"])
 @pytest.mark.parametrize(
     ("task", "title"), [("recursive", "Recursive"), ("cot", "CoT"), ("semi_recursive", "Semi-recursive")]
 )
-def test_the_accuracies_are_those_of_the_records(task: str, title: str) -> None:
-    records = [r for r in load(ROOT / "results" / "quick" / "records.jsonl") if r["task"] == task]
+def test_the_accuracies_are_those_of_the_records(profile: str, task: str, title: str) -> None:
+    records = [r for r in load(ROOT / "results" / profile / "records.jsonl") if r["task"] == task]
     by_position = np.array([[np.nan if a is None else a for a in r["accuracy_by_position"]] for r in records])
-    assert len(records) == 18
+    assert len(records) == {"quick": 18, "narrow": 30}[profile]
     expected = [by_position[:, 4], by_position[:, 6:64:2], by_position[:, 5:64:2]]
-    cells = next(line for line in FINDINGS.splitlines() if re.match(rf"\| {title} \| \d", line)).split("|")[2:5]
-    assert [float(cell.replace("%", "")) for cell in cells] == [round(100 * part.mean(), 1) for part in expected]
+    line = next(line for line in FINDINGS.splitlines() if line.startswith(f"| {profile} | {title} |"))
+    found = [float(cell.replace("%", "")) for cell in line.split("|")[3:6]]
+    assert found == [round(100 * part.mean(), 1) for part in expected]
+
+
+def csv_rows(name: str) -> list[dict[str, str]]:
+    with (ROOT / "results" / name).open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_trained_with_yarn_or_not() -> None:
+    """The first table, its six rows, and the sentences below it."""
+    title = {"recursive": "Recursive", "cot": "CoT", "semi_recursive": "Semi-recursive"}
+    cells: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for row in csv_rows("narrow/table1.csv"):
+        cells.setdefault((row["task"], row["pe"]), {})[row["protocol"]] = row
+    for (task, pe), by_protocol in cells.items():
+        if "yarn" not in pe:
+            continue
+        trained, applied = (float(by_protocol[p]["ood_accuracy_percent"]) for p in ("paper", "zero_shot"))
+        assert applied > trained
+        published = float(by_protocol["paper"]["published_ood_accuracy_percent"])
+        name = "Resonance YaRN" if "resonance" in pe else "YaRN"
+        assert f"| {title[task]} | {name} | {published:.2f} | {trained:.2f} | {applied:.2f} |" in FINDINGS
+    words = " ".join(FINDINGS.split())
+    pairs = [r for r in csv_rows("narrow/verdict.csv") if r["kind"] == "pair" and r["pe"] == "resonance_yarn"]
+    by = {p: [f"{float(r['difference']):+.2f}" for r in pairs if r["protocol"] == p] for p in ("paper", "zero_shot")}
+    assert "{}, {} and {} points".format(*by["zero_shot"]) in words
+    assert "{}, {} and {} points".format(*by["paper"]) in words
+
+
+def test_what_is_undecided() -> None:
+    for profile in ("quick", "narrow"):
+        rows = csv_rows(f"{profile}/verdict.csv")
+        assert {r["verdict"] for r in rows if r["kind"] == "pair"} == {"undecided"}
+        failed = [(r["protocol"], r["name"]) for r in rows if r["kind"] == "claim" and r["verdict"] != "undecided"]
+        assert failed == ([("zero_shot", "figure3_b")] if profile == "narrow" else [])
+    words = " ".join(FINDINGS.split())
+    rows = [r for r in csv_rows("narrow/verdict.csv") if r["protocol"] == "zero_shot"]
+    (part,) = (r for r in rows if r["kind"] == "part" and r["name"] == "figure3_b")
+    (claim,) = (r for r in rows if r["kind"] == "claim" and r["name"] == "figure3_b")
+    assert f"but {-float(part['difference']):.2f} nats above it" in words
+    assert f"(p {float(claim['p_fails']):.3f} among five claims)" in words
+    others = [r for r in rows if r["kind"] == "part" and r["name"] == "table1_best" and r["against"] != "yarn"]
+    assert len(others) == 6
+    assert f"p at most {max(float(r['p_holm']) for r in others):.3f} after Holm" in words
+
+
+@pytest.mark.parametrize(("profile", "pe"), [(p, e) for p in ("quick", "narrow") for e in ("rope", "resonance_rope")])
+def test_where_accuracy_falls(profile: str, pe: str) -> None:
+    fallen = {}
+    for r in load(ROOT / "results" / profile / "records.jsonl"):
+        if (r["task"], r["pe"]) == ("recursive", pe):
+            by_position = np.array(r["accuracy_by_position"], dtype=float)
+            fallen[r["seed"]] = 64 + int(np.argmax(by_position[64:] < 0.8 * by_position[5:64].mean()))
+    places = [f"{n} ({seed})" if pe == "rope" else str(n) for seed, n in sorted(fallen.items())]
+    assert f"{profile} {', '.join(places)}" in " ".join(FINDINGS.split())
