@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.main import main
 from conf.overrides import choices
+from tests import command
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "encodings_transformers.json").read_text())["cases"]
 HEAVY = ("torch", "pandas", "scipy", "wandb", "matplotlib", "hydra", "omegaconf", "pyarrow", "numpy")
@@ -38,9 +38,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(["encodings", *arguments])
-    return int(stopped.value.code or 0)
+    return command.run("encodings", *arguments)
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:

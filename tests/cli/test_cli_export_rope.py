@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from cli.main import PACKAGES, main
+from cli.main import PACKAGES
 from models import export_rope_check
 from models.encodings import build_rotary
 from models.export_rope import StockRope, deviation, longrope, merged, standalone, stock_rope
 from models.spec import EncodingSpec
 from posgen.errors import UserError
+from tests import command
 
 LENGTHS = ["--train-length", "4096", "--test-length", "32768"]
 LLAMA = {"factor": 8.0, "ramp_length": 4096, "beta_fast": 32}
@@ -35,9 +36,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(["export-rope", *arguments])
-    return int(stopped.value.code or 0)
+    return command.run("export-rope", *arguments)
 
 
 def read_here(config: dict[str, Any], folder: Path, lengths: list[int]) -> dict[str, Any]:

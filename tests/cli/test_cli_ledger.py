@@ -12,18 +12,12 @@ from typing import Any
 
 import pytest
 
-from cli.main import main
 from conf.ledger import ledger
 from eval.ledger_render import terminal
+from tests.command import run
 
 SMOKE = ("--profile", "smoke", "--task", "cot", "--threads", "1")
 LEDGER = ("sweep", *SMOKE, "--ledger", "--pe", "rope,yarn", "--rows", "2,5,7,16", "--direction", "paper")
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    return int(stopped.value.code or 0)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

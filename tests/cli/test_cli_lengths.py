@@ -11,21 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli.main import main
 from eval import measuring
 from eval.runs import Run
 from models.spec import AccuracyMode, EncodingSpec
 from posgen.plain import restore
+from tests.command import run
 
 PES = ("rope", "yarn", "resonance_dynamic_ntk", "fire", "learned")
 LENGTHS = (16, 32, 48, 96)
 MEASURE = ("lengths", "--profile", "smoke", "--measure", "--threads", "1", "--factors", "4")
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    return int(stopped.value.code or 0)
 
 
 def records(path: Path) -> list[dict[str, Any]]:

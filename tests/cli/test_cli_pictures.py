@@ -9,17 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
 from eval import records
+from tests.command import run
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "results" / "quick" / "records.jsonl"
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    return int(stopped.value.code or 0)
 
 
 @pytest.fixture(autouse=True)

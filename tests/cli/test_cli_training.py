@@ -13,18 +13,12 @@ from typing import Any
 
 import pytest
 
-from cli.main import main
+from tests.command import run
 
 TASKS = ("recursive", "cot", "semi_recursive")
 
 PES = ("rope", "resonance_rope", "yarn", "resonance_yarn")
 START = "from cli.main import main; main()"
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    return int(stopped.value.code or 0)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
