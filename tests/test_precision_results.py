@@ -1,4 +1,4 @@
-"""Whether trainings at a lower precision end where fp32 ones do: the committed records, as docs/performance.md tells."""
+"""Whether trainings at a lower precision end where fp32 ones do: from the records, as docs/performance.md tells."""
 
 from __future__ import annotations
 
