@@ -99,3 +99,19 @@ def test_where_accuracy_falls(profile: str, pe: str) -> None:
             fallen[r["seed"]] = 64 + int(np.argmax(by_position[64:] < 0.8 * by_position[5:64].mean()))
     places = [f"{n} ({seed})" if pe == "rope" else str(n) for seed, n in sorted(fallen.items())]
     assert f"{profile} {', '.join(places)}" in " ".join(FINDINGS.split())
+
+
+def test_effective_lengths_by_test_factor() -> None:
+    """The last table and the sentence on the far end, read from the committed table of lengths."""
+    lines = (ROOT / "results" / "narrow" / "lengths" / "lengths.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| zero_shot")]
+    found = {(c[1], c[2], c[3]): c for c in cells}
+    for task in ("Recursive", "CoT"):
+        for prefix in ("", "Resonance "):
+            row = [found[task, f"{prefix}RoPE", "none"][4]]
+            row += [found[task, f"{prefix}YaRN", f"s = {s}"][4] for s in (4, 8, 16, 64)]
+            assert f"| {task} | {prefix}RoPE, {prefix}YaRN | {' | '.join(row)} |" in FINDINGS
+    far = [found["CoT", pe, "none"][-1] for pe in ("Resonance RoPE", "RoPE")]
+    words = " ".join(FINDINGS.split())
+    assert "right at {} % of the tokens before 4,096, RoPE at {} %".format(*far) in words
+    assert all(abs(float(found["Recursive", pe, "none"][-1]) - 100 / 17) < 1 for pe in ("Resonance RoPE", "RoPE"))
