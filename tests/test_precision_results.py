@@ -36,6 +36,7 @@ def test_the_table_is_that_of_the_records(precision: str) -> None:
         found = differences(precision, metric)
         assert len(found) == 18
         interval = mean_interval(found, 0.95)
+        assert interval is not None
         cells.append(f"{sum(found) / len(found):+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]")
     assert f"| {' | '.join(cells)} |" in PAGE
 
@@ -46,4 +47,5 @@ def test_the_default_is_one_that_agrees() -> None:
     if default is not Precision.fp32:
         for metric in ("id_accuracy", "ood_accuracy"):
             interval = mean_interval(differences(default.value, metric), 0.95)
+            assert interval is not None
             assert -MARGIN < interval.low <= interval.high < MARGIN
