@@ -11,7 +11,7 @@ import torch
 from eval.metrics import Job, measure
 from eval.plan import PlannedMember
 from models import memory
-from models.bench import probe
+from models.bench import probe, wait
 from models.encodings import build
 from models.population import Population, total_steps
 from models.spec import MemberSpec
@@ -89,15 +89,9 @@ def _fastest(work: Callable[[], object], rounds: int, device: str) -> float:
     work()
     times = []
     for _ in range(rounds):
-        _wait(device)
+        wait(device)
         before = time.perf_counter()
         work()
-        _wait(device)
+        wait(device)
         times.append(time.perf_counter() - before)
     return min(times)
-
-
-def _wait(device: str) -> None:
-    """A GPU computes on while Python goes ahead."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)

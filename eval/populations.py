@@ -21,9 +21,7 @@ def populations(plan: Sequence[PlannedMember], device: str) -> list[list[Planned
         groups.setdefault(population_key(member.spec), []).append(member)
     found = []
     for group in groups.values():
-        count = rounds(group, device)
-        size = len(group)
-        found += [group[size * i // count : size * (i + 1) // count] for i in range(count)]
+        found += [group[part] for part in memory.divided(len(group), rounds(group, device))]
     return found
 
 

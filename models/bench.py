@@ -56,7 +56,7 @@ def step_times(
         whole = probe(specs, device, compiled)
         tokens = whole.batch(0, 0)
         whole.step(tokens)
-        _wait(device)
+        wait(device)
     singles = [probe([spec], device, compiled) for spec in specs] if len(specs) > 1 else []
     alone, operations = matrix_products(whole)
     works: dict[str, Callable[[], object]] = {
@@ -69,10 +69,10 @@ def step_times(
     found: dict[str, list[float]] = {}
     for round_ in range(rounds + 1):
         for name, work in works.items():
-            _wait(device)
+            wait(device)
             before = time.perf_counter()
             work()
-            _wait(device)
+            wait(device)
             if round_:
                 found.setdefault(name, []).append(time.perf_counter() - before)
         ticked()
@@ -166,7 +166,7 @@ def _square(device: str, precision: Precision) -> Callable[[], object]:
     return work
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
     """A GPU computes on while Python goes ahead."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)

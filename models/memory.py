@@ -75,6 +75,11 @@ def parts(members: int, each: int, once: int, free: int | None) -> int:
     return min(members, -(-members // fitting))
 
 
+def divided(size: int, count: int) -> list[slice]:
+    """`size` things as `count` slices, whose sizes differ by at most one."""
+    return [slice(size * i // count, size * (i + 1) // count) for i in range(count)]
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether memory ran out: by the error's type, or by the words of libraries that have no type for it."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):

@@ -109,8 +109,7 @@ class Population:
         size = len(self)
         if not self._parts:
             self._parts = self._cache_parts() if self.device.type == "cpu" else self._memory_parts()
-        count = min(size, self._parts)
-        return [slice(size * i // count, size * (i + 1) // count) for i in range(count)]
+        return memory.divided(size, min(size, self._parts))
 
     def _cache_parts(self) -> int:
         """As many members at once as keep every core busy and their widest activation in the cache."""

@@ -7,27 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from cli.figure3 import figure3
 from cli.table1 import table1
 from eval import records
 from posgen.errors import UserError
+from tests.command import output
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(*words: str) -> str:
-    """The output of a command. A user's mistake stays the exception that cli.main turns into a line and status 2."""
-    app = typer.Typer()
-    app.command("table1")(table1)
-    app.command("figure3")(figure3)
-    result = CliRunner().invoke(app, words)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
+    return output({"table1": table1, "figure3": figure3}, *words)
 
 
 @pytest.fixture
