@@ -26,8 +26,8 @@ def curves(
     """
     from cli.drawn import collection, folder_of
     from cli.pictures import formats, of_tasks, save
-    from eval.learning import caption, rows, tidy_csv
-    from eval.learning_draw import figure
+    from eval.figures.learning import caption, rows, tidy_csv
+    from eval.figures.learning_draw import figure
 
     chosen = formats(format)
     found, places, ending = of_tasks(collection(records, profile, protocol, sweep), task)

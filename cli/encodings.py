@@ -13,7 +13,7 @@ import typer
 from cli.fitting import Asked, BaseOption, FactorOption, Fitted, HeadDimOption, TestLengthOption, TrainLengthOption
 
 if TYPE_CHECKING:
-    from eval.feature_gap import Features
+    from eval.figures.feature_gap import Features
 
 FOLDER = Path("results/encodings")
 
@@ -124,11 +124,11 @@ def plot(
     """
     from cli.fitting import fit
     from conf.overrides import words
-    from eval.encodings_draw import draw_features, draw_figure1, shown_feature
-    from eval.feature_gap import features
+    from eval.figures.encodings_draw import draw_features, draw_figure1, shown_feature
+    from eval.figures.feature_gap import features
+    from eval.figures.style import render
     from eval.files import write_atomically
     from eval.names import RESONANCE
-    from eval.style import render
     from models.encodings import Rotary
     from posgen.errors import BadValue
 
@@ -163,7 +163,7 @@ def plot(
 
 def _features(one: Fitted) -> Features | None:
     """None for an encoding that does not rotate."""
-    from eval.feature_gap import features
+    from eval.figures.feature_gap import features
     from models.encodings import Rotary
 
     return features(one.encoding, one.train_length, one.test_length) if isinstance(one.encoding, Rotary) else None
@@ -198,7 +198,7 @@ def _sizes(one: Fitted) -> str:
 
 def _remarks(one: Fitted, found: Features | None) -> list[str]:
     """What the numbers need to be read, a line each."""
-    from eval.feature_gap import repetition_length
+    from eval.figures.feature_gap import repetition_length
     from models.encodings import Rotary
 
     encoding = one.encoding

@@ -29,18 +29,17 @@ def figure3(
 
     Example: posgen figure3 --profile quick --protocol paper,zero_shot
     """
-    from importlib.resources import files
 
     from cli.drawn import collection, folder_of
-    from eval.figure3 import caption, claims, curves, tidy_csv
-    from eval.figure3_draw import draw
+    from conf import paper
+    from eval.figures.figure3 import caption, claims, curves, tidy_csv
+    from eval.figures.figure3_draw import draw
+    from eval.figures.style import render
     from eval.files import write_atomically
-    from eval.published import load_figure3, load_table1
-    from eval.style import render
 
     found = collection(records, profile, protocol, sweep)
-    places = list(load_table1(files("conf").joinpath("published/table1.csv")))
-    axes = load_figure3(files("conf").joinpath("published/figure3.csv"))
+    places = list(paper.table1())
+    axes = paper.figure3()
     folder = out or folder_of(records, found)
 
     drawn = {name: curves(found, name, places) for name in found.protocols}

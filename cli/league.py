@@ -28,9 +28,9 @@ def league(
     from cli.pictures import formats, save
     from conf.overrides import words
     from eval.cells import collect
-    from eval.league import build
-    from eval.league_draw import figure
-    from eval.league_render import markdown, tidy_csv
+    from eval.league.draw import figure
+    from eval.league.render import markdown, tidy_csv
+    from eval.league.standings import build
 
     chosen = formats(format)
     stored = part(records, profile, FOLDER, f"posgen sweep --league --profile {profile or 'quick'}")

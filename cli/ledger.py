@@ -12,7 +12,7 @@ from cli.drawn import RESULTS, RecordsOption
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from eval.ledger_effects import Effects
+    from eval.ledger.effects import Effects
 
 FOLDER = "ledger"
 
@@ -58,8 +58,8 @@ def ledger(
     """
     from cli.drawn import chosen_formats, show
     from conf.ledger import ledger as read
-    from eval import ledger_render
-    from eval.style import FORMATS
+    from eval.figures.style import FORMATS
+    from eval.ledger import render as ledger_render
     from posgen.errors import BadValue
 
     texts = ["terminal", "markdown", "csv"]
@@ -80,8 +80,8 @@ def ledger(
 def _effects(chosen: list[str], records: list[Path] | None, profile: str | None, out: Path | None) -> None:
     from cli.drawn import show
     from cli.pictures import save
-    from eval import ledger_effects_render as render
-    from eval.ledger_draw import figure
+    from eval.ledger import effects_render as render
+    from eval.ledger.draw import figure
 
     found = _found(records, profile)
     pictures = [name for name in chosen if name not in ("terminal", "markdown", "csv")]
@@ -98,14 +98,12 @@ def _effects(chosen: list[str], records: list[Path] | None, profile: str | None,
 
 def _found(records: list[Path] | None, profile: str | None) -> Effects:
     """The effects in the records of a profile's ledger sweep, or in the files named."""
-    from importlib.resources import files
-
+    from conf import paper
     from conf.ledger import ledger as read
     from conf.verdict import rules
-    from eval.ledger_effects import build
-    from eval.published import load_table1
+    from eval.ledger.effects import build
     from eval.records import gather
 
     found = gather(records or [], profile, RESULTS, below=FOLDER)
-    published = list(load_table1(files("conf").joinpath("published/table1.csv")))
+    published = list(paper.table1())
     return build(found, read(), published, rules().confidence)

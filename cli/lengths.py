@@ -13,7 +13,7 @@ from cli.options import DeviceOption, PeOption, ThreadsOption
 from cli.pictures import FormatOption, OutOption
 
 if TYPE_CHECKING:
-    from eval.lengths import Rules
+    from eval.lengths.effective import Rules
 
 FOLDER = "lengths"
 
@@ -76,9 +76,9 @@ def lengths(
     from cli.pictures import formats, save
     from conf.lengths import rules
     from conf.overrides import words
-    from eval.lengths import build
-    from eval.lengths_draw import figure
-    from eval.lengths_render import markdown, tidy_csv
+    from eval.lengths.draw import figure
+    from eval.lengths.effective import build
+    from eval.lengths.render import markdown, tidy_csv
     from posgen.errors import BadValue
 
     chosen = formats(format)
@@ -139,7 +139,7 @@ def _measure(
     from cli.text import duration
     from conf.compose import Choice, compose
     from conf.lengths_plan import plan_lengths
-    from eval.lengths_measuring import estimate, measure, todo
+    from eval.lengths.measuring import estimate, measure, todo
     from posgen.errors import UserError
 
     asked = request(

@@ -34,20 +34,18 @@ TasksOption = Annotated[
 def formats(text: str) -> list[str]:
     """The file formats that an option names. BadValue for one that is unknown."""
     from cli.drawn import chosen_formats
-    from eval.style import FORMATS
+    from eval.figures.style import FORMATS
 
     return chosen_formats(text, FORMATS)
 
 
 def of_tasks(found: Collection, task: str | None) -> tuple[Collection, list[tuple[str, str]], str]:
     """(the collection's cells of these tasks, the published (task, pe) of them, what file names end in)."""
-    from importlib.resources import files
-
+    from conf import paper
     from conf.overrides import words
-    from eval.published import load_table1
     from posgen.errors import BadValue, nearest
 
-    places = list(load_table1(files("conf").joinpath("published/table1.csv")))
+    places = list(paper.table1())
     if task is None:
         return found, places, ""
     measured = dict.fromkeys(name for _, name, _ in found.cells)
@@ -63,8 +61,8 @@ def of_tasks(found: Collection, task: str | None) -> tuple[Collection, list[tupl
 def save(folder: Path, figures: Mapping[str, Figure], texts: Mapping[str, str], chosen: list[str]) -> None:
     """Write figures, by name without suffix, in every chosen format, and texts by whole name. All are made before
     the first is written."""
+    from eval.figures.style import render
     from eval.files import write_atomically
-    from eval.style import render
 
     content = {f"{name}.{kind}": render(figure, kind, DPI) for name, figure in figures.items() for kind in chosen}
     content |= {name: text.encode() for name, text in texts.items()}

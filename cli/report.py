@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from conf.schema import PathsSpec
     from eval.report.page import Page
     from eval.report.sources import Sources
-    from eval.tracking_wandb import WandbTracker
+    from eval.tracking.to_wandb import WandbTracker
 
 
 def report(
@@ -70,20 +70,17 @@ def report(
 
 
 def _sources(profile: str) -> Sources:
-    from importlib.resources import files
-
+    from conf import paper
     from conf.ledger import ledger
     from conf.lengths import rules as lengths
     from conf.verdict import rules
-    from eval.published import load_figure3, load_table1
     from eval.report.sources import Sources
 
-    published = files("conf") / "published"
     return Sources(
         RESULTS,
         profile,
-        load_table1(published / "table1.csv"),
-        load_figure3(published / "figure3.csv"),
+        paper.table1(),
+        paper.figure3(),
         rules(),
         ledger(),
         lengths().threshold,
@@ -95,7 +92,7 @@ def _tracking(settings: list[str], wandb: bool) -> tuple[WandbTracker, PathsSpec
     from cli.options import request
     from cli.running import tracker_of
     from conf.compose import Choice, compose
-    from eval.tracking_wandb import WandbTracker
+    from eval.tracking.to_wandb import WandbTracker
     from posgen.errors import BadValue
 
     if not wandb:
@@ -113,7 +110,7 @@ def _tracking(settings: list[str], wandb: bool) -> tuple[WandbTracker, PathsSpec
 
 def _log(tracker: WandbTracker, paths: PathsSpec, page: Page, text: str, sources: Sources) -> None:
     from eval.report.sources import KINDS
-    from eval.tracking_summary import Holdings, log_summary
+    from eval.tracking.summary import Holdings, log_summary
     from posgen.errors import UserError
 
     files = tuple(path for kind in KINDS if (path := sources.path(kind)).exists())

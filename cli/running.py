@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from conf.schema import Config, ProfileSpec, TrackerSpec
     from eval.options import RunOptions
     from eval.plan import PlannedMember
-    from eval.tracking import Tracker
+    from eval.tracking.tracker import Tracker
 
 
 Planner = Callable[[Request, tuple[str, ...], "ProfileSpec"], list["PlannedMember"]]
@@ -200,11 +200,11 @@ def _forget(runs: Path, members: Sequence[PlannedMember]) -> None:
 def tracker_of(spec: TrackerSpec) -> Tracker:
     """The tracker that a configuration asks for."""
     from conf.schema import TrackerKind
-    from eval.tracking import NoTracker
+    from eval.tracking.tracker import NoTracker
 
     if spec.kind is TrackerKind.none:
         return NoTracker()
-    from eval.tracking_wandb import WandbTracker
+    from eval.tracking.to_wandb import WandbTracker
 
     return WandbTracker(
         Path(spec.directory), project=spec.project, entity=spec.entity, mode=spec.mode, init_timeout=spec.init_timeout

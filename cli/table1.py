@@ -37,22 +37,20 @@ def table1(
 
     Example: posgen table1 --profile quick --format all --out results/quick
     """
-    from importlib.resources import files
-
     from cli.drawn import chosen_formats, collection, show
+    from conf import paper
     from eval import table1_render
-    from eval.published import load_table1
     from eval.table1 import build
 
     formats = chosen_formats(format, ["terminal", "markdown", "csv", "latex"])
-    published = load_table1(files("conf").joinpath("published/table1.csv"))
+    published = paper.table1()
     found = collection(records, profile, protocol, sweep, accuracy)
     table = build(found, published)
 
     def markdown() -> str:
         from conf.verdict import rules
-        from eval.verdict import judge
-        from eval.verdict_render import section
+        from eval.verdict.judge import judge
+        from eval.verdict.render import section
 
         return table1_render.markdown(table, section(judge(found, published, rules())))
 

@@ -46,17 +46,15 @@ def verdict(
 
     Example: posgen verdict --profile quick --format all --out results/quick
     """
-    from importlib.resources import files
-
     from cli.drawn import chosen_formats, collection, show
+    from conf import paper
     from conf.verdict import rules as declared
-    from eval.published import load_table1
-    from eval.verdict import judge
-    from eval.verdict_csv import tidy_csv
-    from eval.verdict_render import markdown, terminal
+    from eval.verdict.judge import judge
+    from eval.verdict.render import markdown, terminal
+    from eval.verdict.table import tidy_csv
 
     formats = chosen_formats(format, ["terminal", "markdown", "csv"])
-    published = load_table1(files("conf").joinpath("published/table1.csv"))
+    published = paper.table1()
     used = declared(rules or ())
     verdicts = judge(collection(records, profile, protocol, sweep, accuracy), published, used, declared())
     texts = {"markdown": lambda: markdown(verdicts), "csv": lambda: tidy_csv(verdicts)}

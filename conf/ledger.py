@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
-from conf.plan import table1_names
-from eval.ledger import BASES, Ledger, load_ledger
+from conf.paper import table1_names
+from eval.ledger.rows import BASES, Ledger, load_ledger
 from posgen.errors import BadValue, nearest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conf.declared import declared
-from eval.lengths import Rules
+from eval.lengths.effective import Rules
 
 
 def rules(overrides: Sequence[str] = ()) -> Rules:

@@ -13,8 +13,8 @@ from conf.compose import Choice, composer
 from conf.overrides import choices
 from conf.schema import Config
 from eval.cells import Collection
-from eval.lengths import Rules
-from eval.lengths_measuring import Measurement, longest, same_at_every_length
+from eval.lengths.effective import Rules
+from eval.lengths.measuring import Measurement, longest, same_at_every_length
 from eval.records import Record
 from models.encodings import build
 from models.encodings.build import stretches

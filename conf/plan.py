@@ -150,13 +150,3 @@ def _check(trainings: dict[str, _Training]) -> None:
         except BadValue as error:
             group = "model" if error.key in {f.name for f in dataclasses.fields(config.model)} else "pe"
             raise (error if error.key == "pe" else error.under(group)) from error
-
-
-def table1_names() -> tuple[list[str], list[str]]:
-    """(tasks, position encodings) of the paper's Table 1 in its order: what `all` means."""
-    from importlib.resources import files
-
-    from eval.published import load_table1
-
-    cells = load_table1(files("conf") / "published" / "table1.csv")
-    return list(dict.fromkeys(task for task, _ in cells)), list(dict.fromkeys(pe for _, pe in cells))

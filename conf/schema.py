@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from eval.tracking import TrackMode
+from eval.tracking.tracker import TrackMode
 from models.spec import AccuracyMode, EncodingSpec, ModelSpec, OptimSpec, Schedule, Selection, SoftmaxScale
 from posgen.errors import nearest, require
 from posgen.spec import DataSpec, Splits, Task

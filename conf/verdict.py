@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conf.declared import declared
-from eval.verdict_rules import Rules
+from eval.verdict.rules import Rules
 
 
 def rules(overrides: Sequence[str] = ()) -> Rules:

@@ -24,7 +24,7 @@ from eval.progress import Bar
 from eval.records import Record, load
 from eval.runs import Run
 from eval.testing import test_all
-from eval.tracking import TrackedMember
+from eval.tracking.tracker import TrackedMember
 from models import memory
 from models.population import Population, StepResult, batches_per_epoch
 from models.training import Progress, Trainer, Watcher

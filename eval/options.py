@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from eval.tracking import NoTracker, Tracker
+from eval.tracking.tracker import NoTracker, Tracker
 from posgen.errors import require
 
 

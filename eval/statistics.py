@@ -2,7 +2,7 @@
 
 Whatever a formula cannot give is None, never a number that looks like one: one value has no spread, and values that
 are all alike have none to test against. Units are those of the values (here points of accuracy, or nats). Only the
-t distribution needs scipy, which is imported where it is used; eval.power says what these tests can find.
+t distribution needs scipy, which is imported where it is used; eval.verdict.power says what these tests can find.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from wandb.cli.cli import cli
 
-from eval.tracking import TrackedMember
-from eval.tracking_wandb import SECTIONS, curves
+from eval.tracking.to_wandb import SECTIONS, curves
+from eval.tracking.tracker import TrackedMember
 
 PAGE = (Path(__file__).parent.parent / "docs" / "wandb.md").read_text()
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from conf.ledger import ledger
 from conf.verdict import rules
-from eval.ledger_draw import figure
-from eval.ledger_effects import Effects, build
-from eval.ledger_effects_render import markdown, tidy_csv
-from eval.ledger_render import markdown as ledger_markdown
+from eval.ledger.draw import figure
+from eval.ledger.effects import Effects, build
+from eval.ledger.effects_render import markdown, tidy_csv
+from eval.ledger.render import markdown as ledger_markdown
 from eval.published import load_table1
 from eval.records import load
 

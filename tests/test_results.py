@@ -9,16 +9,16 @@ import pytest
 
 from conf.verdict import rules
 from eval.cells import collect
-from eval.figure3 import curves, tidy_csv
+from eval.figures.figure3 import curves, tidy_csv
 from eval.published import load_table1
 from eval.records import load
 from eval.table1 import build
 from eval.table1_render import latex, markdown
 from eval.table1_render import tidy_csv as table_csv
-from eval.verdict import judge
-from eval.verdict_csv import tidy_csv as verdict_csv
-from eval.verdict_render import markdown as verdict_markdown
-from eval.verdict_render import section
+from eval.verdict.judge import judge
+from eval.verdict.render import markdown as verdict_markdown
+from eval.verdict.render import section
+from eval.verdict.table import tidy_csv as verdict_csv
 
 ROOT = Path(__file__).parent.parent
 PROFILES = sorted(path.parent for path in (ROOT / "results").glob("*/records.jsonl") if not path.parent.is_symlink())

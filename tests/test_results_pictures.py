@@ -12,14 +12,16 @@ from PIL import Image
 
 from cli.pictures import DPI
 from conf.lengths import rules
-from eval import gap, learning, lengths, lengths_render, positions
 from eval.cells import collect
-from eval.league import build
-from eval.league_render import markdown, tidy_csv
-from eval.positions_draw import figure
+from eval.figures import gap, learning, positions
+from eval.figures.positions_draw import figure
+from eval.figures.style import render
+from eval.league.render import markdown, tidy_csv
+from eval.league.standings import build
+from eval.lengths import effective as lengths
+from eval.lengths import render as lengths_render
 from eval.published import load_table1
 from eval.records import load
-from eval.style import render
 
 ROOT = Path(__file__).parent.parent
 PLACES = list(load_table1(files("conf") / "published" / "table1.csv"))

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from eval import names
-from eval.bands import Series
+from eval.figures.bands import Series
 
 if TYPE_CHECKING:
-    from eval.feature_gap import Features
-    from eval.gap import Gap
-    from eval.league import League
-    from eval.lengths import Lengths
+    from eval.figures.feature_gap import Features
+    from eval.figures.gap import Gap
+    from eval.league.standings import League
+    from eval.lengths.effective import Lengths
 
 
 def lines(what: str, found: Sequence[Series], value: Callable[[Series], float], where: str, scale: float = 1.0) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eval import names
 from eval.cells import Collection, collect, differences
-from eval.panels import labelled
+from eval.figures.panels import labelled
 from eval.report import provenance
 from eval.report.again import Again
 from eval.report.page import Commands, Page, Section, Text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from eval.cells import Collection, collect
-from eval.panels import differs
+from eval.figures.panels import differs
 from eval.report import alt
 from eval.report.again import Again
 from eval.report.page import Missing, Part, Picture, Section, Text
@@ -72,15 +72,15 @@ def _table1(sources: Sources, collection: Collection, again: Again) -> Parts:
 
 
 def _verdicts(sources: Sources, collection: Collection) -> Part:
-    from eval.verdict import judge
-    from eval.verdict_render import markdown
+    from eval.verdict.judge import judge
+    from eval.verdict.render import markdown
 
     return Text(markdown(judge(collection, sources.published, sources.rules)))
 
 
 def _figure3(sources: Sources, collection: Collection, protocol: str) -> Part:
-    from eval.figure3 import caption, curves
-    from eval.figure3_draw import draw
+    from eval.figures.figure3 import caption, curves
+    from eval.figures.figure3_draw import draw
 
     found = curves(collection, protocol, sources.places)
     what = "Line charts of validation loss against epoch, a panel a task, a line an encoding."
@@ -89,8 +89,8 @@ def _figure3(sources: Sources, collection: Collection, protocol: str) -> Part:
 
 
 def _positions(sources: Sources, collection: Collection, protocol: str) -> Part:
-    from eval.positions import caption, rows, sizes
-    from eval.positions_draw import figure
+    from eval.figures.positions import caption, rows, sizes
+    from eval.figures.positions_draw import figure
 
     found = rows(collection, protocol, sources.places)
     lengths = {task: one.train_length for task, one in sizes(collection, protocol).items()}
@@ -104,8 +104,8 @@ def _positions(sources: Sources, collection: Collection, protocol: str) -> Part:
 
 
 def _gap(sources: Sources, collection: Collection, protocol: str) -> Part:
-    from eval.gap import caption, gaps
-    from eval.gap_draw import figure
+    from eval.figures.gap import caption, gaps
+    from eval.figures.gap_draw import figure
 
     found = gaps(collection, protocol, sources.places)
     drawn = figure(collection, protocol, sources.places)
@@ -113,9 +113,9 @@ def _gap(sources: Sources, collection: Collection, protocol: str) -> Part:
 
 
 def _wavelengths(sources: Sources, collection: Collection, protocol: str) -> Part:
-    from eval.encodings_draw import draw_features
-    from eval.gap import wavelengths_by_encoding
-    from eval.panels import setting
+    from eval.figures.encodings_draw import draw_features
+    from eval.figures.gap import wavelengths_by_encoding
+    from eval.figures.panels import setting
 
     found = wavelengths_by_encoding(collection, protocol, sources.places)
     caption = (
@@ -127,8 +127,8 @@ def _wavelengths(sources: Sources, collection: Collection, protocol: str) -> Par
 
 
 def _curves(sources: Sources, collection: Collection, protocol: str) -> Part:
-    from eval.learning import QUANTITIES, caption, rows
-    from eval.learning_draw import figure
+    from eval.figures.learning import QUANTITIES, caption, rows
+    from eval.figures.learning_draw import figure
 
     found = rows(collection, protocol, sources.places)
     titles = ", ".join(quantity.title for quantity in QUANTITIES)
@@ -141,17 +141,17 @@ def _curves(sources: Sources, collection: Collection, protocol: str) -> Part:
 
 
 def _ledger(sources: Sources) -> Part:
-    from eval.ledger_render import markdown
+    from eval.ledger.render import markdown
 
     return Text(markdown(sources.ledger), measured=False)
 
 
 def _effects(sources: Sources) -> Parts:
-    from eval.ledger_draw import alt as seen
-    from eval.ledger_draw import figure
-    from eval.ledger_effects import build
-    from eval.ledger_effects_render import markdown
-    from eval.ledger_words import caption
+    from eval.ledger.draw import alt as seen
+    from eval.ledger.draw import figure
+    from eval.ledger.effects import build
+    from eval.ledger.effects_render import markdown
+    from eval.ledger.words import caption
 
     found = build(sources.records("ledger"), sources.ledger, sources.places, sources.rules.confidence)
     for base in found.bases:
@@ -161,9 +161,9 @@ def _effects(sources: Sources) -> Parts:
 
 
 def _league(sources: Sources) -> Parts:
-    from eval.league import build
-    from eval.league_draw import figure
-    from eval.league_render import markdown
+    from eval.league.draw import figure
+    from eval.league.render import markdown
+    from eval.league.standings import build
 
     found = build(collect(sources.records("league")))
     for protocol in found.protocols:
@@ -176,9 +176,9 @@ def _league(sources: Sources) -> Parts:
 
 
 def _lengths(sources: Sources) -> Parts:
-    from eval.lengths import build
-    from eval.lengths_draw import figure
-    from eval.lengths_render import markdown
+    from eval.lengths.draw import figure
+    from eval.lengths.effective import build
+    from eval.lengths.render import markdown
 
     found = build(sources.records("lengths"), sources.threshold)
     for protocol in found.protocols:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.ledger import Ledger
+from eval.ledger.rows import Ledger
 from eval.published import Axes, Published
 from eval.records import Record, gather
-from eval.verdict_rules import Rules
+from eval.verdict.rules import Rules
 from posgen.errors import UserError
 
 KINDS = ("", "ledger", "league", "lengths")

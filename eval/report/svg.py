@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from eval.style import render
+from eval.figures.style import render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

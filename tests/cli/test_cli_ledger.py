@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conf.ledger import ledger
-from eval.ledger_render import terminal
+from eval.ledger.render import terminal
 from tests.command import run
 
 SMOKE = ("--profile", "smoke", "--task", "cot", "--threads", "1")

@@ -19,7 +19,7 @@ from conf.ledger import ledger
 from conf.plan import plan
 from conf.schema import Config, ProtocolSpec
 from eval import names
-from eval.ledger import load_ledger
+from eval.ledger.rows import load_ledger
 from models.encodings import build_rotary as build
 from models.encodings.scalings.yarn import YaRN
 from models.spec import plain

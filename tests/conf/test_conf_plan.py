@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from conf.plan import plan, settings, table1_names
+from conf.paper import table1_names
+from conf.plan import plan, settings
 from eval.plan import PlannedMember
 from posgen.errors import BadValue, UserError
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.encodings_draw import draw_features, draw_figure1, shown_feature
-from eval.feature_gap import features
-from eval.style import render, styles
+from eval.figures.encodings_draw import draw_features, draw_figure1, shown_feature
+from eval.figures.feature_gap import features
+from eval.figures.style import render, styles
 from models.encodings import build_rotary
 from models.spec import EncodingSpec
 from posgen.errors import BadValue

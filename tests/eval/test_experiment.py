@@ -22,8 +22,8 @@ from eval.plan import PlannedMember
 from eval.records import load
 from eval.runs import Run
 from eval.testing import evaluate
-from eval.tracking import NoTracker, TrackMode
-from eval.tracking_wandb import WandbTracker
+from eval.tracking.to_wandb import WandbTracker
+from eval.tracking.tracker import NoTracker, TrackMode
 from models.parameters import stacked
 from models.spec import EncodingSpec
 from posgen.errors import UserError

@@ -10,8 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval import feature_gap
-from eval.feature_gap import critical_feature, feature_angles, feature_gaps, features, repetition_length, wavelengths
+from eval.figures import feature_gap
+from eval.figures.feature_gap import (
+    critical_feature,
+    feature_angles,
+    feature_gaps,
+    features,
+    repetition_length,
+    wavelengths,
+)
 from models.encodings import Rotary, build_rotary
 from models.spec import EncodingSpec
 

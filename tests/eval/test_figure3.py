@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from eval.cells import collect
-from eval.figure3 import Curve, caption, claims, curves, tidy_csv
-from eval.figure3_draw import draw
+from eval.figures.figure3 import Curve, caption, claims, curves, tidy_csv
+from eval.figures.figure3_draw import draw
+from eval.figures.style import render
 from eval.published import load_figure3, load_table1
-from eval.style import render
 from posgen.errors import UserError
 
 FOLDER = Path(__file__).parents[2] / "conf" / "published"

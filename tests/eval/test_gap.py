@@ -11,11 +11,11 @@ import pytest
 import torch
 from matplotlib.text import Text
 
-from eval import feature_gap
 from eval.cells import Collection, collect
-from eval.feature_gap import feature_gaps, gaps_by_position
-from eval.gap import caption, gaps, tidy_csv, wavelengths_by_encoding
-from eval.gap_draw import figure
+from eval.figures import feature_gap
+from eval.figures.feature_gap import feature_gaps, gaps_by_position
+from eval.figures.gap import caption, gaps, tidy_csv, wavelengths_by_encoding
+from eval.figures.gap_draw import figure
 from eval.records import load
 from models.encodings import build, build_rotary
 from models.positions import measured_positions

@@ -11,9 +11,9 @@ from matplotlib.text import Text
 from scipy.stats import ttest_rel
 
 from eval.cells import collect
-from eval.league import build
-from eval.league_draw import figure
-from eval.league_render import markdown, tidy_csv
+from eval.league.draw import figure
+from eval.league.render import markdown, tidy_csv
+from eval.league.standings import build
 from posgen.errors import UserError
 
 TASKS = ("recursive", "cot", "semi_recursive")

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from eval.ledger import load_ledger
-from eval.ledger_draw import alt, figure
-from eval.ledger_effects import Effect, Effects, Kind, build
-from eval.ledger_effects_render import markdown, tidy_csv
+from eval.figures.style import render
+from eval.ledger.draw import alt, figure
+from eval.ledger.effects import Effect, Effects, Kind, build
+from eval.ledger.effects_render import markdown, tidy_csv
+from eval.ledger.rows import load_ledger
 from eval.published import load_table1
-from eval.style import render
 from posgen.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -16,9 +16,9 @@ from matplotlib.text import Text
 
 from conf.lengths import rules
 from eval import records
-from eval.lengths import Reach, build, last_window, reach, windows
-from eval.lengths_draw import figure
-from eval.lengths_render import markdown, mean_text, reach_text, tidy_csv
+from eval.lengths.draw import figure
+from eval.lengths.effective import Reach, build, last_window, reach, windows
+from eval.lengths.render import markdown, mean_text, reach_text, tidy_csv
 from posgen.errors import BadValue, UserError
 
 ROOT = Path(__file__).parents[2]

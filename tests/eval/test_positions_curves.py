@@ -12,9 +12,9 @@ import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 
-from eval import learning, learning_draw, positions, positions_draw
 from eval.cells import collect
-from eval.style import FORMATS, render
+from eval.figures import learning, learning_draw, positions, positions_draw
+from eval.figures.style import FORMATS, render
 from posgen.errors import UserError
 
 PLACES = [("cot", "rope"), ("cot", "resonance_rope"), ("semi_recursive", "rope")]

@@ -18,7 +18,7 @@ import typer
 from cli.app import app
 from cli.main import main
 from cli.report import report
-from eval.bands import Series
+from eval.figures.bands import Series
 from eval.records import append, load
 from eval.report import alt
 from eval.report.page import Page, Section, Text, html

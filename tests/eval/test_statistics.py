@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.power import difference_power, equivalence_power
 from eval.published import largest_std, variance_from_std
 from eval.statistics import (
     Difference,
@@ -28,6 +27,7 @@ from eval.statistics import (
     tost,
     welch,
 )
+from eval.verdict.power import difference_power, equivalence_power
 
 A = [27.5, 31.25, 22.0, 30.0, 28.125]
 PUBLISHED = Summary(65.29, 6.6, 5)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import wandb
 
-from eval.tracking import TrackedMember, Tracker, TrackMode
-from eval.tracking_wandb import WandbTracker, curves
+from eval.tracking.to_wandb import WandbTracker, curves
+from eval.tracking.tracker import TrackedMember, Tracker, TrackMode
 
 MEMBERS = [
     TrackedMember(

@@ -16,9 +16,9 @@ from PIL import Image
 
 from eval import records
 from eval.report.page import Page, Picture, Section, Text
-from eval.tracking import TrackMode
-from eval.tracking_summary import Holdings, log_summary
-from eval.tracking_wandb import WandbTracker
+from eval.tracking.summary import Holdings, log_summary
+from eval.tracking.to_wandb import WandbTracker
+from eval.tracking.tracker import TrackMode
 from posgen.dataset import prepare
 from posgen.plain import restore
 from posgen.spec import DataSpec, Task

@@ -15,9 +15,9 @@ from scipy import stats
 from conf.verdict import rules
 from eval.cells import collect
 from eval.published import load_table1
-from eval.verdict import Verdicts, judge
-from eval.verdict_csv import tidy_csv
-from eval.verdict_render import markdown, section
+from eval.verdict.judge import Verdicts, judge
+from eval.verdict.render import markdown, section
+from eval.verdict.table import tidy_csv
 
 PUBLISHED = load_table1(Path(__file__).parents[2] / "conf" / "published" / "table1.csv")
 SEEDS = (5549, 4955, 42, 3701, 49)

@@ -1,0 +1,159 @@
+"""What each row of the ledger does, from records alone: the change of OOD accuracy when a preset's switch is thrown.
+
+A change is row set minus base in percentage points, the mean over seeds paired between the two (members of one seed
+share data order, dropout masks and, where shapes are equal, initial weights), with Student's interval. Where the row
+leaves the very training and test as they are, the records hold equal settings: no effect by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from eval import names
+from eval.cells import Cell, Collection, collect, whole
+from eval.ledger.rows import BASES, Ledger, Variant
+from eval.records import Record
+from eval.statistics import mean_interval, summary
+from eval.verdict.rules import ood_points, paired_cells
+from posgen.errors import UserError
+
+Place = tuple[str, str]
+"""(task, pe)"""
+
+
+class Kind(Enum):
+    """What is known of an effect: a number; that there is none, by construction; that members diverged, so that no seed
+    is left; nothing."""
+
+    measured = "measured"
+    none = "none"
+    diverged = "diverged"
+    missing = "missing"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One variant in one cell. Percent and percentage points over the paired `seeds`; None where there is no number.
+
+    `low` and `high` are None for a single seed, and where all seeds changed alike. `diverged` has the seeds of which
+    the base's or the variant's member diverged.
+    """
+
+    variant: Variant
+    task: str
+    pe: str
+    kind: Kind
+    seeds: tuple[int, ...] = ()
+    diverged: tuple[int, ...] = ()
+    base_percent: float | None = None
+    points: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low is not None and self.high is not None and (self.low > 0.0 or self.high < 0.0)
+
+
+@dataclass(frozen=True)
+class Effects:
+    """All effects, by base and row of the ledger; `collection` holds the bases' own cells."""
+
+    collection: Collection
+    ledger: Ledger
+    confidence: float
+    bases: tuple[str, ...]
+    effects: tuple[Effect, ...]
+
+    def of(self, base: str) -> tuple[Effect, ...]:
+        """The effects of one base."""
+        return tuple(effect for effect in self.effects if effect.variant.base == base)
+
+
+def build(records: Sequence[Record], ledger: Ledger, published: Sequence[Place], confidence: float) -> Effects:
+    """The effects in the records of ONE profile's ledger sweep (results/<profile>/ledger/records.jsonl).
+
+    Every published cell has an effect of every variant, missing where it was not measured; other encodings have one
+    where they were. Raises UserError when no base has a record, and as eval.cells.collect does.
+    """
+    found = {name for record in records for name in record["protocols"]}
+    bases = tuple(base for base in BASES if base in found)
+    if not bases:
+        raise UserError("the records hold no cell of preset paper or released; run `posgen sweep --ledger`")
+    modes = {mode: collect(records, None, mode) for mode in sorted({r["accuracy_mode"] for r in records})}
+    effects = []
+    for base in bases:
+        own = modes[_mode(ledger, base, None)]
+        for variant in ledger.variants(base):
+            changed = modes.get(_mode(ledger, base, variant))
+            for task, pe in own.rows(published):
+                cell = changed.cell(variant.protocol, task, pe) if changed else Cell()
+                if (task, pe) in published or _all(cell):
+                    effects.append(_effect(variant, task, pe, own.cell(base, task, pe), cell, confidence))
+    collection = collect(records, bases, _mode(ledger, bases[0], None))
+    return Effects(collection, ledger, confidence, bases, tuple(effects))
+
+
+def _mode(ledger: Ledger, base: str, variant: Variant | None) -> str:
+    """How the cells of a base or a variant are measured: row 16, which no training depends on."""
+    return str(variant.value if variant and variant.key == "accuracy" else ledger.preset(base)["accuracy"])
+
+
+def _effect(variant: Variant, task: str, pe: str, base: Cell, changed: Cell, confidence: float) -> Effect:
+    if not _all(base) or not _all(changed):
+        return Effect(variant, task, pe, Kind.missing)
+    if _same(base, changed):
+        return Effect(variant, task, pe, Kind.none)
+    # paired_cells takes first - second.
+    pairs = paired_cells(changed, base, ood_points)
+    if not pairs.seeds:
+        return Effect(variant, task, pe, Kind.diverged if pairs.diverged else Kind.missing, diverged=pairs.diverged)
+    before = [p for r in base.finished if r["seed"] in pairs.seeds and (p := ood_points(r)) is not None]
+    interval = mean_interval(pairs.differences, confidence)
+    return Effect(
+        variant, task, pe, Kind.measured, pairs.seeds, pairs.diverged,
+        base_percent=summary(before).mean,
+        points=summary(pairs.differences).mean,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+    )  # fmt: skip
+
+
+def _all(cell: Cell) -> tuple[Record, ...]:
+    return (*cell.finished, *cell.diverged)
+
+
+def _same(base: Cell, changed: Cell) -> bool:
+    """Whether the seeds of both cells are, setting by setting, one training and one test."""
+    ones, others = ({record["seed"]: _settings(record) for record in _all(cell)} for cell in (base, changed))
+    common = set(ones) & set(others)
+    return bool(common) and all(ones[seed] == others[seed] for seed in common)
+
+
+def _settings(record: Record) -> Mapping[str, Any]:
+    """Everything that a number depends on, the seed aside: what conf.plan hashes into a run's identity."""
+    config = record["config"]
+    nodes = ("task", "data", "model", "optim", "train_encoding", "pe")
+    return {
+        **{f"config.{name}": whole(name, config[name]) for name in nodes if isinstance(config.get(name), Mapping)},
+        **{name: record[name] for name in ("train_encoding", "selection", "accuracy_mode", "length")},
+    }
+
+
+def title(variant: Variant) -> str:
+    """`8 Depth: layers=6`."""
+    return f"{variant.row.number} {variant.row.topic}: {variant.setting}"
+
+
+def columns(effects: Sequence[Effect]) -> list[Place]:
+    """The (task, pe) of the effects, in their order."""
+    return list(dict.fromkeys((effect.task, effect.pe) for effect in effects))
+
+
+def cell_name(task: str, pe: str) -> str:
+    """`CoT YaRN`."""
+    return f"{names.task(task)} {names.encoding(pe)}"

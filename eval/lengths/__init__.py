@@ -1,0 +1,1 @@
+"""Effective lengths: `measuring` takes trained members to long sequences, `effective` says how far each one holds."""
