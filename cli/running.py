@@ -152,9 +152,10 @@ def _estimate(base: Config, members: Sequence[PlannedMember]) -> None:
         found = estimate(groups, base.device, compiles(base.device, base.compiled), bar.advance)
     for one in found:
         passes = f", each in {one.passes} passes" if one.passes > 1 else ""
+        shared = f", {one.trainings} training{'s' if one.trainings > 1 else ''}" if one.trainings < one.members else ""
         print(
-            f"population of {count(one.members)}: {one.weights:,} weights each, {one.steps:,} steps{passes}, about "
-            f"{one.bytes / 2**30:.1f} GiB and {duration(one.seconds)}"
+            f"population of {count(one.members)}{shared}: {one.weights:,} weights each, {one.steps:,} steps{passes}, "
+            f"about {one.bytes / 2**30:.1f} GiB and {duration(one.seconds)}"
         )
     free = {(m.spec.run_id, c.test_encoding) for m in members for c in m.cells if c.accuracy == "free_running"}
     if free:

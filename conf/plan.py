@@ -14,7 +14,7 @@ from conf.compose import Choice, compose, composer
 from conf.overrides import changed_name
 from conf.schema import Config, ProfileSpec, ProtocolSpec, TrainWith
 from eval.plan import Cell, PlannedMember, encoding_labels
-from models.spec import AccuracyMode, EncodingSpec, MemberSpec, digest, plain
+from models.spec import AccuracyMode, EncodingSpec, MemberSpec, plain
 from posgen.errors import BadValue, require
 
 
@@ -92,9 +92,10 @@ def trained_with(config: Config) -> EncodingSpec:
 
 def _collect(trainings: dict[str, _Training], config: Config, protocol: str, pe: str) -> None:
     training = _Training(config, trained_with(config))
-    # How it is measured is no part of a training: one may serve cells of several test encodings and accuracies.
-    spec = {**plain(_spec(training, config.seed)), "test_encodings": [], "accuracy": None}
-    training = trainings.setdefault(digest(spec), training)
+    # How it is measured is no part of a training: one may serve cells of several test encodings and accuracies. The
+    # checkpoint is part of a run, which keeps one for each test encoding; runs may share a training (eval.populations).
+    spec = _spec(training, config.seed)
+    training = trainings.setdefault(f"{spec.trajectory} {spec.selection.value}", training)
     if config.pe not in training.tests:
         training.tests.append(config.pe)
     training.protocols[protocol] = config.protocol

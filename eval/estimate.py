@@ -10,6 +10,7 @@ import torch
 
 from eval.metrics import Job, measure
 from eval.plan import PlannedMember
+from eval.populations import trained
 from models import memory
 from models.bench import probe, wait
 from models.encodings import build
@@ -23,11 +24,12 @@ STEPS = 2
 
 @dataclass(frozen=True)
 class Estimate:
-    """One population. `seconds` covers training, validation and test on this machine as it is now; `bytes` what the
-    weights, gradients, moments, chosen checkpoints and the activations of a step need; `passes` how many chunks of
-    members a step goes through."""
+    """One population: `trainings` of them serve `members`. `seconds` covers training, validation and test on this
+    machine as it is now; `bytes` what the weights, gradients, moments, chosen checkpoints and the activations of a step
+    need; `passes` how many chunks of members a step goes through."""
 
     members: int
+    trainings: int
     weights: int
     steps: int
     passes: int
@@ -52,26 +54,30 @@ def estimate(
 
 
 def _population(specs: Sequence[MemberSpec], device: str, compiled: bool) -> Estimate:
-    spec, jobs = specs[0], sum(len(s.test_encodings) for s in specs)
+    spec, leading = specs[0], trained(specs)
+    validated = len({(s.trajectory, e.key) for s in specs for e in s.test_encodings})
+    tested = sum(len(s.test_encodings) for s in specs)
     # On a CPU enough to keep every core busy; a GPU is filled by what fits.
-    enough = 2 * torch.get_num_threads() if device == "cpu" else len(specs)
-    some = specs[: max(1, enough)]
+    enough = 2 * torch.get_num_threads() if device == "cpu" else len(leading)
+    some = leading[: max(1, enough)]
     population = probe(some, device, compiled)
     step = _fastest(lambda: population.step(population.batch(0, 0)), STEPS, device) / len(some)
     sequence = _measuring(population, some, device)
     rounds = -(-spec.optim.epochs // spec.optim.validate_every)
     chunks = population.chunks()
     largest = max(chunk.stop - chunk.start for chunk in chunks)
-    at_once = min(len(specs), largest * (torch.get_num_threads() if device == "cpu" else 1))
+    at_once = min(len(leading), largest * (torch.get_num_threads() if device == "cpu" else 1))
     return Estimate(
         members=len(specs),
+        trainings=len(leading),
         weights=memory.weight_count(spec),
         steps=total_steps(spec),
         passes=1 if device == "cpu" else len(chunks),
-        bytes=sum(memory.resident_bytes(s) + memory.checkpoint_bytes(s) for s in specs)
+        bytes=sum(map(memory.resident_bytes, leading))
+        + sum(map(memory.checkpoint_bytes, specs))
         + at_once * memory.step_bytes(spec),
-        seconds=total_steps(spec) * len(specs) * step
-        + jobs * sequence * (rounds * spec.data.validation_size + spec.data.test_size),
+        seconds=total_steps(spec) * len(leading) * step
+        + sequence * (validated * rounds * spec.data.validation_size + tested * spec.data.test_size),
     )
 
 

@@ -19,7 +19,7 @@ import torch
 from eval.measuring import Context, Data, Validator
 from eval.options import RunOptions, compiles, set_threads
 from eval.plan import PlannedMember, count, encoding_labels
-from eval.populations import populations
+from eval.populations import populations, trained
 from eval.progress import Bar
 from eval.records import Record, load
 from eval.runs import Run
@@ -198,10 +198,11 @@ def _train(
             trained_by.append(context.maker)
         run.report(**_header(member, options), trained_by=trained_by, status="running", epoch=epoch)
     fused = compiles(options.device, options.compiled)
-    population = Population(specs, [data.tokens(s, "train") for s in specs], options.device, fused)
+    leading = trained(specs)
+    population = Population(leading, [data.tokens(s, "train") for s in leading], options.device, fused)
     title = f"training {count(len(specs))}"
     watch = _Watch(options, Bar(title, 1, enabled=False), stopping)
-    trainer = Trainer(population, Validator(data), watch)
+    trainer = Trainer(population, Validator(data), watch, specs)
     states = [state for _, _, state in group if state]
     if states:
         trainer.load(states)

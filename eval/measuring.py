@@ -19,6 +19,7 @@ from eval.runs import now
 from models.encodings import Encoding, build
 from models.population import Population
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec, Precision
+from models.training import Progress
 from posgen.dataset import Dataset, prepare
 from posgen.generate import generate
 from posgen.plain import digest, plain
@@ -61,25 +62,28 @@ def _tensor(tokens: np.ndarray) -> Tensor:
 
 
 class Validator:
-    """Measures a population on its validation sequences, every member under each of its test encodings."""
+    """Measures a population on its validation sequences, every served member under each of its test encodings."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
         self._encodings: dict[str, tuple[Encoding, ...]] = {}
 
-    def __call__(self, population: Population) -> list[dict[str, dict[str, float | None]]]:
-        jobs, places = [], []
-        for i, spec in enumerate(population.members):
-            tokens = self.data.tokens(spec, "validation")
-            for label, encoding in zip(encoding_labels(spec.test_encodings), self._built(spec), strict=True):
-                jobs.append(Job(i, encoding, tokens))
-                places.append((i, label))
+    def __call__(self, population: Population, members: Sequence[Progress]) -> list[dict[str, dict[str, float | None]]]:
+        jobs: dict[tuple[int, str], Job] = {}  # members that share a slot share what is measured of it
+        for member in members:
+            tokens = self.data.tokens(member.spec, "validation")
+            for encoding, built in zip(member.spec.test_encodings, self._built(member.spec), strict=True):
+                jobs.setdefault((member.slot, encoding.key), Job(member.slot, built, tokens))
         first = population.members[0]
-        scores = measure(population.params, first.model, first.task, jobs)
-        found: list[dict[str, dict[str, float | None]]] = [{} for _ in population.members]
-        for (i, label), score in zip(places, scores, strict=True):
-            spec = population.members[i]
-            found[i][label] = score.summary(spec.task.prefix_length, spec.data.train_length)
+        scores = dict(zip(jobs, measure(population.params, first.model, first.task, list(jobs.values())), strict=True))
+        found = []
+        for member in members:
+            spec = member.spec
+            labels = zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True)
+            found.append({
+                label: scores[member.slot, encoding.key].summary(spec.task.prefix_length, spec.data.train_length)
+                for label, encoding in labels
+            })  # fmt: skip
         return found
 
     def _built(self, spec: MemberSpec) -> tuple[Encoding, ...]:

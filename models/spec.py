@@ -5,7 +5,7 @@ Defaults are the paper's (section 4.2 of arXiv 2403.00071) and, where it is sile
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -170,6 +170,15 @@ class MemberSpec:
     def run_id(self) -> str:
         """The identity of the run: 12 hex digits of the hash of every field that can change a number."""
         return digest(identity(self))
+
+    @property
+    def trajectory(self) -> str:
+        """Members of equal trajectory have the same weights at every step: they differ in how these are validated,
+        chosen and measured at most, so that one training serves them all."""
+        alike = replace(
+            self, test_encodings=(), selection=Selection.first_best_id, accuracy=AccuracyMode.teacher_forced
+        )
+        return digest(identity(alike))
 
     @property
     def shape_key(self) -> str:

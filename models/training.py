@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,6 @@ from models.population import Population, StepResult, batches_per_epoch, total_s
 from models.spec import MemberSpec, Selection
 
 Metrics = Mapping[str, float | None]
-Validate = Callable[[Population], Sequence[Mapping[str, Metrics]]]
-"""Measures every member under its test encodings: for each member label -> loss, id_accuracy, ood_accuracy."""
 
 DIVERGED_TIMES_CHANCE = 10.0
 """An epoch whose mean loss exceeds this many times the loss of a uniform guess counts as diverged."""
@@ -33,13 +32,19 @@ class Best:
 
 @dataclass
 class Progress:
-    """What a member has to show so far. `seconds` is its share of the population's wall time."""
+    """What a member has to show so far. `slot` is the place of its weights in the population, which it may share;
+    `seconds` is its share of the population's wall time."""
 
     spec: MemberSpec
+    slot: int
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Best] = field(default_factory=dict)
     diverged_at: dict[str, Any] | None = None
     seconds: float = 0.0
+
+
+Validate = Callable[[Population, Sequence[Progress]], Sequence[Mapping[str, Metrics]]]
+"""Measures every member under its test encodings: for each member label -> loss, id_accuracy, ood_accuracy."""
 
 
 class Watcher:
@@ -60,13 +65,20 @@ class Watcher:
 
 
 class Trainer:
-    """Drives one population. `progress[i]` belongs to `population.members[i]`; diverged members move to `lost`."""
+    """Drives one population. `progress` has an entry for every member that it serves; diverged ones move to `lost`."""
 
     _first_bad: Tensor
 
-    def __init__(self, population: Population, validate: Validate, watcher: Watcher) -> None:
+    def __init__(
+        self, population: Population, validate: Validate, watcher: Watcher, served: Sequence[MemberSpec] | None = None
+    ) -> None:
+        """`served`: members whose trajectories the population trains, several of which may share one (KeyError for a
+        trajectory that it does not train). Without it: the population's own."""
         self.population, self.validate, self.watcher = population, validate, watcher
-        self.progress = [Progress(spec) for spec in population.members]
+        slots = {spec.trajectory: slot for slot, spec in enumerate(population.members)}
+        shared = [(spec, slots[spec.trajectory]) for spec in served or ()]
+        own = [(spec, slot) for slot, spec in enumerate(population.members)]
+        self.progress = [Progress(spec, slot) for spec, slot in shared or own]
         self.lost: list[Progress] = []
         self.per_epoch = batches_per_epoch(population.members[0].data.train_size, population.optim.batch_size)
         self.total = total_steps(population.members[0])
@@ -100,30 +112,32 @@ class Trainer:
     def state(self, index: int) -> dict[str, Any]:
         """Everything member `index` needs to go on, as plain containers and tensors (torch.save, weights_only)."""
         member = self.progress[index]
+        slot = member.slot
         return {
-            **self.population.state(index),
+            **self.population.state(slot),
             "history": member.history,
             "best": {k: {"epoch": b.epoch, "score": b.score, "params": b.params} for k, b in member.best.items()},
             "seconds": member.seconds,
-            "loss_sum": self._loss[index].item(),
-            "right_sum": self._right[index].item(),
-            "first_bad": int(self._first_bad[index].item()),
+            "loss_sum": self._loss[slot].item(),
+            "right_sum": self._right[slot].item(),
+            "first_bad": int(self._first_bad[slot].item()),
         }
 
     def load(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from saved states, one for each member, all of the same step."""
-        self.population.load([dict(s) for s in states])
+        trained = {member.slot: dict(state) for member, state in zip(self.progress, states, strict=True)}
+        self.population.load([trained[slot] for slot in range(len(self.population))])
         for member, state in zip(self.progress, states, strict=True):
             member.history = list(state["history"])
             member.best = {k: Best(**b) for k, b in state["best"].items()}
             member.seconds = state["seconds"]
         self._reset_sums()
-        for i, state in enumerate(states):
-            self._loss[i], self._right[i] = state["loss_sum"], state["right_sum"]
-            self._first_bad[i] = state["first_bad"]
+        for slot, state in trained.items():
+            self._loss[slot], self._right[slot] = state["loss_sum"], state["right_sum"]
+            self._first_bad[slot] = state["first_bad"]
 
     def _reset_sums(self) -> None:
-        size, device = len(self.progress), self.population.device
+        size, device = len(self.population), self.population.device
         self._loss = torch.zeros(size, dtype=torch.float64, device=device)
         self._right = torch.zeros(size, dtype=torch.float64, device=device)
         self._first_bad = torch.zeros(size, dtype=torch.int64, device=device)
@@ -134,20 +148,23 @@ class Trainer:
         first_bad = self._first_bad.tolist()
         self._reset_sums()
         healthy = []
-        for i, member in enumerate(self.progress):
-            limit = DIVERGED_TIMES_CHANCE * math.log(member.spec.task.modulus)
-            if math.isfinite(losses[i]) and losses[i] <= limit:
-                healthy.append(i)
+        for member in self.progress:
+            limit, loss = DIVERGED_TIMES_CHANCE * math.log(member.spec.task.modulus), losses[member.slot]
+            if math.isfinite(loss) and loss <= limit:
+                healthy.append(member)
                 continue
-            finite = math.isfinite(losses[i])
-            reason = f"the loss {losses[i]:.1f} is above {limit:.1f}" if finite else "the loss is not finite"
-            member.diverged_at = {"epoch": epoch, "step": first_bad[i] or self.population.steps, "reason": reason}
+            reason = f"the loss {loss:.1f} is above {limit:.1f}" if math.isfinite(loss) else "the loss is not finite"
+            step = first_bad[member.slot] or self.population.steps
+            member.diverged_at = {"epoch": epoch, "step": step, "reason": reason}
             self.lost.append(member)
             self.watcher.diverged(member)
         if len(healthy) < len(self.progress):
-            self.population.keep(healthy)
-            self.progress = [self.progress[i] for i in healthy]
-            losses, right = [losses[i] for i in healthy], [right[i] for i in healthy]
+            kept = sorted({member.slot for member in healthy})
+            self.population.keep(kept)
+            self.progress = healthy
+            for member in healthy:
+                member.slot = kept.index(member.slot)
+            losses, right = [losses[slot] for slot in kept], [right[slot] for slot in kept]
             self._reset_sums()
         optim = self.population.optim
         if self.progress and (epoch % optim.validate_every == 0 or epoch == optim.epochs):
@@ -155,13 +172,14 @@ class Trainer:
 
     def _validate(self, epoch: int, losses: Sequence[float], right: Sequence[float]) -> None:
         lr = self.population.optimizer.param_groups[0]["lr"]
-        for i, (member, found) in enumerate(zip(self.progress, self.validate(self.population), strict=True)):
+        weights = functools.cache(self._weights)  # one copy for all who share a slot
+        for member, found in zip(self.progress, self.validate(self.population, self.progress), strict=True):
             member.history.append(
                 {
                     "epoch": epoch,
                     "step": self.population.steps,
-                    "train_loss": losses[i],
-                    "train_accuracy": right[i],
+                    "train_loss": losses[member.slot],
+                    "train_accuracy": right[member.slot],
                     "lr": float(lr),
                     "validation": {label: dict(metrics) for label, metrics in found.items()},
                 }
@@ -169,11 +187,11 @@ class Trainer:
             for label, metrics in found.items():
                 score = selection_score(member.spec.selection, epoch, metrics)
                 if label not in member.best or score > member.best[label].score:
-                    member.best[label] = Best(epoch, score, self._weights(i))
+                    member.best[label] = Best(epoch, score, weights(member.slot))
             self.watcher.validated(member)
 
-    def _weights(self, member: int) -> dict[str, Tensor]:
-        return {name: weight[member].detach().to("cpu", copy=True) for name, weight in self.population.params.items()}
+    def _weights(self, slot: int) -> dict[str, Tensor]:
+        return {name: weight[slot].detach().to("cpu", copy=True) for name, weight in self.population.params.items()}
 
 
 def selection_score(selection: Selection, epoch: int, metrics: Metrics) -> float:

@@ -150,9 +150,12 @@ def test_an_effect_is_the_difference_of_the_records(swept: Path) -> None:
 
 def test_a_dry_run_estimates_and_trains_nothing(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = len(list((swept / "results/runs").iterdir()))
-    assert run("sweep", *SMOKE, "--ledger", "--pe", "rope", "--rows", "8,16", "--direction", "paper", "--dry-run") == 0
+    assert (
+        run("sweep", *SMOKE, "--ledger", "--pe", "rope", "--rows", "8,14,16", "--direction", "paper", "--dry-run") == 0
+    )
     out = capsys.readouterr().out
-    assert out.count("population of 1 member") == 2
+    assert out.count("population of 1 member:") == 1
+    assert "population of 3 members, 1 training:" in out  # three checkpoints of one training
     assert "1 measurements running free" in out
     assert "nothing has been trained" in out
     assert len(list((swept / "results/runs").iterdir())) == runs

@@ -248,3 +248,27 @@ def test_records_as_pandas_tables(whole: Path) -> None:
     assert (table["seed"].tolist(), len(table)) == ([r["seed"] for r in found], len(found))
     unfolded = curves(whole / "records.jsonl")
     assert unfolded["validation_loss"].tolist() == [row["validation_loss"] for r in found for row in r["history"]]
+
+
+def test_runs_that_choose_another_checkpoint_share_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ledger row 14: three runs, three records, one trajectory; each as if it had been trained alone."""
+    sizes = []
+    build = models.population.Population.__init__
+
+    def counted(self: Any, members: Any, *rest: Any) -> None:
+        sizes.append(len(members))
+        build(self, members, *rest)
+
+    protocols = ["paper", "paper+selection=last", "paper+selection=best_loss"]
+    members = plan(["cot"], ["rope"], [1], protocols, "smoke", LENGTHENED)
+    monkeypatch.setattr(models.population.Population, "__init__", counted)
+    assert len(run_sweep(members, options(tmp_path)).finished) == 3
+    assert sizes == [1]
+    for member in members:
+        alone = tmp_path / member.spec.run_id
+        run_sweep([member], options(alone))
+        (own,) = load(alone / "records.jsonl")
+        (shared,) = [r for r in load(tmp_path / "records.jsonl") if r["run_id"] == member.spec.run_id]
+        for key in ("metrics", "history", "checkpoint_epoch", "selection", "protocols"):
+            assert shared[key] == own[key], key
+    assert sizes == [1, 1, 1, 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +17,8 @@ from models.encodings import PositionInputs
 from models.encodings import build_rotary as build
 from models.parameters import initialise, parameter_count, stacked
 from models.population import Population, StepResult, make_optimizer, total_steps
-from models.spec import EncodingSpec, MemberSpec, ModelSpec, OptimSpec, Schedule, Selection
-from models.training import Trainer, Watcher, selection_score
+from models.spec import AccuracyMode, EncodingSpec, MemberSpec, ModelSpec, OptimSpec, Schedule, Selection
+from models.training import Progress, Trainer, Watcher, selection_score
 from models.transformer import dropout_lanes, forward
 from posgen.generate import generate
 from posgen.spec import DataSpec, Rule, Task
@@ -44,8 +45,8 @@ def population(*specs: MemberSpec) -> Population:
     return Population(specs, [data(s) for s in specs])
 
 
-def no_validation(population: Population) -> list[dict]:
-    return [{"rope": {"loss": 1.0, "id_accuracy": 0.5, "ood_accuracy": 0.1}} for _ in population.members]
+def no_validation(population: Population, members: Sequence[Progress]) -> list[dict]:
+    return [{"rope": {"loss": 1.0, "id_accuracy": 0.5, "ood_accuracy": 0.1}} for _ in members]
 
 
 class StopAt(Watcher):
@@ -283,6 +284,67 @@ def test_dropout_falls_on_the_six_sites_of_t5() -> None:
     angles = torch.arange(length).double()[:, None] * 10_000.0 ** (-torch.arange(0, 16, 2).double() / 16)
     torch.testing.assert_close(logits[1], model(ids[0], angles, drop), rtol=1e-4, atol=1e-5)
     assert ours.used == theirs.used == lanes
+
+
+SELECTIONS = [member(selection=selection) for selection in Selection]
+
+
+def worse_later(population: Population, members: Sequence[Progress]) -> list[dict]:
+    """ID accuracy stays where it is while the loss rises: each of the three selections takes its own view of that."""
+    seen = population.steps
+    return [{"rope": {"loss": seen, "id_accuracy": 0.5, "ood_accuracy": 0.1}} for _ in members]
+
+
+def serving(*specs: MemberSpec, stop: int = -1) -> Trainer:
+    """One population of what the members share and another member in front of it."""
+    return Trainer(population(OTHERS[0], specs[0]), worse_later, StopAt(stop), [specs[0], OTHERS[0], *specs[1:]])
+
+
+def test_members_that_differ_only_in_how_they_are_measured_share_one_training() -> None:
+    """Each gets what it would have had alone."""
+    shared = serving(*SELECTIONS)
+    shared.run()
+    assert len(shared.population) == 2
+    assert [p.spec for p in shared.progress] == [SELECTIONS[0], OTHERS[0], *SELECTIONS[1:]]
+    for progress in (p for p in shared.progress if p.spec in SELECTIONS):
+        alone = Trainer(population(OTHERS[0], progress.spec), worse_later, StopAt(-1))
+        alone.run()
+        own = alone.progress[1]
+        assert progress.history == own.history
+        assert progress.best["rope"].epoch == own.best["rope"].epoch == (4 if progress.spec is SELECTIONS[1] else 2)
+        for name, weight in own.best["rope"].params.items():
+            assert torch.equal(progress.best["rope"].params[name], weight), name
+    assert SELECTIONS[1].selection is Selection.last
+    assert len({spec.trajectory for spec in (*SELECTIONS, member(accuracy=AccuracyMode.free_running))}) == 1
+    assert len({spec.trajectory for spec in (member(), member(seed=2), *OTHERS)}) == 5
+    assert len({spec.run_id for spec in SELECTIONS}) == 3
+
+
+def test_members_that_share_a_training_go_on_from_their_own_states() -> None:
+    whole, half, resumed = serving(*SELECTIONS), serving(*SELECTIONS, stop=8), serving(*SELECTIONS)
+    whole.run()
+    half.run()
+    resumed.load([half.state(i) for i in range(4)])
+    resumed.run()
+    for a, b in zip(resumed.progress, whole.progress, strict=True):
+        assert a.history == b.history
+        assert a.best["rope"].epoch == b.best["rope"].epoch
+    for name, weight in whole.population.params.items():
+        assert torch.equal(resumed.population.params[name], weight), name
+
+
+def test_members_that_share_a_training_leave_together() -> None:
+    mixed = serving(*SELECTIONS)
+    mixed.population.params["final_norm"].data[0] = float("nan")
+    mixed.run()
+    assert [p.spec for p in mixed.lost] == [OTHERS[0]]
+    assert [p.slot for p in mixed.progress] == [0, 0, 0]
+    assert all(len(p.history) == 2 and math.isfinite(p.history[-1]["train_loss"]) for p in mixed.progress)
+    broken = serving(*SELECTIONS)
+    broken.population.params["final_norm"].data[1] = float("nan")
+    broken.run()
+    assert [p.spec for p in broken.lost] == SELECTIONS
+    assert [p.spec for p in broken.progress] == [OTHERS[0]]
 
 
 def test_selection_takes_the_first_of_the_best() -> None:
