@@ -38,8 +38,8 @@ class Kind(Enum):
 class Effect:
     """One variant in one cell. Percent and percentage points over the paired `seeds`; None where there is no number.
 
-    `low` and `high` are None for a single seed, and where all seeds changed alike. `diverged` has the seeds of which
-    the base's or the variant's member diverged.
+    `low` and `high` are None for a single seed, and where all seeds changed alike. `differences` are the points of
+    `seeds`. `diverged` has the seeds of which the base's or the variant's member diverged.
     """
 
     variant: Variant
@@ -52,6 +52,7 @@ class Effect:
     points: float | None = None
     low: float | None = None
     high: float | None = None
+    differences: tuple[float, ...] = ()
 
     @property
     def decided(self) -> bool:
@@ -120,6 +121,7 @@ def _effect(variant: Variant, task: str, pe: str, base: Cell, changed: Cell, con
         points=summary(pairs.differences).mean,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
+        differences=tuple(pairs.differences),
     )  # fmt: skip
 
 

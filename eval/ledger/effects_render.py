@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from eval import names
 from eval.ledger.effects import Effect, Effects, cell_name, columns, title
+from eval.ledger.pooled import ALL, pooled
 from eval.ledger.rows import written
 from eval.ledger.words import caption, interval, notes, number
 
@@ -47,7 +48,8 @@ def markdown(effects: Effects) -> str:
 
 
 def tidy_csv(effects: Effects) -> str:
-    """One line an effect, points with six decimals, an empty field where there is no number."""
+    """One line an effect, then one a mean (pe `mean`, task `all` where it goes over the tasks too); points with six
+    decimals, an empty field where there is no number."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -57,7 +59,7 @@ def tidy_csv(effects: Effects) -> str:
             "diverged_seeds",
         )
     )  # fmt: skip
-    for one in effects.effects:
+    for one in (*effects.effects, *(mean for base in effects.bases for mean in pooled(effects, base))):
         variant = one.variant
         writer.writerow(
             (
@@ -71,15 +73,21 @@ def tidy_csv(effects: Effects) -> str:
 
 
 def _tables(effects: Effects, strong: Emphasis) -> Iterator[_Table]:
-    """(heading, heads, rows): a table a base and task, rows of the ledger down and encodings across; one a base for the
-    encodings that only a few rows have."""
+    """(heading, heads, rows): the means of a base, then a table a task, rows of the ledger down and encodings across;
+    one a base for the encodings that only a few rows have."""
     for base in effects.bases:
+        means = pooled(effects, base)
+        yield f"Base {base}, mean over the encodings that a row acts on", *_grid(means, strong, _mean_head)
         main, *others = encoding_groups(effects.of(base))
         for task in dict.fromkeys(one.task for one in main):
             own = [one for one in main if one.task == task]
             yield f"Base {base}, {names.task(task)}", *_grid(own, strong, lambda task, pe: names.encoding(pe))
         for group in others:
             yield f"Base {base}, other encodings", *_grid(group, strong, cell_name)
+
+
+def _mean_head(task: str, pe: str) -> str:
+    return "All tasks" if task == ALL else names.task(task)
 
 
 def _grid(

@@ -31,13 +31,16 @@ def notes(effects: Effects) -> Iterator[str]:
         f"Bold (starred in a terminal): the interval leaves 0 out. {NONE}: the row leaves training and test of this "
         f"cell as they are, the records hold equal settings. {MISSING}: not measured."
     )
+    yield (
+        "A mean is taken over the cells that the row acts on, within each seed; only seeds count as repetitions, since "
+        "cells of one seed share data order and, mostly, initial weights."
+    )
     if sizes:
         seeds = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
         yield (
-            f"{len(measured)} change{'s' * (len(measured) > 1)} over {seeds} seed{'s' * (seeds != '1')}, not adjusted "
-            "for their number: "
-            f"about {chance:.0f} intervals would leave 0 out even if no row changed anything. An interval with 0 in it "
-            "decides nothing: it does not say that a row has no effect."
+            f"{len(measured)} change{'s' * (len(measured) > 1)} of cells over {seeds} seed{'s' * (seeds != '1')}, not "
+            f"adjusted for their number: about {chance:.0f} intervals would leave 0 out even if no "
+            "row changed anything. An interval with 0 in it decides nothing: it does not say that a row has no effect."
         )
     for base in effects.bases:
         yield from _missing(effects, base)

@@ -19,6 +19,7 @@ from eval.figures.style import render
 from eval.ledger.draw import alt, figure
 from eval.ledger.effects import Effect, Effects, Kind, build
 from eval.ledger.effects_render import markdown, tidy_csv
+from eval.ledger.pooled import pooled
 from eval.ledger.rows import load_ledger
 from eval.published import load_table1
 from posgen.errors import UserError
@@ -149,7 +150,7 @@ def test_a_single_seed_has_a_change_and_no_interval(record: Maker) -> None:
     made = [member(record, "paper", 0.5, 1), member(record, "paper+layers=6", 0.25, 1)]
     effect = one(built(made), "layers=6")
     assert (effect.points, effect.low, effect.high, effect.decided) == (-25.0, None, None, False)
-    assert "1 change over 1 seed," in markdown(built(made))
+    assert "1 change of cells over 1 seed," in markdown(built(made))
 
 
 def test_both_bases_stand_side_by_side(records: list[dict], record: Maker) -> None:
@@ -171,13 +172,47 @@ def test_without_a_base_there_is_nothing_to_compare(record: Maker) -> None:
         built([member(record, "zero_shot", 0.5, 1)])
 
 
+@pytest.fixture
+def two_cells(records: list[dict], record: Maker) -> list[dict]:
+    """Splits on YaRN too: -3, +1 and -4 points there, so that the two cells nearly cancel in one seed."""
+    for seed, change in {1: -0.03, 2: 0.01, 3: -0.04}.items():
+        records.append(member(record, "paper+splits=released", 0.6 + change, seed, "yarn"))
+    return records
+
+
+def test_a_mean_is_taken_within_each_seed_and_only_seeds_repeat(two_cells: list[dict]) -> None:
+    effects = built(two_cells)
+    found = {(e.variant.setting, e.task): e for e in pooled(effects, "paper")}
+    own = [(12.0 - 3.0) / 2, (14.0 + 1.0) / 2, (10.0 - 4.0) / 2]
+    expected = scipy.stats.ttest_1samp(own, 0.0).confidence_interval(0.95)
+    for task in ("cot", "all"):
+        mean = found["splits=released", task]
+        assert mean.points == pytest.approx(np.mean(own))
+        assert (mean.low, mean.high) == pytest.approx(tuple(expected))
+        assert mean.base_percent == pytest.approx((45.0 + 60.0) / 2)
+    # A cell on which the row does not act is no part of the mean, and what was not measured has none.
+    assert found["yarn_ramp=wavelength", "cot"].points == pytest.approx(10.0)
+    assert found["splits=released", "recursive"].kind is Kind.missing
+    assert found["ntk_base=power", "all"].points == pytest.approx(-20.0)
+    assert "| Row | Recursive | CoT | Semi-recursive | All tasks |" in markdown(effects)
+
+
+def test_a_mean_leaves_out_the_seeds_that_a_cell_lacks(two_cells: list[dict], record: Maker) -> None:
+    made = [r for r in two_cells if not (r["seed"] == 2 and r["protocols"] == ["paper+splits=released"])]
+    made.append(member(record, "paper+splits=released", None, 2, "yarn"))
+    made.append(member(record, "paper+splits=released", 0.64, 2))
+    (mean,) = [e for e in pooled(built(made), "paper") if (e.variant.setting, e.task) == ("splits=released", "cot")]
+    assert (mean.seeds, mean.diverged, mean.base_percent) == ((1, 3), (2,), None)
+    assert mean.points == pytest.approx((4.5 + 3.0) / 2)
+
+
 def test_the_table_says_what_its_numbers_are(records: list[dict]) -> None:
     text = markdown(built(records))
     assert "Profile quick (synthetic numbers_only)" in text
     assert "d_model 64 (published 512)" in text
     assert "95% interval (Student's t)" in text
     # 5 measured changes, 3 of them with an interval: 5 % of 3 rounds to none.
-    assert "5 changes over 3 seeds" in text
+    assert "5 changes of cells over 3 seeds" in text
     assert "| 1 Splits: splits=released | **+12.0** [+7.0, +17.0] | — | — | — |" in text
     assert "| 5 YaRN ramp: yarn_ramp=wavelength | no effect | — | +10.0 | — |" in text
 
@@ -185,10 +220,13 @@ def test_the_table_says_what_its_numbers_are(records: list[dict]) -> None:
 def test_the_csv_has_every_effect_and_empty_fields_for_no_number(records: list[dict]) -> None:
     effects = built(records)
     rows = list(csv.DictReader(io.StringIO(tidy_csv(effects))))
-    assert len(rows) == len(effects.effects) == 14 * 12 + 1
+    assert len(effects.effects) == 14 * 12 + 1
+    assert len(rows) == len(effects.effects) + 14 * 4  # and the means of each row by task and over all
     row = next(r for r in rows if (r["switch"], r["task"], r["pe"]) == ("layers", "cot", "rope"))
     assert (row["value"], row["kind"], row["seeds"], row["decided"]) == ("6", "measured", "1 2 3", "False")
     assert float(row["change_points"]) == pytest.approx(-5 / 3, abs=1e-6)
+    mean = next(r for r in rows if (r["switch"], r["task"], r["pe"]) == ("layers", "all", "mean"))
+    assert (mean["change_points"], mean["low"]) == (row["change_points"], row["low"])  # of one cell
     none = next(r for r in rows if (r["switch"], r["task"], r["pe"]) == ("yarn_ramp", "cot", "rope"))
     assert (none["kind"], none["change_points"], none["low"]) == ("none", "", "")
 
