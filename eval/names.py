@@ -13,6 +13,7 @@ _TASKS = {"recursive": "Recursive", "cot": "CoT", "semi_recursive": "Semi-recurs
 _PROTOCOLS = {
     "paper": "trained with the encoding that it is tested with, as the text says",
     "zero_shot": "trained with the plain encoding, scaled only when tested, with the released code's lengths",
+    "zero_shot_text": "trained with the plain encoding, scaled only when tested, with the lengths that the text states",
     "released": "the released code's own choices throughout",
 }
 
@@ -39,7 +40,7 @@ def protocol(name: str) -> str:
 
 
 def protocol_order(name: str) -> tuple[int, str]:
-    """A sorting key: paper, zero_shot, released, each followed by what is changed of it, then others by name."""
+    """A sorting key: paper, zero_shot, zero_shot_text, released, each followed by what is changed of it, then others by name."""
     known, preset = list(_PROTOCOLS), name.partition("+")[0]
     return (known.index(preset) if preset in known else len(known), name)
 
