@@ -40,7 +40,7 @@ def protocol(name: str) -> str:
 
 
 def protocol_order(name: str) -> tuple[int, str]:
-    """A sorting key: paper, zero_shot, zero_shot_text, released, each followed by what is changed of it, then others by name."""
+    """A sorting key: the presets as listed here, each followed by what is changed of it, then others by name."""
     known, preset = list(_PROTOCOLS), name.partition("+")[0]
     return (known.index(preset) if preset in known else len(known), name)
 

@@ -74,8 +74,10 @@ def _all(values: tuple[Value, ...]) -> str:
 
 
 def _note(ledger: Ledger) -> str:
-    code = {name: ", ".join(map(str, rows)) for name, rows in ledger.presets.items() if rows}
-    presets = "; ".join(f"preset {name} has the code's value in rows {rows}" for name, rows in code.items())
+    code = {
+        name: f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}" for name, rows in ledger.presets.items() if rows
+    }
+    presets = "; ".join(f"preset {name} has the code's value in {rows}" for name, rows in code.items())
     return (
         f"Default is the value in preset paper; {presets}. The model's own value is written null. Any switch can be "
         "thrown alone: --protocol paper+bos=false, or the setting protocol.bos=false."

@@ -25,23 +25,23 @@ from models.encodings.scalings.yarn import YaRN
 from models.spec import plain
 from posgen.errors import UserError
 
-# row: key, its value in presets paper, released, zero_shot
+# row: key, its value in presets paper, released, zero_shot, zero_shot_text
 LEDGER = {
-    1: ("splits", "disjoint", "released", "disjoint"),
-    2: ("train_with", "named", "plain", "plain"),
-    3: ("scaling_lengths", "text", "code", "code"),
-    4: ("beta_fast", 2.0, 2.0, 2.0),
-    5: ("yarn_ramp", "index", "index", "index"),
-    7: ("freeze_ffn", False, True, False),
-    8: ("layers", None, 6, None),
-    9: ("bos", True, True, True),
-    11: ("softmax_scale", "none", "none", "none"),
-    13: ("schedule", "one_cycle", "one_cycle", "one_cycle"),
-    14: ("selection", "first_best_id", "first_best_id", "first_best_id"),
-    16: ("accuracy", "teacher_forced", "teacher_forced", "teacher_forced"),
-    26: ("ntk_base", "plain", "power", "plain"),
+    1: ("splits", "disjoint", "released", "disjoint", "disjoint"),
+    2: ("train_with", "named", "plain", "plain", "plain"),
+    3: ("scaling_lengths", "text", "code", "code", "text"),
+    4: ("beta_fast", 2.0, 2.0, 2.0, 2.0),
+    5: ("yarn_ramp", "index", "index", "index", "index"),
+    7: ("freeze_ffn", False, True, False, False),
+    8: ("layers", None, 6, None, None),
+    9: ("bos", True, True, True, True),
+    11: ("softmax_scale", "none", "none", "none", "none"),
+    13: ("schedule", "one_cycle", "one_cycle", "one_cycle", "one_cycle"),
+    14: ("selection", "first_best_id", "first_best_id", "first_best_id", "first_best_id"),
+    16: ("accuracy", "teacher_forced", "teacher_forced", "teacher_forced", "teacher_forced"),
+    26: ("ntk_base", "plain", "power", "plain", "plain"),
 }
-PRESETS = ("paper", "released", "zero_shot")
+PRESETS = ("paper", "released", "zero_shot", "zero_shot_text")
 # What is measured against preset paper and against released: the code's value, the text's, or one in use elsewhere.
 AGAINST_PAPER = [
     "splits=released", "train_with=plain", "scaling_lengths=code", "beta_fast=32", "yarn_ramp=wavelength",
@@ -85,7 +85,12 @@ def test_the_switches_act_where_they_belong(preset: str) -> None:
 
 @pytest.mark.parametrize(
     ("preset", "ramp_length", "factor", "ramp"),
-    [("paper", 64, 4.0, (5, 9)), ("released", 257, 257 / 65, (10, 13)), ("zero_shot", 257, 257 / 65, (10, 13))],
+    [
+        ("paper", 64, 4.0, (5, 9)),
+        ("zero_shot_text", 64, 4.0, (5, 9)),
+        ("released", 257, 257 / 65, (10, 13)),
+        ("zero_shot", 257, 257 / 65, (10, 13)),
+    ],
 )
 @pytest.mark.parametrize("pe", ["yarn", "resonance_yarn"])
 def test_row_3_lengths_place_yarns_ramp(
@@ -158,7 +163,7 @@ def test_published_sizes() -> None:
         "test_size": 1_000,
     }
     assert config["profile"]["seeds"] == [5549, 4955, 42, 3701, 49]
-    assert config["profile"]["protocols"] == ["paper", "zero_shot"]
+    assert config["profile"]["protocols"] == ["paper", "zero_shot", "zero_shot_text"]
     model = {"layers": 2, "d_model": 512, "heads": 8, "head_dim": 64, "d_ff": 2048, "dropout": 0.1, "norm_eps": 1e-6}
     assert {key: config["model"][key] for key in model} == model
     optim = {
@@ -183,7 +188,7 @@ def test_smaller_profiles_say_so_and_keep_the_rest(profile: str) -> None:
     config = resolved("rope", "paper", profile=profile)
     assert config.profile.name == profile
     assert config.profile.label
-    assert config.profile.protocols == ["paper", "zero_shot"]
+    assert config.profile.protocols[:2] == ["paper", "zero_shot"]
     assert (config.task.far, config.task.near, config.model.layers) == (1, 3, 2)
 
 
@@ -195,10 +200,10 @@ def test_the_file_has_every_row_once_with_the_values_of_the_presets() -> None:
     book = ledger()
     assert [row.number for row in book.rows] == sorted(LEDGER)
     for row in book.rows:
-        key, paper, released, _ = LEDGER[row.number]
+        key, paper, released, *_ = LEDGER[row.number]
         assert row.switches[0].key == key
         assert (row.switches[0].default, row.switches[0].code) == (paper, released)
-    assert book.presets["zero_shot"] == (2, 3)
+    assert (book.presets["zero_shot"], book.presets["zero_shot_text"]) == ((2, 3), (2,))
     for preset in PRESETS:
         switches = {**plain(resolved("yarn", preset).protocol)}
         assert switches.pop("name") == preset

@@ -50,6 +50,17 @@ def test_every_cell_is_filled_once_a_seed(table1: list[PlannedMember]) -> None:
     assert cells == dict.fromkeys(wanted, 1)
 
 
+def test_a_third_protocol_is_tests_alone(table1: list[PlannedMember]) -> None:
+    """YaRN at test time with the text's lengths: the same trainings, each tested under a second YaRN."""
+    members = plan(TASKS, PES, None, None, "quick")
+    assert [m.spec.trajectory for m in members] == [m.spec.trajectory for m in table1]
+    rope = members[0].spec
+    assert [(e.name, e.params.get("ramp_length")) for e in rope.test_encodings] == [
+        ("rope", None), ("yarn", 257), ("yarn", 64),
+    ]  # fmt: skip
+    assert len({m.spec.run_id for m in members}) == 36
+
+
 @pytest.mark.parametrize(("plain", "scaled"), [("rope", "yarn"), ("resonance_rope", "resonance_yarn")])
 def test_the_plain_training_serves_three_cells(table1: list[PlannedMember], plain: str, scaled: str) -> None:
     member = next(m for m in table1 if m.spec.train_encoding.name == plain)
