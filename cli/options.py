@@ -34,9 +34,9 @@ ProtocolOption = Annotated[
     typer.Option(
         "--protocol",
         metavar=_LIST,
-        help="What a cell of the table means: paper (as the text says), zero_shot and zero_shot_text (YaRN at test time "
-        "only, with the code's lengths or the text's), released (as the authors' code does), or one with switches of "
-        "the ledger thrown: paper+splits=released.",
+        help="What a cell of the table means: paper (as the text says), zero_shot and zero_shot_text (YaRN at test "
+        "time only, with the code's lengths or the text's), released (as the authors' code does), or one with switches "
+        "of the ledger thrown: paper+splits=released.",
         show_default=False,
     ),
 ]
