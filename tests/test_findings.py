@@ -115,3 +115,32 @@ def test_effective_lengths_by_test_factor() -> None:
     words = " ".join(FINDINGS.split())
     assert "right at {} % of the tokens before 4,096, RoPE at {} %".format(*far) in words
     assert all(abs(float(found["Recursive", pe, "none"][-1]) - 100 / 17) < 1 for pe in ("Resonance RoPE", "RoPE"))
+
+
+def test_what_the_rows_of_the_ledger_do() -> None:
+    """The table of the ledger's means, and the sentences below it."""
+    found = {(r["base"], r["number"]): r for r in csv_rows("quick/ledger/effects.csv")
+             if (r["pe"], r["task"]) == ("mean", "all")}  # fmt: skip
+
+    def text(base: str, number: str) -> str:
+        row = found.get((base, number))
+        if row is None:
+            return "the same in both"
+        low, points, high = (float(row[key] or "nan") for key in ("low", "change_points", "high"))
+        return f"{points:+.1f} [{low:+.1f}, {high:+.1f}]" if row["change_points"] else "not measured yet"
+
+    lines = FINDINGS.split("## What the forks")[1].split("## ")[0].splitlines()
+    rows = [
+        [c.strip() for c in line.strip("|").split("|")] for line in lines if line.startswith("| ") and line[2].isdigit()
+    ]
+    assert len(rows) == 7
+    for name, paper, released in rows:
+        number = name.split(",")[0]
+        assert (paper, released) == (text("paper", number), text("released", number)), name
+    assert {r["number"] for r in found.values() if r["base"] == "released" and r["decided"] == "True"} >= {
+        "2",
+        "3",
+        "7",
+        "8",
+    }
+    assert all(found[base, "1"]["decided"] == "False" for base in ("paper", "released"))
