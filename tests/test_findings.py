@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval import names
 from eval.records import load
 from posgen.generate import generate
 from posgen.spec import Rule, Task
@@ -38,7 +39,8 @@ def test_even_positions_of_the_semi_recursive_task_need_the_far_token() -> None:
     ("task", "title"), [("recursive", "Recursive"), ("cot", "CoT"), ("semi_recursive", "Semi-recursive")]
 )
 def test_the_accuracies_are_those_of_the_records(profile: str, task: str, title: str) -> None:
-    records = [r for r in load(ROOT / "results" / profile / "records.jsonl") if r["task"] == task]
+    every = [r for r in load(ROOT / "results" / profile / "records.jsonl") if r["task"] == task]
+    records = [r for r in every if {"paper", "zero_shot"} & set(r["protocols"])]
     by_position = np.array([[np.nan if a is None else a for a in r["accuracy_by_position"]] for r in records])
     assert len(records) == {"quick": 18, "narrow": 30}[profile]
     expected = [by_position[:, 4], by_position[:, 6:64:2], by_position[:, 5:64:2]]
@@ -52,25 +54,40 @@ def csv_rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+PROTOCOLS = ("paper", "zero_shot", "zero_shot_text")
+
+
 def test_trained_with_yarn_or_not() -> None:
-    """The first table, its six rows, and the sentences below it."""
-    title = {"recursive": "Recursive", "cot": "CoT", "semi_recursive": "Semi-recursive"}
+    """The first table, its twelve rows, and the sentences below it."""
+    titles = {"recursive": "Recursive", "cot": "CoT", "semi_recursive": "Semi-recursive"}
     cells: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
     for row in csv_rows("narrow/table1.csv"):
         cells.setdefault((row["task"], row["pe"]), {})[row["protocol"]] = row
+    assert len(cells) == 12
+    words, far, near, short = " ".join(FINDINGS.split()), [], [], []
     for (task, pe), by_protocol in cells.items():
-        if "yarn" not in pe:
-            continue
-        trained, applied = (float(by_protocol[p]["ood_accuracy_percent"]) for p in ("paper", "zero_shot"))
-        assert applied > trained
+        trained, code, text = (float(by_protocol[p]["ood_accuracy_percent"]) for p in PROTOCOLS)
         published = float(by_protocol["paper"]["published_ood_accuracy_percent"])
-        name = "Resonance YaRN" if "resonance" in pe else "YaRN"
-        assert f"| {title[task]} | {name} | {published:.2f} | {trained:.2f} | {applied:.2f} |" in FINDINGS
-    words = " ".join(FINDINGS.split())
+        name = names.encoding(pe)
+        assert f"| {titles[task]} | {name} | {published:.2f} | {trained:.2f} | {code:.2f} | {text:.2f} |" in FINDINGS
+        if "yarn" in pe:
+            assert min(code, text) > trained
+        if "yarn" in pe and task != "semi_recursive":
+            far += [published - trained, published - code]
+            near.append(abs(text - published))
+        if "yarn" not in pe and task != "semi_recursive":
+            short.append(published - text)
+        if (task, pe) == ("semi_recursive", "yarn"):
+            assert f"YaRN, {text:.2f} against {published:.2f}, is {text - published:.0f} points too good" in words
+    assert min(far) > 8
+    assert "within 8 points" in words
+    assert max(near) < 3.3
+    assert "within 3.3 points in all four rows" in words
+    assert f"end {min(short):.0f} to {max(short):.0f} points below" in words
     pairs = [r for r in csv_rows("narrow/verdict.csv") if r["kind"] == "pair" and r["pe"] == "resonance_yarn"]
-    by = {p: [f"{float(r['difference']):+.2f}" for r in pairs if r["protocol"] == p] for p in ("paper", "zero_shot")}
-    assert "{}, {} and {} points".format(*by["zero_shot"]) in words
-    assert "{}, {} and {} points".format(*by["paper"]) in words
+    for protocol in PROTOCOLS:
+        three = [f"{float(r['difference']):+.2f}" for r in pairs if r["protocol"] == protocol]
+        assert "{}, {} and {} points under `{}`".format(*three, protocol) in words
 
 
 def test_what_is_undecided() -> None:
@@ -78,16 +95,21 @@ def test_what_is_undecided() -> None:
         rows = csv_rows(f"{profile}/verdict.csv")
         assert {r["verdict"] for r in rows if r["kind"] == "pair"} == {"undecided"}
         failed = [(r["protocol"], r["name"]) for r in rows if r["kind"] == "claim" and r["verdict"] != "undecided"]
-        assert failed == ([("zero_shot", "figure3_b")] if profile == "narrow" else [])
-    words = " ".join(FINDINGS.split())
-    rows = [r for r in csv_rows("narrow/verdict.csv") if r["protocol"] == "zero_shot"]
-    (part,) = (r for r in rows if r["kind"] == "part" and r["name"] == "figure3_b")
-    (claim,) = (r for r in rows if r["kind"] == "claim" and r["name"] == "figure3_b")
-    assert f"but {-float(part['difference']):.2f} nats above it" in words
-    assert f"(p {float(claim['p_fails']):.3f} among five claims)" in words
-    others = [r for r in rows if r["kind"] == "part" and r["name"] == "table1_best" and r["against"] != "yarn"]
-    assert len(others) == 6
-    assert f"p at most {max(float(r['p_holm']) for r in others):.3f} after Holm" in words
+        expected = [("zero_shot", "figure3_b"), ("zero_shot_text", "figure3_b")]
+        assert failed == (expected if profile == "narrow" else [])
+    words, largest = " ".join(FINDINGS.split()), 0.0
+    for protocol in ("zero_shot", "zero_shot_text"):
+        rows = [r for r in csv_rows("narrow/verdict.csv") if r["protocol"] == protocol]
+        (part,) = (r for r in rows if r["kind"] == "part" and r["name"] == "figure3_b")
+        (claim,) = (r for r in rows if r["kind"] == "claim" and r["name"] == "figure3_b")
+        assert (
+            f"{-float(part['difference']):.2f} nats above it under `{protocol}` (p {float(claim['p_fails']):.3f}"
+            in words
+        )
+        others = [r for r in rows if r["kind"] == "part" and r["name"] == "table1_best" and r["against"] != "yarn"]
+        assert len(others) == 6
+        largest = max(largest, *(float(r["p_holm"]) for r in others))
+    assert f"p at most {largest:.3f} after Holm" in words
 
 
 @pytest.mark.parametrize(("profile", "pe"), [(p, e) for p in ("quick", "narrow") for e in ("rope", "resonance_rope")])
@@ -102,19 +124,28 @@ def test_where_accuracy_falls(profile: str, pe: str) -> None:
 
 
 def test_effective_lengths_by_test_factor() -> None:
-    """The last table and the sentence on the far end, read from the committed table of lengths."""
+    """The last table and the sentences below it, read from the committed table of lengths."""
     lines = (ROOT / "results" / "narrow" / "lengths" / "lengths.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| zero_shot")]
-    found = {(c[1], c[2], c[3]): c for c in cells}
-    for task in ("Recursive", "CoT"):
-        for prefix in ("", "Resonance "):
-            row = [found[task, f"{prefix}RoPE", "none"][4]]
-            row += [found[task, f"{prefix}YaRN", f"s = {s}"][4] for s in (4, 8, 16, 64)]
-            assert f"| {task} | {prefix}RoPE, {prefix}YaRN | {' | '.join(row)} |" in FINDINGS
-    far = [found["CoT", pe, "none"][-1] for pe in ("Resonance RoPE", "RoPE")]
+    found = {(c[0], c[1], c[2], c[3]): c for c in cells}
+    times = []
+    for protocol, told in (("zero_shot", "the code's"), ("zero_shot_text", "the text's")):
+        for task in ("Recursive", "CoT"):
+            for prefix in ("", "Resonance "):
+                row = [found[protocol, task, f"{prefix}RoPE", "none"][4]]
+                row += [found[protocol, task, f"{prefix}YaRN", f"s = {s}"][4] for s in (4, 8, 16, 64, "n/L")]
+                assert f"| {told} | {task} | {prefix}RoPE, {prefix}YaRN | {' | '.join(row)} |" in FINDINGS
+                if protocol == "zero_shot_text":
+                    times += [int(length) / s for s, length in zip((4, 8, 16), row[1:4], strict=True)]
     words = " ".join(FINDINGS.split())
+    assert f"hold to {min(times):.0f} to {np.ceil(max(times)):.0f} tokens times s" in words
+    fitted = [found["zero_shot_text", "Recursive", pe, "s = n/L"] for pe in ("YaRN", "Resonance YaRN")]
+    assert "{} % (YaRN) and {} % (Resonance YaRN) of the tokens before 1,024".format(*(c[-3] for c in fitted)) in words
+    assert "at {} % and {} % before 4,096".format(*(c[-1] for c in fitted)) in words
+    far = [found["zero_shot", "CoT", pe, "none"][-1] for pe in ("Resonance RoPE", "RoPE")]
     assert "right at {} % of the tokens before 4,096, RoPE at {} %".format(*far) in words
-    assert all(abs(float(found["Recursive", pe, "none"][-1]) - 100 / 17) < 1 for pe in ("Resonance RoPE", "RoPE"))
+    recursive = [found["zero_shot", "Recursive", pe, "none"][-1] for pe in ("Resonance RoPE", "RoPE")]
+    assert all(abs(float(percent) - 100 / 17) < 1 for percent in recursive)
 
 
 def test_what_the_rows_of_the_ledger_do() -> None:
