@@ -8,7 +8,7 @@ leaves the very training and test as they are, the records hold equal settings: 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -114,15 +114,20 @@ def _effect(variant: Variant, task: str, pe: str, base: Cell, changed: Cell, con
     if not pairs.seeds:
         return Effect(variant, task, pe, Kind.diverged if pairs.diverged else Kind.missing, diverged=pairs.diverged)
     before = [p for r in base.finished if r["seed"] in pairs.seeds and (p := ood_points(r)) is not None]
-    interval = mean_interval(pairs.differences, confidence)
-    return Effect(
-        variant, task, pe, Kind.measured, pairs.seeds, pairs.diverged,
-        base_percent=summary(before).mean,
-        points=summary(pairs.differences).mean,
+    where = Effect(variant, task, pe, Kind.measured, pairs.seeds, pairs.diverged, base_percent=summary(before).mean)
+    return with_differences(where, pairs.differences, confidence)
+
+
+def with_differences(effect: Effect, differences: Sequence[float], confidence: float) -> Effect:
+    """The effect with the points of its seeds, their mean and its interval."""
+    interval = mean_interval(differences, confidence)
+    return replace(
+        effect,
+        points=summary(differences).mean,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
-        differences=tuple(pairs.differences),
-    )  # fmt: skip
+        differences=tuple(differences),
+    )
 
 
 def _all(cell: Cell) -> tuple[Record, ...]:

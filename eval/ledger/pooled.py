@@ -10,8 +10,7 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from eval.ledger.effects import Effect, Effects, Kind
-from eval.statistics import mean_interval
+from eval.ledger.effects import Effect, Effects, Kind, with_differences
 
 MEAN, ALL = "mean", "all"
 """What stands for the encoding, and for the task where the mean goes over them too."""
@@ -38,15 +37,8 @@ def _mean(cells: Sequence[Effect], task: str, confidence: float) -> Effect:
         return Effect(variant, task, MEAN, kind, diverged=diverged)
     by_seed = [dict(zip(one.seeds, one.differences, strict=True)) for one in measured]
     means = [math.fsum(points[seed] for points in by_seed) / len(by_seed) for seed in seeds]
-    interval = mean_interval(means, confidence)
-    return Effect(
-        variant, task, MEAN, Kind.measured, tuple(seeds), diverged,
-        base_percent=_base(measured),
-        points=math.fsum(means) / len(means),
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        differences=tuple(means),
-    )  # fmt: skip
+    where = Effect(variant, task, MEAN, Kind.measured, tuple(seeds), diverged, base_percent=_base(measured))
+    return with_differences(where, means, confidence)
 
 
 def _base(measured: Sequence[Effect]) -> float | None:
