@@ -54,16 +54,18 @@ def folder_of(records: list[Path] | None, found: Collection) -> Path:
     return records[0].parent if records else RESULTS / found.profile
 
 
-def part(records: list[Path] | None, profile: str | None, below: str, command: str) -> list[Record]:
+def part(
+    records: list[Path] | None, profile: str | None, below: str, command: str, results: Path = RESULTS
+) -> list[Record]:
     """The records of one profile in its folder `below`, or those that were named. Raises UserError when there are none;
     `command` makes them."""
     from eval.records import gather
     from posgen.errors import UserError
 
-    path = RESULTS / (profile or "quick") / below / "records.jsonl"
+    path = results / (profile or "quick") / below / "records.jsonl"
     if not records and not path.exists():
         raise UserError(f"profile={profile or 'quick'}: no records at {path}; make them with `{command}`")
-    return gather(records or [path], profile, RESULTS)
+    return gather(records or [path], profile, results)
 
 
 def collection(
@@ -72,6 +74,7 @@ def collection(
     protocol: str | None,
     sweep: str | None,
     accuracy: str = "teacher_forced",
+    results: Path = RESULTS,
 ) -> Collection:
     """The cells that the options choose. Raises UserError when there are none."""
     from conf.overrides import words
@@ -79,7 +82,7 @@ def collection(
     from eval.records import gather
 
     protocols = words("protocol", protocol) if protocol is not None else None
-    return collect(gather(records or [], profile, RESULTS, sweep), protocols, accuracy)
+    return collect(gather(records or [], profile, results, sweep), protocols, accuracy)
 
 
 def chosen_formats(text: str, known: Sequence[str]) -> list[str]:

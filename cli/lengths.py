@@ -22,7 +22,9 @@ def lengths(
     settings: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="KEY=VALUE", help="paths.runs=DIR, paths.data=DIR, lengths.window=128", show_default=False
+            metavar="KEY=VALUE",
+            help="paths.results=DIR, paths.runs=DIR, paths.data=DIR, lengths.window=128",
+            show_default=False,
         ),
     ] = None,
     measure: Annotated[
@@ -86,8 +88,10 @@ def lengths(
     own = [f"lengths.{key}={f'[{value}]' if key in ('lengths', 'factors') else value}" for key, value in given if value]
     found = rules([*own, *(text for text in settings or () if text.startswith("lengths."))])
     rest = [text for text in settings or () if not text.startswith("lengths.")]
+    results = RESULTS
     if measure:
-        profile, records = _measure(found, records, profile, protocol, pe, rest, device, threads, dry_run), None
+        profile, results = _measure(found, records, profile, protocol, pe, rest, device, threads, dry_run)
+        records = None
         if dry_run:
             return
     else:
@@ -97,12 +101,12 @@ def lengths(
             if value:
                 raise BadValue(name, value, "means nothing without --measure; leave it out, or measure")
     remedy = f"posgen lengths --measure --profile {profile or 'quick'}"
-    stored = part(records, profile, FOLDER, remedy)
+    stored = part(records, profile, FOLDER, remedy, results)
     protocols = words("protocol", protocol) if protocol is not None else None
     pes = _known(pe, (record["pe"] for record in stored))
     table = build([record for record in stored if record["pe"] in pes], found.threshold, protocols)
     figures = {f"lengths-{name}": figure(table, name) for name in table.protocols}
-    folder = out or (records[0].parent if records else RESULTS / table.profile / FOLDER)
+    folder = out or (records[0].parent if records else results / table.profile / FOLDER)
     save(folder, figures, {"lengths.md": markdown(table), "lengths.csv": tidy_csv(table)}, chosen)
     print(f"\n{markdown(table)}", end="")
 
@@ -131,9 +135,9 @@ def _measure(
     device: str | None,
     threads: str | None,
     dry_run: bool,
-) -> str:
-    """Measure what is left to do, or only say what it would take; the profile that it is about."""
-    from cli.drawn import RESULTS, collection
+) -> tuple[str, Path]:
+    """Measure what is left to do, or only say what it would take; the profile that it is about, and its results."""
+    from cli.drawn import collection
     from cli.options import request
     from cli.running import run_options
     from cli.text import duration
@@ -146,13 +150,13 @@ def _measure(
         settings, takes=(), roots=("paths", "device", "threads"), device=device, threads=threads, default_pe=None,
         default_profile="quick",
     )  # fmt: skip
-    name = profile or "quick"
-    league = RESULTS / name / "league" / "records.jsonl"
-    sources = records or [p for p in (RESULTS / name / "records.jsonl", league) if p.exists()]
-    found = collection(sources or None, profile, protocol, None)
-    pes = _known(pe, (place[2] for place in found.cells))
     base = compose(Choice(), asked.overrides)
-    options = run_options(base, FOLDER, found.profile, RESULTS / found.profile / FOLDER / "records.jsonl")
+    results, name = Path(base.paths.results), profile or "quick"
+    league = results / name / "league" / "records.jsonl"
+    sources = records or [p for p in (results / name / "records.jsonl", league) if p.exists()]
+    found = collection(sources or None, profile, protocol, None, results=results)
+    pes = _known(pe, (place[2] for place in found.cells))
+    options = run_options(base, FOLDER, found.profile, results / found.profile / FOLDER / "records.jsonl")
     ids = {r["run_id"] for place, cell in found.cells.items() if place[2] in pes for r in cell.finished}
     gone = {run_id for run_id in ids if not (options.runs_dir / run_id / "history.json").exists()}
     if gone == ids:
@@ -172,4 +176,4 @@ def _measure(
         print(f"about {duration(seconds)} on {options.device}, timed on one batch of each length just now", flush=True)
     if not dry_run:
         measure(left, options, window, rules.sequences)
-    return found.profile
+    return found.profile, results

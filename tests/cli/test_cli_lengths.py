@@ -116,6 +116,17 @@ def test_what_is_measured_is_not_measured_again(swept: Path, capsys: pytest.Capt
     assert "| paper | CoT | Resonance Dynamic NTK | s = n/L |" in out
 
 
+def test_results_may_lie_elsewhere(
+    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """paths.results names the folder of the records that are read as well as of those that are written."""
+    monkeypatch.chdir(tmp_path)
+    assert run(*MEASURE, "--lengths", "16,32,48,96", f"paths.results={swept / 'results'}") == 0
+    count = len(measured(swept))
+    assert f"{count} of {count} measurements are done" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_dry_run_estimates_and_measures_nothing(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (swept / "results" / "smoke" / "lengths" / "records.jsonl").read_bytes()
     assert run(*MEASURE, "--lengths", "16,32,64", "--pe", "rope", "--dry-run") == 0
