@@ -57,7 +57,8 @@ def sweep(
         ),
     ] = None,
     league: Annotated[
-        bool, typer.Option("--league", help="Train every encoding that posgen encodings lists, under protocol paper.")
+        bool,
+        typer.Option("--league", help="Train every encoding of posgen encodings, under paper unless --protocol says."),
     ] = False,
     fresh: FreshOption = False,
     dry_run: DryRunOption = False,
@@ -78,7 +79,7 @@ def sweep(
     posgen sweep --profile quick --task cot --pe yarn,resonance_yarn --protocol zero_shot
     posgen sweep --profile quick 'optim.lr=5e-4,1e-3' 'data.seed=range(1,4)'
     posgen sweep --profile quick --ledger --rows 1,7 --direction paper
-    posgen sweep --profile quick --league
+    posgen sweep --profile quick --league --protocol paper,zero_shot_text
     """
     from cli.options import request
     from cli.running import Extras, train_all
@@ -86,10 +87,10 @@ def sweep(
 
     planner = _planner(ledger, rows, direction, league)
     special = "ledger" if ledger else "league" if league else ""
-    if special and protocol is not None:
-        chosen = "--direction chooses the presets" if ledger else "the league is trained under paper"
-        raise BadValue("protocol", protocol, f"means nothing with --{special} ({chosen}); leave it out")
-    takes = ("task", "pe", "seed", "profile", *(() if special else ("protocol",)))
+    if ledger and protocol is not None:
+        remedy = "means nothing with --ledger (--direction chooses the presets); leave it out"
+        raise BadValue("protocol", protocol, remedy)
+    takes = ("task", "pe", "seed", "profile", *(() if ledger else ("protocol",)))
     asked = request(
         overrides,
         task=task,
@@ -138,7 +139,7 @@ def _ledger_planner(rows: str | None, direction: str) -> Planner:
 def _league(asked: Request, overrides: tuple[str, ...], own: ProfileSpec) -> list[PlannedMember]:
     from conf.league import plan_league
 
-    members, left_out = plan_league(asked.tasks, asked.pes, asked.seeds, asked.profile, overrides, own)
+    members, left_out = plan_league(asked.tasks, asked.pes, asked.seeds, asked.protocols, asked.profile, overrides, own)
     for pe, error in left_out.items():
         print(f"left out of the league, these settings cannot train it: {pe} ({error})", flush=True)
     return members

@@ -175,6 +175,23 @@ def test_every_encoding_of_the_league_trains_and_is_measured(swept: Path) -> Non
         assert r["metrics"]["ood_accuracy"] is not None
 
 
+def test_a_league_under_a_second_protocol_joins_the_first(swept: Path) -> None:
+    """What is the same training under both is tested, not trained, again; scaled encodings share the plain training."""
+    before = {r["pe"]: r for r in records(swept / "results/smoke/league")}
+    assert run("sweep", *SMOKE, "--league", "--pe", "rope,yarn,pi", "--protocol", "zero_shot_text") == 0
+    found = records(swept / "results/smoke/league")
+    assert len(found) == len(before) + 2
+    rope = next(r for r in found if r["pe"] == "rope")
+    assert (rope["protocols"], rope["train_seconds"]) == (["paper", "zero_shot_text"], before["rope"]["train_seconds"])
+    assert rope["metrics"] == before["rope"]["metrics"]
+    late = {r["pe"]: r for r in found if r["protocols"] == ["zero_shot_text"]}
+    assert {pe: (r["train_encoding"], r["test_encoding"]) for pe, r in late.items()} == {
+        "yarn": ("rope", "yarn"),
+        "pi": ("rope", "pi"),
+    }
+    assert all(r["metrics"]["loss"] != before[pe]["metrics"]["loss"] for pe, r in late.items())
+
+
 def test_a_protocol_with_a_switch_thrown_can_be_trained_alone(swept: Path) -> None:
     assert run("train", *SMOKE, "--pe", "rope", "--protocol", "paper+schedule=constant") == 0
     (r,) = [r for r in records(swept / "results/runs") if r["protocols"] == ["paper+schedule=constant"]]
@@ -190,7 +207,7 @@ def test_a_protocol_with_a_switch_thrown_can_be_trained_alone(swept: Path) -> No
         (["sweep", "--ledger", "--league"], "give one"),
         (["sweep", "--ledger", "--protocol", "paper"], "protocol=paper: means nothing with --ledger"),
         (["sweep", "--ledger", "protocol=paper"], "protocol=paper"),
-        (["sweep", "--league", "--protocol", "paper"], "protocol=paper: means nothing with --league"),
+        (["sweep", "--league", "--protocol", "papr"], "did you mean paper"),
         (["sweep", "--ledger", "--direction", "papper"], "did you mean paper"),
         (["sweep", "--ledger", "--rows", "one"], "rows=one: use whole numbers"),
         (["sweep", "--ledger", "--rows", "6"], "rows=6: the ledger has the rows"),

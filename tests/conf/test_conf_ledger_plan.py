@@ -95,15 +95,33 @@ def test_rows_that_cannot_be_measured_are_told(rows: list[int], base: str, told:
         places(["cot"], [], rows, [base])
 
 
+def test_scaled_at_test_time_the_league_trains_what_is_plain_once() -> None:
+    pes = ["rope", "yarn", "pi", "resonance_rope", "resonance_yarn", "alibi"]
+    members, _ = plan_league(["cot"], pes, [1], ["zero_shot_text"], "smoke", (), OWN)
+    tested = {m.cells[0].pe: (m.spec.train_encoding.name, m.spec.test_encodings[0].name) for m in members}
+    plain, resonance = ("rope", "yarn", "pi"), ("resonance_rope", "resonance_yarn")
+    assert tested == {
+        **{pe: ("rope", pe) for pe in plain},
+        **{pe: ("resonance_rope", pe) for pe in resonance},
+        "alibi": ("alibi", "alibi"),
+    }
+    assert len({m.spec.run_id for m in members}) == 6
+    assert len({m.spec.trajectory for m in members}) == 3
+    # What trains with itself in any case is the same run under both protocols.
+    both, _ = plan_league(["cot"], pes, [1], ["paper", "zero_shot_text"], "smoke", (), OWN)
+    assert {m.spec.run_id for m in members} < {m.spec.run_id for m in both}
+    assert {m.cells[0].pe for m in both if len(m.cells) == 2} == {"rope", "resonance_rope", "alibi"}
+
+
 def test_the_league_leaves_out_what_cannot_be_trained_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conf.league.choices", lambda group: ["rope", "dynamic_ntk", "partial"])
     narrow = ("model.head_dim=2",)
-    members, left_out = plan_league(["cot"], [], [1], "smoke", narrow, OWN)
+    members, left_out = plan_league(["cot"], [], [1], None, "smoke", narrow, OWN)
     trained = {m.spec.train_encoding.name for m in members}
     # Dynamic NTK's exponent d / (d - 2) has no value for d = 2; a quarter of a head of 2 is no pair.
     assert (trained, set(left_out)) == ({"rope"}, {"dynamic_ntk", "partial"})
     assert "head_dim=2" in str(left_out["dynamic_ntk"])
     with pytest.raises(UserError, match="head_dim"):
-        plan_league(["cot"], ["dynamic_ntk"], [1], "smoke", narrow, OWN)
+        plan_league(["cot"], ["dynamic_ntk"], [1], None, "smoke", narrow, OWN)
     with pytest.raises(BadValue, match=r"optim\.lr=7"):
-        plan_league(["cot"], ["rope"], [1], "smoke", ("optim.lr=7",), OWN)
+        plan_league(["cot"], ["rope"], [1], None, "smoke", ("optim.lr=7",), OWN)
