@@ -1,16 +1,14 @@
-"""docs/ledger.md shows the ledger as it is, and committed effects follow from committed records."""
+"""docs/ledger.md shows the ledger as it is, and the committed effects."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from conf import paper
 from conf.ledger import ledger
 from conf.verdict import rules
-from eval.ledger.draw import figure
 from eval.ledger.effects import Effects, build
-from eval.ledger.effects_render import markdown, tidy_csv
 from eval.ledger.render import markdown as ledger_markdown
-from eval.published import load_table1
 from eval.records import load
 
 ROOT = Path(__file__).parent.parent
@@ -24,8 +22,7 @@ def block(name: str) -> str:
 
 
 def effects(folder: Path) -> Effects:
-    published = list(load_table1(ROOT / "conf" / "published" / "table1.csv"))
-    return build(load(folder / "records.jsonl"), ledger(), published, rules().confidence)
+    return build(load(folder / "records.jsonl"), ledger(), list(paper.table1()), rules().confidence)
 
 
 def test_the_page_shows_the_ledger() -> None:
@@ -39,13 +36,3 @@ def test_the_page_shows_the_committed_effects_or_says_that_there_are_none() -> N
         shown += [f"![Heat map, base {base}]({place}/effects-{base}.png)" for base in effects(folder).bases]
         shown.append((folder / "effects.md").read_text(encoding="utf-8").strip())
     assert block("effects") == ("\n\n".join(shown) or NOT_YET)
-
-
-def test_committed_effects_follow_from_the_records() -> None:
-    for folder in FOLDERS:
-        found = effects(folder)
-        assert (folder / "effects.md").read_text(encoding="utf-8") == markdown(found)
-        assert (folder / "effects.csv").read_text(encoding="utf-8") == tidy_csv(found)
-        for base in found.bases:
-            assert figure(found, base).axes
-            assert (folder / f"effects-{base}.png").stat().st_size > 10_000
