@@ -1,4 +1,4 @@
-"""The league as Markdown and CSV. eval.league.standings owns the numbers."""
+"""The league as Markdown and CSV. eval.league.standings owns the numbers, eval.league.words the sentences."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 
 from eval import names
 from eval.league.standings import Entry, League
+from eval.league.words import caption, notes
 from eval.statistics import Summary
 
 MISSING = "—"
@@ -20,7 +21,9 @@ def markdown(league: League) -> str:
     align = ["---", "---:", "---", *["---:"] * (len(head) - 3)]
     body = [_texts(protocol, entry, league.tasks) for protocol, several in league.entries.items() for entry in several]
     lines = [f"| {' | '.join(line)} |" for line in (head, align, *body)]
-    return "\n".join([f"**The league.** {league.caption}", "", *lines, "", *(f"- {note}" for note in league.notes), ""])
+    return "\n".join(
+        [f"**The league.** {caption(league)}", "", *lines, "", *(f"- {note}" for note in notes(league)), ""]
+    )
 
 
 def tidy_csv(league: League) -> str:

@@ -7,14 +7,12 @@ differences to the first are tested over seeds (paired t, Holm's correction, eva
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eval import names
 from eval.cells import Cell, Collection
-from eval.figures.panels import differs, labelled
 from eval.statistics import Summary, holm, paired_t, summary
-from eval.table1 import provenance
 
 ALPHA = 0.05
 """Two-sided error rate of the comparisons with the first, all of them together."""
@@ -71,63 +69,6 @@ class League:
         """The protocols shown, in their order."""
         return tuple(self.entries)
 
-    @property
-    def caption(self) -> str:
-        """What belongs above the table and below the figure."""
-        protocols = "; ".join(names.protocol(protocol) for protocol in self.protocols)
-        return (
-            f"Accuracy in % within the training length (ID) and beyond (OOD), profile {labelled(self.collection)}, "
-            f"ranked by the mean OOD accuracy of {len(self.tasks)} tasks. {differs(self.collection)} Protocols: "
-            f"{protocols}."
-        )
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What this league can and cannot say, from its own numbers, and where they come from."""
-        return (*self._verdicts(), *self._absences(), self._provenance())
-
-    def _verdicts(self) -> Iterator[str]:
-        for protocol, entries in self.entries.items():
-            ranked = [entry for entry in entries if entry.rank is not None]
-            if len(ranked) < 2:
-                continue
-            others, counts = ranked[1:], {len(p.ood_accuracy) for e in ranked for p in e.places.values()}
-            seeds = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(max(counts))
-            apart = [names.encoding(entry.pe) for entry in others if entry.p is not None and entry.p < ALPHA]
-            unknown = [names.encoding(entry.pe) for entry in others if entry.p is None]
-            untold = f" For {len(unknown)} of them no test can be made." if unknown else ""
-            told = f": {', '.join(apart)}" if apart else ""
-            yield (
-                f"What the order is worth under {protocol}, with {seeds} seed{'s' * (seeds != '1')} an encoding: "
-                f"{len(apart)} of the {len(others)} others differ{'s' * (len(apart) == 1)} from "
-                f"{names.encoding(ranked[0].pe)}, ranked first, by more than seeds explain (paired t over seeds on the "
-                f"mean of the tasks, Holm, {100 * ALPHA:g} %){told}.{untold} No other two are compared: no other order "
-                "is established by these runs."
-            )
-
-    def _absences(self) -> Iterator[str]:
-        for protocol, entries in self.entries.items():
-            unranked = [entry for entry in entries if entry.rank is None]
-            lost = [f"{names.encoding(entry.pe)} ({_lacks(entry, self.tasks)})" for entry in unranked]
-            if lost:
-                yield f"Without a rank under {protocol}, because a task is missing: {', '.join(lost)}."
-            fallen = [
-                f"{names.task(task)} {names.encoding(entry.pe)} (seed {', '.join(map(str, place.diverged))})"
-                for entry in entries
-                for task, place in entry.places.items()
-                if place.diverged
-            ]
-            if fallen:
-                yield f"Diverged under {protocol}, not part of the means: {', '.join(fallen)}."
-
-    def _provenance(self) -> str:
-        moduli = sorted({record["config"]["task"]["modulus"] for record in self.collection.records()})
-        chance = " and ".join(f"{100 / modulus:.1f} % (modulus {modulus})" for modulus in moduli)
-        return (
-            f"Chance is {chance}. ± is the sample standard deviation over seeds in points; n counts seeds. Made by "
-            f"{provenance(self.collection)}."
-        )
-
 
 def build(collection: Collection) -> League:
     """The league of every protocol of a collection."""
@@ -183,7 +124,3 @@ def _mean(places: Mapping[str, Place]) -> float | None:
 
 def _percent(fractions: Mapping[int, float]) -> Summary | None:
     return summary([100 * value for value in fractions.values()]) if fractions else None
-
-
-def _lacks(entry: Entry, tasks: tuple[str, ...]) -> str:
-    return ", ".join(names.task(task) for task in tasks if not entry.places[task].ood_accuracy)

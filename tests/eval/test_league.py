@@ -14,6 +14,7 @@ from eval.cells import collect
 from eval.league.draw import figure
 from eval.league.render import markdown, tidy_csv
 from eval.league.standings import build
+from eval.league.words import caption, notes
 from posgen.errors import UserError
 
 TASKS = ("recursive", "cot", "semi_recursive")
@@ -64,20 +65,29 @@ def test_differences_to_the_first_are_paired_over_seeds_and_corrected(league):
 
 
 def test_the_statement_comes_from_the_records(league, record):
-    words = "\n".join(build(collect(league)).notes)
+    words = "\n".join(notes(build(collect(league))))
     assert "with 3 seeds an encoding: 2 of the 2 others differ from ALiBi" in words
     assert "Without a rank under paper, because a task is missing: FIRE (Semi-recursive)" in words
     assert "Diverged under paper, not part of the means: CoT RoPE (seed 3)" in words
     one_seed = [r for r in league if r["seed"] == 0]
-    words = "\n".join(build(collect(one_seed)).notes)
+    words = "\n".join(notes(build(collect(one_seed))))
     assert "with 1 seed an encoding: 0 of the 2 others differ" in words
     assert "For 2 of them no test can be made" in words
 
 
+def test_who_did_not_learn_within_the_training_length_is_named(league):
+    """ID accuracy is 87.5 % throughout; ALiBi falls to 40 % on CoT, less than half of that."""
+    assert "Not learned" not in "\n".join(notes(build(collect(league))))
+    low = {"id_accuracy": 0.4, "ood_accuracy": 0.8, "loss": 1.25}
+    made = [{**r, "metrics": low} if (r["task"], r["pe"]) == ("cot", "alibi") else r for r in league]
+    (told,) = (note for note in notes(build(collect(made))) if note.startswith("Not learned"))
+    assert told.endswith("nothing of extrapolation: CoT (best 87.5 %): ALiBi (40.0 %).")
+
+
 def test_the_sizes_are_told_from_the_configuration(league):
-    caption = build(collect(league)).caption
-    assert "modulus 7 (published 17)" in caption
-    assert "synthetic numbers_only" in caption
+    found = caption(build(collect(league)))
+    assert "modulus 7 (published 17)" in found
+    assert "synthetic numbers_only" in found
 
 
 def test_the_table_in_markdown_and_csv(league):
