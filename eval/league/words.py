@@ -16,9 +16,10 @@ LEARNED = 0.5
 def caption(league: League) -> str:
     """What belongs above the table and below the figure."""
     protocols = "; ".join(names.protocol(protocol) for protocol in league.protocols)
+    tasks = f"{len(league.tasks)} task{'s' * (len(league.tasks) != 1)}"
     return (
         f"Accuracy in % within the training length (ID) and beyond (OOD), profile {labelled(league.collection)}, "
-        f"ranked by the mean OOD accuracy of {len(league.tasks)} tasks. {differs(league.collection)} Protocols: "
+        f"ranked by the mean OOD accuracy of {tasks}. {differs(league.collection)} Protocols: "
         f"{protocols}."
     )
 
