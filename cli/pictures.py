@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from eval.cells import Collection
 
-DPI = 160  # the bands of many curves make files of half a megabyte at more
-
 FormatOption = Annotated[str, typer.Option("--format", metavar="NAME[,NAME...]", help="png, svg, pdf, or all.")]
 OutOption = Annotated[
     Path | None,
@@ -61,10 +59,12 @@ def of_tasks(found: Collection, task: str | None) -> tuple[Collection, list[tupl
 def save(folder: Path, figures: Mapping[str, Figure], texts: Mapping[str, str], chosen: list[str]) -> None:
     """Write figures, by name without suffix, in every chosen format, and texts by whole name. All are made before
     the first is written."""
-    from eval.figures.style import render
+    from eval.figures.style import SCREEN_DPI, render
     from eval.files import write_atomically
 
-    content = {f"{name}.{kind}": render(figure, kind, DPI) for name, figure in figures.items() for kind in chosen}
+    content = {
+        f"{name}.{kind}": render(figure, kind, SCREEN_DPI) for name, figure in figures.items() for kind in chosen
+    }
     content |= {name: text.encode() for name, text in texts.items()}
     for name, data in content.items():
         write_atomically(folder / name, data)

@@ -22,11 +22,19 @@ _STYLES: dict[str, tuple[str, Any]] = {
 _SPARE_COLOURS = ("#009E73", "#CC79A7", "#000000", "#882255")
 _SPARE_DASHES = ("-", "--", ":", "-.")
 FONT, SMALL = 9.0, 7.5  # points
-DPI = 300
+DPI = 300  # for print
+SCREEN_DPI = 160  # the bands of many curves make files of half a megabyte at more
 FORMATS = ("png", "svg", "pdf")
 GUIDE: dict[str, Any] = {"color": "0.35", "linewidth": 0.8, "linestyle": (0, (2, 2)), "zorder": 1}
 """For lines that are no data: a length, chance, a threshold."""
-SETTINGS: Any = {"font.size": FONT, "font.family": "DejaVu Sans", "axes.linewidth": 0.6, "axes.titlesize": FONT}
+# Letters are not equally wide in all resolutions: the layout is made in that of most files.
+SETTINGS: Any = {
+    "font.size": FONT,
+    "font.family": "DejaVu Sans",
+    "axes.linewidth": 0.6,
+    "axes.titlesize": FONT,
+    "figure.dpi": SCREEN_DPI,
+}
 """For `matplotlib.rc_context`, around everything that is drawn."""
 
 

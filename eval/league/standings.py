@@ -7,12 +7,12 @@ differences to the first are tested over seeds (paired t, Holm's correction, eva
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval import names
 from eval.cells import Cell, Collection
-from eval.statistics import Summary, holm, paired_t, summary
+from eval.statistics import Difference, Summary, holm, paired_t, summary
 
 ALPHA = 0.05
 """Two-sided error rate of the comparisons with the first, all of them together."""
@@ -74,6 +74,36 @@ def build(collection: Collection) -> League:
     """The league of every protocol of a collection."""
     tasks = sorted({task for _, task, _ in collection.cells}, key=lambda task: names.place_order(task, ""))
     return League(collection, tuple(tasks), {name: _entries(collection, name, tasks) for name in collection.protocols})
+
+
+@dataclass(frozen=True)
+class Resonance:
+    """What Resonance changes over a whole league: its encodings minus their counterparts in points of OOD accuracy,
+    the mean over pairs and tasks taken within each seed. `ahead` of `places` pairs on a task have the higher mean."""
+
+    pairs: int
+    ahead: int
+    places: int
+    difference: Difference
+
+
+def resonance(entries: Sequence[Entry]) -> Resonance | None:
+    """Over the pairs of which both sides have finished seeds on every task; None without one, or with no seed that all
+    of them share."""
+    ranked = {entry.pe: entry for entry in entries if entry.rank is not None}
+    pairs = [
+        (entry, ranked[plain])
+        for pe, entry in ranked.items()
+        if (plain := names.counterpart(pe)) in ranked and pe.startswith(names.RESONANCE)
+    ]
+    if not pairs:
+        return None
+    gains = [(_by_seed(own.places), _by_seed(other.places)) for own, other in pairs]
+    seeds = sorted(set.intersection(*(own.keys() & other.keys() for own, other in gains)))
+    found = paired_t([100 * math.fsum(own[s] - other[s] for own, other in gains) / len(gains) for s in seeds])
+    means = [(own.places[task].ood, other.places[task].ood) for own, other in pairs for task in own.places]
+    ahead = sum(own.mean > other.mean for own, other in means if own and other)
+    return Resonance(len(pairs), ahead, len(means), found) if found else None
 
 
 def _entries(collection: Collection, protocol: str, tasks: list[str]) -> tuple[Entry, ...]:

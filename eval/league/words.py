@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from eval import names
 from eval.figures.panels import differs, labelled
-from eval.league.standings import ALPHA, Entry, League
+from eval.league.standings import ALPHA, Entry, League, resonance
 from eval.table1 import provenance
 
 LEARNED = 0.5
@@ -16,17 +16,20 @@ LEARNED = 0.5
 def caption(league: League) -> str:
     """What belongs above the table and below the figure."""
     protocols = "; ".join(names.protocol(protocol) for protocol in league.protocols)
-    tasks = f"{len(league.tasks)} task{'s' * (len(league.tasks) != 1)}"
     return (
         f"Accuracy in % within the training length (ID) and beyond (OOD), profile {labelled(league.collection)}, "
-        f"ranked by the mean OOD accuracy of {tasks}. {differs(league.collection)} Protocols: "
+        f"ranked by the mean OOD accuracy of {_tasks(league)}. {differs(league.collection)} Protocols: "
         f"{protocols}."
     )
 
 
 def notes(league: League) -> tuple[str, ...]:
     """What this league can and cannot say, a sentence or a few each."""
-    return (*_verdicts(league), *_unlearned(league), *_absences(league), _provenance(league))
+    return (*_verdicts(league), *_resonance(league), *_unlearned(league), *_absences(league), _provenance(league))
+
+
+def _tasks(league: League) -> str:
+    return f"{len(league.tasks)} task{'s' * (len(league.tasks) != 1)}"
 
 
 def _verdicts(league: League) -> Iterator[str]:
@@ -46,6 +49,21 @@ def _verdicts(league: League) -> Iterator[str]:
             f"{names.encoding(ranked[0].pe)}, ranked first, by more than seeds explain (paired t over seeds on the "
             f"mean of the tasks, Holm, {100 * ALPHA:g} %){told}.{untold} No other two are compared: no other order "
             "is established by these runs."
+        )
+
+
+def _resonance(league: League) -> Iterator[str]:
+    for protocol, entries in league.entries.items():
+        found = resonance(entries)
+        if found is None:
+            continue
+        d = found.difference
+        interval = f" [{d.low:+.2f}, {d.high:+.2f}]" if d.low is not None and d.high is not None else ""
+        pairs = f"{found.pairs} pair{'s' * (found.pairs != 1)}"
+        yield (
+            f"Resonance - counterpart under {protocol}: {d.mean:+.2f}{interval} points of OOD accuracy, the mean of "
+            f"{pairs} and {_tasks(league)} taken within each seed, with 95 % interval (Student's t over seeds). The "
+            f"Resonance form has the higher mean in {found.ahead} of {found.places} pairs on a task."
         )
 
 

@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from scipy.stats import ttest_rel
 
 from eval.cells import collect
+from eval.figures.style import SCREEN_DPI
 from eval.league.draw import figure
 from eval.league.render import markdown, tidy_csv
 from eval.league.standings import build
@@ -75,6 +76,22 @@ def test_the_statement_comes_from_the_records(league, record):
     assert "For 2 of them no test can be made" in words
 
 
+def test_what_resonance_changes_is_paired_within_seeds(record):
+    """Two pairs on two tasks: Resonance gains 1, 2, 3 points in one pair and loses 5 in the other."""
+    gain = {"resonance_rope": (0.01, 0.02, 0.03), "resonance_yarn": (-0.05, -0.05, -0.05)}
+    made = [
+        record(task, pe, seed, 0.5 + gain.get(pe, (0, 0, 0))[seed])
+        for task in TASKS[:2]
+        for pe in ("rope", "resonance_rope", "yarn", "resonance_yarn", "alibi")
+        for seed in range(3)
+    ]
+    (told,) = (note for note in notes(build(collect(made))) if note.startswith("Resonance"))
+    low, high = ttest_rel([-2, -1.5, -1], [0, 0, 0]).confidence_interval()
+    assert told.startswith(f"Resonance - counterpart under paper: -1.50 [{low:+.2f}, {high:+.2f}] points")
+    assert "2 pairs and 2 tasks" in told
+    assert "higher mean in 2 of 4 pairs" in told
+
+
 def test_who_did_not_learn_within_the_training_length_is_named(league):
     """ID accuracy is 87.5 % throughout; ALiBi falls to 40 % on CoT, less than half of that."""
     assert "Not learned" not in "\n".join(notes(build(collect(league))))
@@ -122,11 +139,14 @@ def test_the_figure_has_a_dot_a_seed_in_the_order_of_the_ranks(league):
     assert "synthetic numbers_only" in words
 
 
-def test_names_of_any_length_stay_inside_the_figure(record):
+@pytest.mark.parametrize("tasks", [TASKS, TASKS[:1]])
+def test_names_of_any_length_stay_inside_the_figure(record, tasks):
     made = [record(task, "resonance_randomized", seed, 0.5) for task in TASKS for seed in (1, 2)]
-    drawn = figure(build(collect(made)), "paper")
-    drawn.draw_without_rendering()
-    assert min(label.get_window_extent().x0 for label in drawn.axes[0].get_yticklabels()) >= 0
+    drawn = figure(build(collect([r for r in made if r["task"] in tasks])), "paper")
+    for dpi in (100, SCREEN_DPI):
+        drawn.set_dpi(dpi)
+        drawn.draw_without_rendering()
+        assert min(label.get_window_extent().x0 for label in drawn.axes[0].get_yticklabels()) >= 0
 
 
 def test_a_league_without_a_finished_run_is_a_clear_error(record):
