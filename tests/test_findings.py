@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +176,38 @@ def test_what_the_rows_of_the_ledger_do() -> None:
         "8",
     }
     assert all(found[base, "1"]["decided"] == "False" for base in ("paper", "released"))
+
+
+def test_the_league() -> None:
+    """Places, differences and what was not learned, from the committed table and its notes."""
+    rows = [r for r in csv_rows("quick/league/league.csv") if r["protocol"] == "paper"]
+    words = " ".join(FINDINGS.split("## The league")[1].split("## ")[0].split())
+    means = {r["pe"]: float(r["mean_ood_percent"]) for r in rows}
+    ranks = {r["pe"]: int(r["rank"]) for r in rows}
+    assert len(ranks) == 28
+    four = ["dynamic_ntk", "resonance_dynamic_ntk", "longrope", "resonance_longrope"]
+    assert sorted(ranks, key=lambda pe: ranks[pe])[:5] == [*four, "yarn"]
+    first, second, third, fourth = (f"{means[pe]:.2f} %" for pe in four)
+    assert (
+        f"first with {first} (mean OOD accuracy of the three tasks), its Resonance form second with {second}" in words
+    )
+    assert f"LongRoPE and its Resonance form third and fourth with {third} and {fourth}" in words
+    assert f"follows with {means['yarn']:.2f} %, RoPE is at {means['rope']:.2f} %" in words
+    apart = {r["pe"] for r in rows if r["p_to_first"] and float(r["p_to_first"]) < 0.05}
+    assert f"{len(apart)} of the 27 others differ" in words
+    assert apart >= {"rope", "resonance_rope", "fire", "pi", "sinusoidal"}
+    assert not apart & {"yarn", "t5_bias"}
+    (note,) = (
+        line
+        for line in (ROOT / "results/quick/league/league.md").read_text().splitlines()
+        if line.startswith("- Resonance - counterpart under paper")
+    )
+    figures = re.findall(r"[-+][0-9.]+(?= |,|\])|[0-9]+ of [0-9]+", note.split("paper: ")[1])
+    mean, low, high, ahead = figures
+    assert float(high) < 0
+    assert f"is {mean} points [{low}, {high}], and it is ahead in {ahead}" in words
+    within = {r["pe"]: float(r["id_accuracy_percent"]) for r in rows if r["task"] == "recursive"}
+    slow = {"alibi", "nope", "randomized", "resonance_randomized", "learned"}
+    assert {pe for pe, accuracy in within.items() if accuracy < 50} == slow
+    assert f"(at most {max(within[pe] for pe in slow):.1f} % where others reach {max(within.values()):.1f} %)" in words
+    assert f"over seeds reach {max(float(r['ood_std_points']) for r in rows):.0f} points" in words

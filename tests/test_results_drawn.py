@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +13,37 @@ from PIL import Image
 from tests.command import run
 
 ROOT = Path(__file__).parent.parent
-ALL = ("--format", "markdown,csv")
-# Command, folder of its records below the profile's, options.
-COMMANDS = (
-    ("table1", "", ("--format", "markdown,csv,latex")),
-    ("figure3", "", ()),
-    ("verdict", "", ALL),
-    ("positions", "", ()),
-    ("curves", "", ()),
-    ("gap", "", ()),
-    ("ledger", "ledger", ("--effects", "--format", "markdown,csv,png")),
-    ("league", "league", ()),
-    ("lengths", "lengths", ()),
-)
-PROFILES = sorted(path.parent.name for path in ROOT.glob("results/*/records.jsonl") if path.parent.name != "runs")
-PLACES = [
-    (profile, below, command, options)
-    for profile in PROFILES
-    for command, below, options in COMMANDS
-    if (ROOT / "results" / profile / below / "records.jsonl").exists()
-]
+TABLES = ("--format", "markdown,csv")
+TABLE_1 = {
+    "table1": ("--format", "markdown,csv,latex"),
+    "figure3": (),
+    "verdict": TABLES,
+    "positions": (),
+    "curves": (),
+    "gap": (),
+}
+# Folder below the profile's -> command and options.
+OTHERS = {
+    "ledger": ("ledger", ("--effects", "--format", "markdown,csv,png")),
+    "league": ("league", ()),
+    "lengths": ("lengths", ()),
+}
+FOLDERS = sorted(path.parent for path in ROOT.glob("results/**/records.jsonl") if "runs" not in path.parts)
+
+
+def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
+    """Folder, command, options. A profile's own folder has all that Table 1's records give, one further down only some
+    of it, such as another depth's table, or the records alone."""
+    for folder in FOLDERS:
+        if folder.name in OTHERS:
+            yield (folder, *OTHERS[folder.name])
+        else:
+            for command, options in TABLE_1.items():
+                if folder.parent.name == "results" or any(folder.glob(f"{command}[.-]*")):
+                    yield folder, command, options
+
+
+PLACES = list(places())
 
 
 def same(drawn: Path, committed: Path) -> bool:
@@ -50,22 +62,22 @@ def stem(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("profile", "below", "command", "options"), PLACES, ids=[f"{place[0]}-{place[2]}" for place in PLACES]
+    ("folder", "command", "options"), PLACES, ids=[f"{place[0].relative_to(ROOT)}-{place[1]}" for place in PLACES]
 )
 def test_what_is_committed_is_what_the_records_give(
-    profile: str, below: str, command: str, options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, command: str, options: tuple[str, ...], tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(ROOT)
-    assert run(command, "--profile", profile, *options, "--out", str(tmp_path)) == 0
-    drawn, committed = sorted(tmp_path.iterdir()), ROOT / "results" / profile / below
+    records = str(folder / "records.jsonl")
+    assert run(command, "--records", records, *options, "--out", str(tmp_path)) == 0
+    drawn = sorted(tmp_path.iterdir())
     stems = {stem(path) for path in drawn}
     assert stems
     # Nothing is missing, and nothing is left of protocols that the records no longer have.
-    assert {path.name for path in drawn} == {path.name for path in committed.iterdir() if stem(path) in stems}
-    assert [path.name for path in drawn if not same(path, committed / path.name)] == []
+    assert {path.name for path in drawn} == {path.name for path in folder.iterdir() if stem(path) in stems}
+    assert [path.name for path in drawn if not same(path, folder / path.name)] == []
 
 
 def test_nothing_is_committed_that_no_command_draws() -> None:
-    known = {command for command, _, _ in COMMANDS} | {"effects", "records", "wavelengths"}
-    files = [path for profile in PROFILES for path in (ROOT / "results" / profile).rglob("*") if path.is_file()]
-    assert {stem(path) for path in files if path.name != "report.html"} <= known
+    known = {*TABLE_1, *OTHERS, "effects", "records", "wavelengths"}
+    files = [path for folder in FOLDERS for path in folder.iterdir() if path.is_file() and path.name != "report.html"]
+    assert {stem(path) for path in files} <= known
