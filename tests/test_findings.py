@@ -91,6 +91,39 @@ def test_trained_with_yarn_or_not() -> None:
         assert "{}, {} and {} points under `{}`".format(*three, protocol) in words
 
 
+def test_six_layers() -> None:
+    """Two depths side by side, and the sentences below the table."""
+    two = {(r["task"], r["pe"]): r for r in csv_rows("quick/table1.csv") if r["protocol"] == "zero_shot_text"}
+    six = {(r["task"], r["pe"]): r for r in csv_rows("depth/quick/table1.csv")}
+    section = FINDINGS.split("## With six layers")[1].split("\n## ")[0]
+    words = " ".join(section.split())
+    assert len(six) == 12
+
+    def cell(row: dict[str, str]) -> str:
+        return f"{float(row['ood_accuracy_percent']):.2f} ± {float(row['ood_std_points']):.2f}"
+
+    for place, row in six.items():
+        published = f"{float(row['published_ood_accuracy_percent']):.2f}"
+        told = (names.task(place[0]), names.encoding(place[1]), published, cell(two[place]), cell(row))
+        assert f"| {' | '.join(told)} |" in section
+    off = {place: float(row["difference_points"]) for place, row in six.items()}
+    assert f"within {max(abs(off['recursive', pe]) for _, pe in off):.2f} points of the published" in words
+    assert f"within {max(abs(off['cot', pe]) for pe in ('yarn', 'resonance_yarn')):.2f} for YaRN" in words
+    assert f"stay {-off['cot', 'rope']:.0f} and {-off['cot', 'resonance_rope']:.0f} points below" in words
+    assert f"YaRN on the semi-recursive task is {off['semi_recursive', 'yarn']:.0f} points too good" in words
+    seeds = sorted(
+        100 * r["metrics"]["ood_accuracy"]
+        for r in load(ROOT / "results/depth/quick/records.jsonl")
+        if (r["task"], r["pe"]) == ("recursive", "rope")
+    )
+    assert "lie at {:.1f}, {:.1f} and {:.1f} %".format(*seeds) in words
+    assert max(float(six[task, "yarn"]["ood_std_points"]) for task, _ in six) < 1
+    pairs = [r for r in csv_rows("depth/quick/verdict.csv") if r["kind"] == "pair" and r["pe"] == "resonance_yarn"]
+    assert "is {}, {} and {} points here".format(*(f"{float(r['difference']):+.2f}" for r in pairs)) in words
+    ceilings = {"recursive": 100.0, "cot": 100.0, "semi_recursive": 50 + 50 / 17}  # of the two-token rule
+    assert all(0 < ceilings[t] - float(six[t, "yarn"]["ood_accuracy_percent"]) < 2 for t in ceilings)
+
+
 def test_what_is_undecided() -> None:
     for profile in ("quick", "narrow"):
         rows = csv_rows(f"{profile}/verdict.csv")
@@ -197,6 +230,7 @@ def test_the_league() -> None:
     assert f"{len(apart)} of the 27 others differ" in words
     assert apart >= {"rope", "resonance_rope", "fire", "pi", "sinusoidal"}
     assert not apart & {"yarn", "t5_bias"}
+    readme = " ".join((ROOT / "README.md").read_text().split())
     (note,) = (
         line
         for line in (ROOT / "results/quick/league/league.md").read_text().splitlines()
@@ -205,6 +239,8 @@ def test_the_league() -> None:
     figures = re.findall(r"[-+][0-9.]+(?= |,|\])|[0-9]+ of [0-9]+", note.split("paper: ")[1])
     mean, low, high, ahead = figures
     assert float(high) < 0
+    assert "Over all 11 pairs of the [league](results/quick/league/league.md)" in readme
+    assert f"it costs {-float(mean):.1f} points" in readme
     assert f"is {mean} points [{low}, {high}], and it is ahead in {ahead}" in words
     within = {r["pe"]: float(r["id_accuracy_percent"]) for r in rows if r["task"] == "recursive"}
     slow = {"alibi", "nope", "randomized", "resonance_randomized", "learned"}
