@@ -213,35 +213,39 @@ def test_what_the_rows_of_the_ledger_do() -> None:
 
 def test_the_league() -> None:
     """Places, differences and what was not learned, from the committed table and its notes."""
-    rows = [r for r in csv_rows("quick/league/league.csv") if r["protocol"] == "paper"]
+    every = csv_rows("quick/league/league.csv")
+    rows, later = ([r for r in every if r["protocol"] == name] for name in ("paper", "zero_shot_text"))
     words = " ".join(FINDINGS.split("## The league")[1].split("## ")[0].split())
-    means = {r["pe"]: float(r["mean_ood_percent"]) for r in rows}
-    ranks = {r["pe"]: int(r["rank"]) for r in rows}
-    assert len(ranks) == 28
+    means, scaled = ({r["pe"]: float(r["mean_ood_percent"]) for r in several} for several in (rows, later))
+    assert len(means) == len(scaled) == 28
     four = ["dynamic_ntk", "resonance_dynamic_ntk", "longrope", "resonance_longrope"]
-    assert sorted(ranks, key=lambda pe: ranks[pe])[:5] == [*four, "yarn"]
+    assert sorted(means, key=lambda pe: -means[pe])[:5] == [*four, "yarn"]
     first, second, third, fourth = (f"{means[pe]:.2f} %" for pe in four)
     assert (
         f"first with {first} (mean OOD accuracy of the three tasks), its Resonance form second with {second}" in words
     )
     assert f"LongRoPE and its Resonance form third and fourth with {third} and {fourth}" in words
-    assert f"follows with {means['yarn']:.2f} %, RoPE is at {means['rope']:.2f} %" in words
-    apart = {r["pe"] for r in rows if r["p_to_first"] and float(r["p_to_first"]) < 0.05}
-    assert f"{len(apart)} of the 27 others differ" in words
-    assert apart >= {"rope", "resonance_rope", "fire", "pi", "sinusoidal"}
-    assert not apart & {"yarn", "t5_bias"}
+    assert f"follows with {means['yarn']:.2f} %; RoPE is at {means['rope']:.2f} %" in words
+    three = ["llama3", "yarn", "ntk_by_parts"]
+    assert sorted(scaled, key=lambda pe: -scaled[pe])[:3] == three
+    assert "reach {:.2f}, {:.2f} and {:.2f} %".format(*(scaled[pe] for pe in three)) in words
+    assert f"Dynamic NTK {scaled['dynamic_ntk']:.2f} %, NTK-aware scaling {scaled['ntk']:.2f} %" in words
+    assert all(abs(float(r["id_accuracy_percent"]) - 100 / 17) < 0.2 for r in later if r["pe"] == "pi")
     readme = " ".join((ROOT / "README.md").read_text().split())
-    (note,) = (
-        line
-        for line in (ROOT / "results/quick/league/league.md").read_text().splitlines()
-        if line.startswith("- Resonance - counterpart under paper")
-    )
-    figures = re.findall(r"[-+][0-9.]+(?= |,|\])|[0-9]+ of [0-9]+", note.split("paper: ")[1])
-    mean, low, high, ahead = figures
-    assert float(high) < 0
-    assert "Over all 11 pairs of the [league](results/quick/league/league.md)" in readme
-    assert f"it costs {-float(mean):.1f} points" in readme
-    assert f"is {mean} points [{low}, {high}], and it is ahead in {ahead}" in words
+    notes = (ROOT / "results/quick/league/league.md").read_text().splitlines()
+    for name, several in (("paper", rows), ("zero_shot_text", later)):
+        apart = {r["pe"] for r in several if r["p_to_first"] and float(r["p_to_first"]) < 0.05}
+        assert f"In either league {len(apart)} of the 27 others differ" in words
+        assert apart >= {"rope", "resonance_rope", "fire", "pi", "sinusoidal"}
+        assert not apart & {"yarn", "t5_bias"}
+        (note,) = (line for line in notes if line.startswith(f"- Resonance - counterpart under {name}"))
+        mean, low, high, ahead = re.findall(r"[-+][0-9.]+(?= |,|\])|[0-9]+ of [0-9]+", note.split(f"{name}: ")[1])
+        assert f"{mean}{' points' * (name == 'paper')} [{low}, {high}] under `{name}`" in words
+        assert ahead in words
+        if name == "paper":
+            assert float(high) < 0
+            assert "Over all 11 pairs of the [league](results/quick/league/league.md)" in readme
+            assert f"it costs {-float(mean):.1f} points" in readme
     within = {r["pe"]: float(r["id_accuracy_percent"]) for r in rows if r["task"] == "recursive"}
     slow = {"alibi", "nope", "randomized", "resonance_randomized", "learned"}
     assert {pe for pe, accuracy in within.items() if accuracy < 50} == slow

@@ -9,8 +9,8 @@ from eval.figures.panels import differs, labelled
 from eval.league.standings import ALPHA, Entry, League, resonance
 from eval.table1 import provenance
 
-LEARNED = 0.5
-"""An encoding has learned a task when its mean ID accuracy is at least this share of the best encoding's on it."""
+KNOWN = 0.5
+"""An encoding masters a task when its mean ID accuracy is at least this share of the best encoding's on it."""
 
 
 def caption(league: League) -> str:
@@ -25,7 +25,7 @@ def caption(league: League) -> str:
 
 def notes(league: League) -> tuple[str, ...]:
     """What this league can and cannot say, a sentence or a few each."""
-    return (*_verdicts(league), *_resonance(league), *_unlearned(league), *_absences(league), _provenance(league))
+    return (*_verdicts(league), *_resonance(league), *_wrong_within(league), *_absences(league), _provenance(league))
 
 
 def _tasks(league: League) -> str:
@@ -67,21 +67,21 @@ def _resonance(league: League) -> Iterator[str]:
         )
 
 
-def _unlearned(league: League) -> Iterator[str]:
+def _wrong_within(league: League) -> Iterator[str]:
     """An encoding that fails within the training length cannot be said to fail, or to hold, beyond it."""
     for protocol, entries in league.entries.items():
         told = []
         for task in league.tasks:
             within = {entry.pe: place.id.mean for entry in entries if (place := entry.places[task]).id}
             best = max(within.values(), default=0.0)
-            low = [f"{names.encoding(pe)} ({mean:.1f} %)" for pe, mean in within.items() if mean < LEARNED * best]
+            low = [f"{names.encoding(pe)} ({mean:.1f} %)" for pe, mean in within.items() if mean < KNOWN * best]
             if low:
                 told.append(f"{names.task(task)} (best {best:.1f} %): {', '.join(low)}")
         if told:
             yield (
-                f"Not learned even within the training length under {protocol}, by less than {100 * LEARNED:g} % of "
-                "the best encoding's mean ID accuracy, so that OOD accuracy there says how fast an encoding learns and "
-                f"nothing of extrapolation: {'; '.join(told)}."
+                f"Wrong already within the training length under {protocol} (less than {100 * KNOWN:g} % of the best "
+                "encoding's mean ID accuracy), so that OOD accuracy there says nothing of extrapolation: "
+                f"{'; '.join(told)}."
             )
 
 

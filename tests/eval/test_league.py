@@ -92,12 +92,12 @@ def test_what_resonance_changes_is_paired_within_seeds(record):
     assert "higher mean in 2 of 4 pairs" in told
 
 
-def test_who_did_not_learn_within_the_training_length_is_named(league):
+def test_who_is_wrong_within_the_training_length_is_named(league):
     """ID accuracy is 87.5 % throughout; ALiBi falls to 40 % on CoT, less than half of that."""
-    assert "Not learned" not in "\n".join(notes(build(collect(league))))
+    assert "Wrong already" not in "\n".join(notes(build(collect(league))))
     low = {"id_accuracy": 0.4, "ood_accuracy": 0.8, "loss": 1.25}
     made = [{**r, "metrics": low} if (r["task"], r["pe"]) == ("cot", "alibi") else r for r in league]
-    (told,) = (note for note in notes(build(collect(made))) if note.startswith("Not learned"))
+    (told,) = (note for note in notes(build(collect(made))) if note.startswith("Wrong already"))
     assert told.endswith("nothing of extrapolation: CoT (best 87.5 %): ALiBi (40.0 %).")
 
 
