@@ -117,15 +117,17 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def todo(measurements: Sequence[Measurement], options: RunOptions, window: int, sequences: int) -> list[Measurement]:
-    """Those of the measurements that the store does not hold yet with this window and number of sequences."""
+    """Those of the measurements that the store does not hold yet for all their protocols, with this window and number
+    of sequences."""
     stored = load(options.records_path) if options.records_path.exists() else []
-    known = {key(r): r["windows"] for r in stored if r.get("windows")}
+    known = {key(r): r for r in stored if r.get("windows")}
 
     def done(one: Measurement) -> bool:
-        found, way = known.get(one.key), (window, one.rows(sequences))
-        if not found or (found["width"], found["sequences"]) != way:
+        record = known.get(one.key)
+        if record is None or not {*one.protocols} <= {*record["protocols"]}:
             return False
-        return {*one.ends} <= {*found["ends"]}
+        found, way = record["windows"], (window, one.rows(sequences))
+        return (found["width"], found["sequences"]) == way and {*one.ends} <= {*found["ends"]}
 
     return [one for one in measurements if not done(one)]
 

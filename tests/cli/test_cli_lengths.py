@@ -116,6 +116,18 @@ def test_what_is_measured_is_not_measured_again(swept: Path, capsys: pytest.Capt
     assert "| paper | CoT | Resonance Dynamic NTK | s = n/L |" in out
 
 
+def test_one_measurement_serves_protocols_that_are_measured_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    what = ("--profile", "smoke", "--task", "cot", "--pe", "rope", "--seed", "5549", "--threads", "1")
+    assert run("sweep", *what, "--protocol", "paper,zero_shot_text") == 0
+    for protocol in ("paper", "zero_shot_text"):
+        assert run(*MEASURE, "--lengths", "16,32", "--protocol", protocol) == 0
+    (record,) = measured(tmp_path)
+    assert record["protocols"] == ["paper", "zero_shot_text"]
+
+
 def test_results_may_lie_elsewhere(
     swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
