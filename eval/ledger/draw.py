@@ -100,7 +100,7 @@ def _block(panel: Axes, grid: _Grid, norm: Normalize) -> None:
     panel.set_yticklabels([_label(one) for one in grid.rows], fontsize=SMALL)
     panel.set_xticks([grid.left(*place) + 0.5 for place in grid.places])
     panel.xaxis.tick_top()
-    heads = [names.encoding(pe).replace(" ", "\n") for _, pe in grid.places]
+    heads = [names.encoding(pe).replace(" ", "\n").replace("-", "-\n") for _, pe in grid.places]
     panel.set_xticklabels(heads, fontsize=SMALL - 0.5)
     panel.tick_params(length=0, pad=3)
     panel.spines[:].set_visible(False)
