@@ -251,3 +251,33 @@ def test_the_league() -> None:
     assert {pe for pe, accuracy in within.items() if accuracy < 50} == slow
     assert f"(at most {max(within[pe] for pe in slow):.1f} % where others reach {max(within.values()):.1f} %)" in words
     assert f"over seeds reach {max(float(r['ood_std_points']) for r in rows):.0f} points" in words
+
+
+def test_effective_lengths_of_the_league() -> None:
+    lines = (ROOT / "results" / "quick" / "lengths" / "lengths.md").read_text().splitlines()
+    every = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    cells = {(c[1], c[2], c[3]): c for c in every if c[0] == "zero_shot_text"}
+    section = FINDINGS.split("## Effective lengths of all encodings")[1]
+    words = " ".join(section.split())
+    for pe in ("RoPE", "Resonance RoPE", "T5 bias"):
+        recursive, cot = (cells[task, pe, "none"][4] for task in ("Recursive", "CoT"))
+        assert f"| {pe} (no s) | {recursive} | | | {cot} | | |" in section
+    for base in ("Llama 3", "YaRN", "NTK-by-parts", "Dynamic NTK", "NTK-aware", "LongRoPE"):
+        for pe in (base, f"Resonance {base}"):
+            row = [cells[task, pe, f"s = {s}"][4] for task in ("Recursive", "CoT") for s in ("4", "16", "n/L")]
+            assert f"| {pe} | {' | '.join(row)} |" in section
+    ranges = [cells["CoT", "YaRN", f"s = {s}"][5] for s in (4, 16)]
+    assert "(YaRN on the chain of thought: {} tokens at s = 4, {} at s = 16)".format(*ranges) in words
+    unscaled = [c for place, c in cells.items() if place[2] == "none" and place[0] != "Semi-recursive"]
+    assert max(int(c[4]) for c in unscaled if c[4].isdigit()) == 149
+    assert all("≥" not in c[4] for c in unscaled)
+    assert "beyond 149 tokens" in words
+    assert all(cells[t, pe, "none"][4] == "64" for t in ("Recursive", "CoT") for pe in ("FIRE", "Sinusoidal"))
+    fitted = {pe: c[4] for (task, pe, s), c in cells.items() if (task, s) == ("Recursive", "s = n/L")}
+    furthest = max(fitted, key=lambda pe: int(re.sub("[^0-9]", "", fitted[pe])))
+    assert (furthest, int(fitted[furthest].strip("≥")) > 2000) == ("Llama 3", True)
+    assert fitted["LongRoPE"] == fitted["NTK-aware"] == "171"
+    held = {c[2] for c in every if c[1] == "Semi-recursive" and c[4].isdigit()}
+    assert held == {"T5 bias"}
+    percents = [cells["Recursive", "YaRN", f"s = {s}"][8] for s in (16, 4)]
+    assert "right at {} % of the tokens before 128 on the recursive task, at s = 4 at {} %".format(*percents) in words
