@@ -184,15 +184,15 @@ def test_effective_lengths_by_test_factor() -> None:
 
 def test_what_the_rows_of_the_ledger_do() -> None:
     """The table of the ledger's means, and the sentences below it."""
-    found = {(r["base"], r["number"]): r for r in csv_rows("quick/ledger/effects.csv")
-             if (r["pe"], r["task"]) == ("mean", "all")}  # fmt: skip
+    every = [r for r in csv_rows("quick/ledger/effects.csv") if (r["pe"], r["task"]) == ("mean", "all")]
+    found = {(r["base"], r["number"]): r for r in every}
 
     def text(base: str, number: str) -> str:
         row = found.get((base, number))
         if row is None:
             return "the same in both"
-        low, points, high = (float(row[key] or "nan") for key in ("low", "change_points", "high"))
-        return f"{points:+.1f} [{low:+.1f}, {high:+.1f}]" if row["change_points"] else "not measured yet"
+        low, points, high = (float(row[key]) for key in ("low", "change_points", "high"))
+        return f"{points:+.1f} [{low:+.1f}, {high:+.1f}]"
 
     lines = FINDINGS.split("## What the forks")[1].split("## ")[0].splitlines()
     rows = [
@@ -209,6 +209,19 @@ def test_what_the_rows_of_the_ledger_do() -> None:
         "8",
     }
     assert all(found[base, "1"]["decided"] == "False" for base in ("paper", "released"))
+    words = " ".join(FINDINGS.split())
+    change = {place: float(row["change_points"]) for place, row in found.items()}
+    frozen, depth = ([abs(change[base, n]) for base in ("released", "paper")] for n in ("7", "8"))
+    told = (
+        f"Frozen feed-forward layers cost {frozen[0]:.0f} to {frozen[1]:.0f} points, six layers in place of two bring"
+    )
+    assert f"{told} {depth[1]:.0f} to {depth[0]:.0f}, in either base" in words
+    little = [r for r in every if r["base"] == "paper" and r["number"] in ("4", "5", "9", "13", "14", "26")]
+    assert len(little) == 7  # row 14 has two settings
+    assert all(abs(float(r["change_points"])) < 4 and r["decided"] == "False" for r in little)
+    ramp, base = change["released", "5"], change["released", "26"]
+    assert f"(row 5) gains {ramp:.1f} points and the plain NTK base (row 26) costs {-base:.1f}" in words
+    assert all(found["released", n]["decided"] == "True" for n in ("5", "26"))
 
 
 def test_the_league() -> None:
