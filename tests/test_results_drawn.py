@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,21 +12,16 @@ from PIL import Image
 from tests.command import run
 
 ROOT = Path(__file__).parent.parent
-TABLES = ("--format", "markdown,csv")
 TABLE_1 = {
     "table1": ("--format", "markdown,csv,latex"),
     "figure3": (),
-    "verdict": TABLES,
+    "verdict": ("--format", "markdown,csv"),
     "positions": (),
     "curves": (),
     "gap": (),
 }
-# Folder below the profile's -> command and options.
-OTHERS = {
-    "ledger": ("ledger", ("--effects", "--format", "markdown,csv,png")),
-    "league": ("league", ()),
-    "lengths": ("lengths", ()),
-}
+# Each has a folder of its own name below the profile's.
+OTHERS = {"ledger": ("--effects", "--format", "markdown,csv,png"), "league": (), "lengths": ()}
 FOLDERS = sorted(path.parent for path in ROOT.glob("results/**/records.jsonl") if "runs" not in path.parts)
 
 
@@ -36,7 +30,7 @@ def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
     of it, such as another depth's table, or the records alone."""
     for folder in FOLDERS:
         if folder.name in OTHERS:
-            yield (folder, *OTHERS[folder.name])
+            yield folder, folder.name, OTHERS[folder.name]
         else:
             for command, options in TABLE_1.items():
                 if folder.parent.name == "results" or any(folder.glob(f"{command}[.-]*")):
@@ -53,7 +47,7 @@ def same(drawn: Path, committed: Path) -> bool:
         return committed.read_bytes().startswith(b"%PDF")
     if drawn.suffix != ".png":
         return drawn.read_bytes() == committed.read_bytes()
-    a, b = (np.asarray(Image.open(io.BytesIO(p.read_bytes())).convert("L"), dtype=float) for p in (drawn, committed))
+    a, b = (np.asarray(Image.open(p).convert("L"), dtype=float) for p in (drawn, committed))
     return a.shape == b.shape and (np.abs(a - b) > 64).mean() < 0.001  # of 255; a line elsewhere is more than that
 
 
