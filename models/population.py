@@ -7,6 +7,7 @@ memory allows on a GPU. Where memory runs out all the same, the step is taken ag
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -224,9 +225,10 @@ class Population:
         return bool(self.optimizer.param_groups[0].get("fused"))
 
 
+@functools.cache
 def _fused() -> Callable[..., tuple[Tensor, Tensor]]:
-    """`generated_losses` compiled. Every shape and structure compiles anew, and a sweep has many; beyond the limit
-    torch would go on uncompiled without a word."""
+    """`generated_losses` compiled, once for all populations: those of equal shapes share what was compiled. Every shape
+    and structure compiles anew, and a sweep has many; beyond the limit torch would go on uncompiled without a word."""
     torch._dynamo.config.recompile_limit = 256
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     return torch.compile(generated_losses, dynamic=False)
