@@ -69,6 +69,7 @@ def run_options(base: Config, sweep: str, profile: str, records: Path) -> RunOpt
         compiled=base.compiled,
         threads=base.threads,
         tracker=tracker_of(base.tracker),
+        checkpoint_seconds=base.save_seconds,
     )
 
 

@@ -138,7 +138,8 @@ class PathsSpec:
 @dataclass(frozen=True)
 class Config:
     """A resolved configuration of one member: what `conf.compose` hands out. `threads` None: all that there are;
-    `compiled`: fuse the step with torch.compile, None: on a GPU."""
+    `compiled`: fuse the step with torch.compile, None: on a GPU; `save_seconds`: how often a training saves the state
+    that a later call goes on from, at most."""
 
     # first, so that a wrong switch is told by its own name and not by the fields that it is interpolated into
     protocol: ProtocolSpec = field(default_factory=ProtocolSpec)
@@ -154,6 +155,7 @@ class Config:
     device: str = "cpu"
     threads: int | None = None
     compiled: bool | None = None
+    save_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "use 0 to 4294967295")
@@ -164,9 +166,10 @@ class Config:
             "use cpu, cuda or cuda:N",
         )
         require(self.threads is None or 1 <= self.threads <= 1024, "threads", self.threads, "use 1 to 1024")
+        require(1.0 <= self.save_seconds <= 1e6, "save_seconds", self.save_seconds, "use 1 to 1000000 seconds")
 
 
-SINGLES = ("seed", "device", "threads", "compiled")
+SINGLES = ("seed", "device", "threads", "compiled", "save_seconds")
 GROUPS = tuple(f.name for f in dataclasses.fields(Config) if f.name not in SINGLES)
 
 

@@ -197,12 +197,12 @@ def _train(
         if context.maker not in trained_by[-1:]:
             trained_by.append(context.maker)
         run.report(**_header(member, options), trained_by=trained_by, status="running", epoch=epoch)
-    fused = compiles(options.device, options.compiled)
+    compiled = compiles(options.device, options.compiled)
     leading = trained(specs)
-    population = Population(leading, [data.tokens(s, "train") for s in leading], options.device, fused)
+    population = Population(leading, [data.tokens(s, "train") for s in leading], options.device, compiled)
     title = f"training {count(len(specs))}"
     watch = _Watch(options, Bar(title, 1, enabled=False), stopping)
-    trainer = Trainer(population, Validator(data), watch, specs)
+    trainer = Trainer(population, Validator(data, compiled), watch, specs)
     states = [state for _, _, state in group if state]
     if states:
         trainer.load(states)

@@ -62,10 +62,11 @@ def _tensor(tokens: np.ndarray) -> Tensor:
 
 
 class Validator:
-    """Measures a population on its validation sequences, every served member under each of its test encodings."""
+    """Measures a population on its validation sequences, every served member under each of its test encodings.
+    `compiled`: fuse the passes with torch.compile, as a training does its steps."""
 
-    def __init__(self, data: Data) -> None:
-        self.data = data
+    def __init__(self, data: Data, compiled: bool = False) -> None:
+        self.data, self.compiled = data, compiled
         self._encodings: dict[str, tuple[Encoding, ...]] = {}
 
     def __call__(self, population: Population, members: Sequence[Progress]) -> list[dict[str, dict[str, float | None]]]:
@@ -75,7 +76,9 @@ class Validator:
             for encoding, built in zip(member.spec.test_encodings, self._built(member.spec), strict=True):
                 jobs.setdefault((member.slot, encoding.key), Job(member.slot, built, tokens))
         first = population.members[0]
-        scores = dict(zip(jobs, measure(population.params, first.model, first.task, list(jobs.values())), strict=True))
+        asked = list(jobs.values())
+        measured = measure(population.params, first.model, first.task, asked, compiled=self.compiled)
+        scores = dict(zip(jobs, measured, strict=True))
         found = []
         for member in members:
             spec = member.spec

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.encodings import Encoding, PositionInputs
+from models.fusing import fused
 from models.memory import ran_out, release
 from models.population import model_inputs
 from models.positions import measured_positions
@@ -71,17 +72,19 @@ def measure(
     task: Task,
     jobs: Sequence[Job],
     mode: AccuracyMode = AccuracyMode.teacher_forced,
+    compiled: bool = False,
 ) -> list[Scores]:
     """Scores of every job, in order. All jobs must have as many sequences of the same length. An encoding that trains
     weights is measured with those of its own member, so the member must have been trained with it.
 
     `params` is a population's [P, ...]; `task` gives the vocabulary and the length of the seed, which all jobs share.
+    `compiled`: torch.compile fuses the teacher-forced pass (it pays on a GPU, where many passes have one shape).
     """
     device = params["embedding"].device
     while True:
         try:
             with allowed(model.precision, device):
-                return _measure(params, model, task, jobs, mode, TOKENS_AT_ONCE[device.type])
+                return _measure(params, model, task, jobs, mode, TOKENS_AT_ONCE[device.type], compiled)
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error) or TOKENS_AT_ONCE[device.type] <= jobs[0].tokens.shape[1]:
                 raise
@@ -96,6 +99,7 @@ def _measure(
     jobs: Sequence[Job],
     mode: AccuracyMode,
     budget: int,
+    compiled: bool,
 ) -> list[Scores]:
     """With passes of at most `budget` tokens."""
     device = params["embedding"].device
@@ -103,7 +107,10 @@ def _measure(
     bos, shift = (task.bos if model.bos else None), int(model.bos)
     sequences = max(1, min(rows, budget // length))
     at_once = max(1, budget // (sequences * length))
-    score = _teacher_forced if mode is AccuracyMode.teacher_forced else _free_running
+    if mode is AccuracyMode.free_running:
+        score = _free_running
+    else:
+        score = fused(_teacher_forced) if compiled else _teacher_forced
 
     @torch.no_grad()  # within: the setting belongs to a thread
     def run(part: Sequence[Job]) -> list[Scores]:

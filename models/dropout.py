@@ -1,7 +1,8 @@
 """Dropout for a population: each member draws its masks from its own stream of its seed and step.
 
 A mask takes 16 random bits an element, so the probability is a multiple of 2^-16 (0.1 becomes 0.100006), and kept
-values are scaled by exactly one over what is kept. Sites must ask in the same order each step.
+values are scaled by exactly one over what is kept. A mask holds zeros and ones alone: every dropped value meets a
+matrix next, and scaling the matrix is cheaper than scaling the values. Sites must ask in the same order each step.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ LANES = 65_536
 
 
 class Dropout(Protocol):
-    """The masks of one step for P members."""
+    """The masks of one step for P members. `scale` is 1 / (1 - p), which whoever applies a mask owes its values."""
 
-    def mask(self, *shape: int) -> Tensor:
-        """The next mask, float32 [P, *shape]: 0 where dropped, else 1 / (1 - p)."""
+    scale: float
+
+    def mask(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The next mask [P, *shape]: 0 where dropped, else 1."""
         ...
 
 
@@ -47,14 +50,14 @@ class Drawn:
         self.lanes = torch.from_numpy(drawn.view(np.int16))
         self.used = 0
 
-    def mask(self, *shape: int) -> Tensor:
+    def mask(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         count = torch.Size(shape).numel()
         lanes = self.lanes[:, self.used : self.used + count]
         self.used += count
-        keep = torch.empty(lanes.shape)
+        keep = torch.empty(lanes.shape, dtype=dtype)
         # Comparing straight into floats takes a fifth of the time of a boolean that is converted.
         torch.ge(lanes, self.dropped - LANES // 2, out=keep)
-        return keep.mul_(self.scale).view(-1, *shape)
+        return keep.view(-1, *shape)
 
 
 class Counted:
@@ -70,12 +73,12 @@ class Counted:
         self.second = _mixed(self.first + keys[:, 1:])
         self.used = 0
 
-    def mask(self, *shape: int) -> Tensor:
+    def mask(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         count = torch.Size(shape).numel()
         place = torch.arange(self.used, self.used + count, dtype=torch.int32, device=self.first.device)
         self.used += count
-        bits = _mixed(_mixed(place ^ self.first) + self.second) & (LANES - 1)
-        return ((bits >= self.dropped).to(torch.float32) * self.scale).view(-1, *shape)
+        bits = _mixed(place ^ self.first, self.second) & (LANES - 1)
+        return (bits >= self.dropped).to(dtype).view(-1, *shape)
 
 
 @functools.cache
@@ -85,10 +88,11 @@ def keys(seeds: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.from_numpy(drawn).to(device)
 
 
-def _mixed(x: Tensor) -> Tensor:
+def _mixed(x: Tensor, second: Tensor | int = 0) -> Tensor:
     """A bijection of 32-bit words in which every input bit flips every output bit half of the time (the constants are
-    C. Wellons' `lowbias32`, found by search)."""
-    x = (x ^ _shifted(x, 16)) * 0x7FEB352D
+    C. Wellons' `lowbias32`, found by search). `second` is a further word of key: without it two members' bits would be
+    one sequence in two orders."""
+    x = (x ^ _shifted(x, 16)) * 0x7FEB352D + second
     x = (x ^ _shifted(x, 15)) * (0x846CA68B - 2**32)
     return x ^ _shifted(x, 16)
 

@@ -35,15 +35,15 @@ def checkpoint_bytes(spec: MemberSpec) -> int:
 def activation_bytes(model: ModelSpec, batch: int, inputs: int, vocabulary: int) -> int:
     """What one member's step keeps for its backward pass over `batch` sequences of `inputs` positions."""
     tokens, inner, D = batch * inputs, model.heads * model.head_dim, model.d_model
-    product = 2 if model.precision is Precision.bf16 else 4
-    pairs = model.heads * inputs
-    # Normalised inputs (two), with dropout the sums before the residual and their masks, and the rms.
-    layer = tokens * 4 * (2 * D + (4 * D if model.dropout else 0) + 2)
-    # q, k and v as projected and as rotated, the mixed values, the hidden layer before and after dropout.
-    layer += tokens * product * (7 * inner + model.d_ff) + (tokens * 4 * 2 * model.d_ff if model.dropout else 0)
-    # Probabilities, as they are and with dropout, and the mask; a fused kernel keeps none of them.
-    layer += tokens * pairs * 4 * (3 if model.dropout else 0)
-    ends = tokens * 4 * (3 * D + (3 * D if model.dropout else 0) + 4 * vocabulary)
+    rounded = model.precision is Precision.bf16
+    product = 2 if rounded else 4
+    # Normalised inputs (two, and rounded ones for the products), the rms, and the masks before the residual.
+    layer = tokens * 4 * (2 * D + (2 * D if model.dropout else 0) + 2) + (tokens * 2 * 2 * D if rounded else 0)
+    # q, k and v as rotated, the mixed values (twice with a fused kernel), the hidden layer, which shows its own mask.
+    layer += tokens * product * ((4 if model.dropout else 5) * inner + model.d_ff)
+    # Probabilities, their mask, and what both make; a fused kernel keeps none of them.
+    layer += tokens * model.heads * inputs * (8 + product if model.dropout else 0)
+    ends = tokens * 4 * (2 * D + (2 * D if model.dropout else 0) + 4 * vocabulary)
     return model.layers * layer + ends
 
 

@@ -7,9 +7,8 @@ memory allows on a GPU. Where memory runs out all the same, the step is taken ag
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor
 from models import dropout, memory
 from models.dropout import Dropout
 from models.encodings import PositionInputs, build
+from models.fusing import fused
 from models.parameters import Parameters, frozen, member_parameters, stacked
 from models.positions import TrainingPositions
 from models.precision import allowed
@@ -72,7 +72,7 @@ class Population:
         self.shortages = 0  # how often memory ran out in a step, which was then taken again in smaller chunks
         self._order_epoch: int | None = None
         self._parts: int | None = None
-        self._losses = _fused() if compiled else generated_losses
+        self._losses = fused(generated_losses) if compiled else generated_losses
         first = members[0]
         self.model, self.optim = first.model, first.optim
         self.encodings = [build(m.train_encoding, self.model.head_dim) for m in members]
@@ -223,15 +223,6 @@ class Population:
     @property
     def _fused(self) -> bool:
         return bool(self.optimizer.param_groups[0].get("fused"))
-
-
-@functools.cache
-def _fused() -> Callable[..., tuple[Tensor, Tensor]]:
-    """`generated_losses` compiled, once for all populations: those of equal shapes share what was compiled. Every shape
-    and structure compiles anew, and a sweep has many; beyond the limit torch would go on uncompiled without a word."""
-    torch._dynamo.config.recompile_limit = 256
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
-    return torch.compile(generated_losses, dynamic=False)
 
 
 def generated_losses(

@@ -12,14 +12,39 @@ from torch import Tensor
 from models.spec import Precision
 
 
-def product(a: Tensor, b: Tensor, precision: Precision) -> Tensor:
-    """a @ b over the first axis: [n, i, k] x [n, k, o] -> [n, i, o], bfloat16 for bf16 and float32 otherwise."""
+def product(a: Tensor, b: Tensor, precision: Precision, transposed: bool = False) -> Tensor:
+    """a @ b over the first axis: [n, i, k] x [n, k, o] -> [n, i, o], or a @ b^T with `transposed`: b is [n, o, k].
+    bfloat16 for bf16 and float32 otherwise."""
     if precision is Precision.bf16:
-        return torch.bmm(a.to(torch.bfloat16), b.to(torch.bfloat16))
-    if emulated(precision, a.device):
-        out: Tensor = _RoundedProduct.apply(a, b)
-        return out
-    return torch.bmm(a, b)
+        a, b = a.to(torch.bfloat16), b.to(torch.bfloat16)
+    elif emulated(precision, a.device):
+        a, b = _RoundTf32.apply(a), _RoundTf32.apply(b)
+    out: Tensor = _Product.apply(a, b, transposed, emulated(precision, a.device))
+    return out
+
+
+class _Product(torch.autograd.Function):
+    """Each gradient in the layout of its factor: torch's own of b^T would come transposed. `rounded`: what arrives on
+    the way back is rounded to TF32, too."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, transposed: bool, rounded: bool) -> Tensor:
+        ctx.save_for_backward(a, b)
+        ctx.transposed, ctx.rounded = transposed, rounded
+        return torch.bmm(a, b.transpose(1, 2) if transposed else b)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        a, b = ctx.saved_tensors
+        grad, of_a, of_b = grads[0], None, None
+        if ctx.rounded:
+            grad = round_tf32(grad)
+        if ctx.needs_input_grad[0]:
+            of_a = torch.bmm(grad, b if ctx.transposed else b.transpose(1, 2))
+        if ctx.needs_input_grad[1]:
+            left, right = (grad, a) if ctx.transposed else (a, grad)
+            of_b = torch.bmm(left.transpose(1, 2), right)
+        return of_a, of_b, None, None
 
 
 def emulated(precision: Precision, device: torch.device) -> bool:
@@ -49,17 +74,13 @@ def round_tf32(x: Tensor) -> Tensor:
     return torch.where(x.isfinite(), rounded, x)
 
 
-class _RoundedProduct(torch.autograd.Function):
-    """What TF32 hardware computes: every product of a step, backward ones too, takes rounded factors."""
+class _RoundTf32(torch.autograd.Function):
+    """Rounds a factor; the product that takes it rounds what its gradient is made of."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        a, b = round_tf32(a), round_tf32(b)
-        ctx.save_for_backward(a, b)
-        return torch.bmm(a, b)
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return round_tf32(x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = ctx.saved_tensors
-        grad = round_tf32(grads[0])
-        return torch.bmm(grad, b.transpose(1, 2)), torch.bmm(a.transpose(1, 2), grad)
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]

@@ -76,6 +76,37 @@ class _RotateQK(torch.autograd.Function):
         return out, None
 
 
+class _RotateCompiled(torch.autograd.Function):
+    """The same for a compiler, which knows no complex numbers. Its own derivative would add three padded arrays."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(cos, sin)
+        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)
+        return _turned(q, cos, sin), _turned(k, cos, sin), v.clone(memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        parts = (_turned(grads[0], cos, -sin), _turned(grads[1], cos, -sin), grads[2])
+        return torch.stack([part.transpose(2, 3) for part in parts], dim=3), None, None
+
+
+class _DropRelu(torch.autograd.Function):
+    """relu(x) times a mask of zeros and ones. What comes out shows what passed, and alone is kept for the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor | None) -> Tensor:
+        y = x.relu() if mask is None else x.relu() * mask
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(grads[0], y, 0), None
+
+
 def normalise(x: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) over the last axis (T5's RMSNorm without its weight)."""
     if torch.compiler.is_compiling():  # a compiler fuses the plain expression, forward and backward, by itself
@@ -96,8 +127,8 @@ def _rotate(qkv: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if turn.is_complex():
         q, k, v = _RotateQK.apply(qkv.float(), turn)
         return q.to(qkv.dtype), k.to(qkv.dtype), v.to(qkv.dtype)
-    q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)
-    return _turned(q, *turn), _turned(k, *turn), v
+    turned: tuple[Tensor, Tensor, Tensor] = _RotateCompiled.apply(qkv, *turn)
+    return turned
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -123,9 +154,11 @@ def forward(
     embedding = params["embedding"]
     one_hot = F.one_hot(inputs.reshape(P, B * T), embedding.shape[1]).to(embedding.dtype)
     ends = Precision.fp32 if model.precision is Precision.bf16 else model.precision
-    x = product(one_hot, embedding, ends)  # (P, B*T, D)
+    # What a mask keeps is worth 1 / (1 - p) times as much; the matrix before or after it is smaller than the values.
+    kept = 1.0 if dropout is None else dropout.scale
+    x = product(one_hot, _times(embedding, kept), ends)  # (P, B*T, D)
     if positions.embedding is not None:
-        x = (x.view(P, B, T, -1) + positions.embedding[:, None]).view(P, B * T, -1)
+        x = (x.view(P, B, T, -1) + _times(positions.embedding[:, None], kept)).view(P, B * T, -1)
     x = _drop(x, dropout)
     turn = None if positions.rotation is None else _turn(*positions.rotation)
     for i in range(model.layers):
@@ -134,7 +167,7 @@ def forward(
     if cache is not None:
         cache.length += T
     x = _drop(normalise(x, model.norm_eps) * params["final_norm"][:, None], dropout)
-    logits = product(x, embedding.transpose(1, 2) * model.d_model**-0.5, ends)
+    logits = product(x, embedding * (model.d_model**-0.5 * kept), ends, transposed=True)
     return logits.view(P, B, T, -1)
 
 
@@ -186,12 +219,13 @@ def _explicit_attention(
     dropout: Dropout | None,
     precision: Precision,
 ) -> Tensor:
-    """softmax(q k^T + bias) v with the member's own dropout on the probabilities, which no fused kernel can draw."""
+    """softmax(q k^T + bias) v with the member's own dropout on the probabilities, which no fused kernel can draw; what
+    it keeps is scaled by the next matrix."""
     P, B, H, T, K = q.shape
     S = k.shape[3]
-    q, k, v = (t.reshape(P * B * H, -1, K) for t in (q if scale == 1.0 else q * scale, k, v))
+    q, k, v = (t.reshape(P * B * H, -1, K) for t in (_times(q, scale), k, v))
     future = torch.full((T, S), float("-inf"), device=q.device).triu(S - T + 1)
-    scores = product(q, k.transpose(1, 2), precision).float().add_(future)
+    scores = product(q, k, precision, transposed=True).float() + future
     if bias is not None:
         scores = (scores.view(P, B, H, T, S) + bias[:, None]).view(P * B * H, T, S)
     probabilities = scores.softmax(-1)
@@ -205,19 +239,27 @@ def _feed_forward(
 ) -> Tensor:
     """x + drop(wo(drop(relu(wi(norm(x)))))): T5's ungated feed-forward layer."""
     weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.wi"]
-    hidden = _drop(product(normalise(x, model.norm_eps), weight, model.precision).relu_(), dropout)
+    hidden = product(normalise(x, model.norm_eps), weight, model.precision)
+    mask = None if dropout is None else dropout.mask(*hidden.shape[1:], dtype=hidden.dtype)
+    hidden = _DropRelu.apply(hidden, mask)
     return _residual(x, hidden, params[f"{name}.wo"], dropout, model.precision)
 
 
 def _residual(x: Tensor, inner: Tensor, weight: Tensor, dropout: Dropout | None, precision: Precision) -> Tensor:
-    if dropout is None and precision is Precision.fp32:
-        return torch.baddbmm(x, inner, weight)
-    new = product(inner, weight, precision).float()
-    return x + new if dropout is None else torch.addcmul(x, new, dropout.mask(*x.shape[1:]))
+    """x + drop(inner weight), where `inner` is dropped but not yet scaled."""
+    if dropout is None:
+        return x + product(inner, weight, precision).float()
+    new = product(inner, weight * dropout.scale**2, precision).float()
+    return torch.addcmul(x, new, dropout.mask(*x.shape[1:]))
 
 
 def _drop(x: Tensor, dropout: Dropout | None) -> Tensor:
-    return x if dropout is None else (x * dropout.mask(*x.shape[1:])).to(x.dtype)
+    """x or zero; the scale is owed."""
+    return x if dropout is None else x * dropout.mask(*x.shape[1:])
+
+
+def _times(x: Tensor, factor: float) -> Tensor:
+    return x if factor == 1.0 else x * factor
 
 
 def dropout_lanes(model: ModelSpec, batch: int, length: int) -> int:

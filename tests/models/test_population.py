@@ -255,9 +255,10 @@ def test_dropout_masks() -> None:
     for mask in (first, second):
         kept = (mask > 0).double().mean((1, 2))
         torch.testing.assert_close(kept, torch.full((3,), 0.9, dtype=torch.float64), rtol=0, atol=4e-3)
-        assert mask[mask > 0].unique().item() == pytest.approx(1 / 0.9, rel=1e-4)
+        assert mask[mask > 0].unique().item() == 1.0
         columns = (mask.flatten(1).unflatten(1, (-1, 4)) > 0).double().mean((0, 1))  # each 16-bit lane of a word
         torch.testing.assert_close(columns, torch.full((4,), 0.9, dtype=torch.float64), rtol=0, atol=4e-3)
+    assert drop.scale == pytest.approx(1 / 0.9, rel=1e-4)
     alone = Drawn(0.1, [2], step=4, lanes=400_000)
     assert torch.equal(alone.mask(1000, 100)[0], first[1])
     later = Drawn(0.1, [2], step=5, lanes=400_000)
@@ -279,7 +280,7 @@ def test_dropout_falls_on_the_six_sites_of_t5() -> None:
 
     def drop(x: torch.Tensor) -> torch.Tensor:
         # The population keeps sequences and positions on one axis: [P, B * T, D]; attention's is [P, B, H, T, T].
-        return x * theirs.mask(*x.shape)[1]
+        return x * theirs.mask(*x.shape)[1] * theirs.scale
 
     angles = torch.arange(length).double()[:, None] * 10_000.0 ** (-torch.arange(0, 16, 2).double() / 16)
     torch.testing.assert_close(logits[1], model(ids[0], angles, drop), rtol=1e-4, atol=1e-5)
