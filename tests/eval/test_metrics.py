@@ -12,10 +12,10 @@ import torch
 from eval.metrics import Job, Scores, measure
 from models.encodings import build
 from models.parameters import initialise, stacked
+from models.plain import PlainDecoder
 from models.spec import AccuracyMode, EncodingSpec, ModelSpec
 from posgen.generate import generate
 from posgen.spec import Rule, Task
-from tests.models.oracle import Decoder
 
 MODEL = ModelSpec(layers=2, d_model=32, heads=2, head_dim=16, d_ff=64)
 TASK = Task("cot", Rule.cot, 7)
@@ -36,9 +36,9 @@ def tokens() -> torch.Tensor:
     return torch.from_numpy(generate(TASK, prefixes, LENGTH))
 
 
-def oracle(params: dict[str, torch.Tensor], member: int, divide: float) -> tuple[Decoder, torch.Tensor]:
+def oracle(params: dict[str, torch.Tensor], member: int, divide: float) -> tuple[PlainDecoder, torch.Tensor]:
     """The plain decoder with a member's weights, and its angles [T + 1, 8] from RoPE's definition."""
-    decoder = Decoder(12, 2, 32, 2, 16, 64)
+    decoder = PlainDecoder(12, 2, 32, 2, 16, 64)
     decoder.take({name: weight[member] for name, weight in params.items()})
     inv_freq = 10_000.0 ** (-torch.arange(0, 16, 2).double() / 16)
     return decoder, torch.arange(LENGTH + 1).double()[:, None] / divide * inv_freq

@@ -16,13 +16,13 @@ from models.dropout import Drawn
 from models.encodings import PositionInputs
 from models.encodings import build_rotary as build
 from models.parameters import initialise, parameter_count, stacked
+from models.plain import PlainDecoder
 from models.population import Population, StepResult, make_optimizer, total_steps
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec, ModelSpec, OptimSpec, Schedule, Selection
 from models.training import Progress, Trainer, Watcher, selection_score
 from models.transformer import dropout_lanes, forward
 from posgen.generate import generate
 from posgen.spec import DataSpec, Rule, Task
-from tests.models.oracle import Decoder
 
 MODEL = ModelSpec(layers=2, d_model=32, heads=2, head_dim=16, d_ff=64, dropout=0.1)
 DATA = DataSpec(train_length=16, test_length=32, train_size=44, validation_size=8, test_size=8)
@@ -143,9 +143,9 @@ def test_a_finite_explosion_counts_as_divergence() -> None:
     assert found["reason"].startswith("the loss ")
 
 
-def oracle_curve(spec: MemberSpec, steps: int) -> tuple[list[float], Decoder]:
+def oracle_curve(spec: MemberSpec, steps: int) -> tuple[list[float], PlainDecoder]:
     """torch.optim on one plain model from the same weights, the same batches; encodings from their definition."""
-    model = Decoder(12, 2, 32, 2, 16, 64)
+    model = PlainDecoder(12, 2, 32, 2, 16, 64)
     model.take(initialise(spec.model, 12, spec.seed))
     total = total_steps(spec)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.optim.lr, weight_decay=spec.optim.weight_decay)
@@ -176,7 +176,7 @@ def test_twenty_steps_against_torch_on_one_plain_model(resonance: bool) -> None:
     ours = population(spec, replace(spec, seed=9))
     losses = [ours.step(ours.batch(*divmod(step, 3))).loss[0].item() for step in range(20)]
     assert losses == pytest.approx(expected, rel=2e-5)
-    final = Decoder(12, 2, 32, 2, 16, 64)
+    final = PlainDecoder(12, 2, 32, 2, 16, 64)
     final.take({k: v[0].detach() for k, v in ours.params.items()})
     for a, b in zip(final.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
@@ -270,7 +270,7 @@ def test_dropout_falls_on_the_six_sites_of_t5() -> None:
     final. Given the member's masks in that order, it computes the same."""
     spec = member()
     params = stacked([initialise(spec.model, 12, seed) for seed in (8, spec.seed)])
-    model = Decoder(12, 2, 32, 2, 16, 64)
+    model = PlainDecoder(12, 2, 32, 2, 16, 64)
     model.take({name: weight[1] for name, weight in params.items()})
     ids, length = data(spec)[None, :5].long(), DATA.train_length
     lanes = dropout_lanes(spec.model, 5, length)
