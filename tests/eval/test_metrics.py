@@ -56,7 +56,7 @@ def test_teacher_forced(params: dict[str, torch.Tensor], tokens: torch.Tensor) -
         for sequence in tokens.long():
             for position in range(PREFIX, LENGTH):
                 ids = torch.cat([torch.tensor([BOS]), sequence[:position]])  # only what comes before
-                log_probability = decoder(ids, angles[: len(ids)])[-1].log_softmax(-1)
+                log_probability = decoder(ids[None], angles[: len(ids)])[0, -1].log_softmax(-1)
                 right[position] += int(log_probability.argmax()) == int(sequence[position])
                 nats[position] -= float(log_probability[sequence[position]])
         np.testing.assert_allclose(found.accuracy[PREFIX:], right[PREFIX:] / 10, atol=1e-12)
@@ -80,7 +80,7 @@ def test_free_running(params: dict[str, torch.Tensor], tokens: torch.Tensor) -> 
         for sequence in tokens.long():
             written = [BOS, *sequence[:PREFIX].tolist()]
             for position in range(PREFIX, LENGTH):  # without a cache: the whole prefix again for every token
-                written.append(int(decoder(torch.tensor(written), angles[: len(written)])[-1].argmax()))
+                written.append(int(decoder(torch.tensor([written]), angles[: len(written)])[0, -1].argmax()))
                 right[position] += written[-1] == int(sequence[position])
         np.testing.assert_allclose(found.accuracy[PREFIX:], right[PREFIX:] / 10, atol=1e-12)
         assert found.summary(PREFIX, TRAIN)["loss"] is None
