@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ Planner = Callable[[Request, tuple[str, ...], "ProfileSpec"], list["PlannedMembe
 class Extras:
     """What is asked beside the choice of members. `name` None: the sweep is called as its profile. `apart`: one seed
     and protocol unless more are named, and records kept out of the profile's table. `below`: a folder of the profile's
-    for the records of a sweep that `planner` plans (request, overrides, profile) -> members."""
+    for the records of a sweep that `planner` plans (request, overrides, profile) -> members. `until`: the epoch at
+    which trainings stop for now; their records are a profile of their own."""
 
     name: str | None
     fresh: bool
@@ -35,6 +36,7 @@ class Extras:
     apart: bool = False
     below: str = ""
     planner: Planner | None = None
+    until: int | None = None
 
 
 def train_all(asked: Request, points: Sequence[tuple[str, ...]], extras: Extras) -> None:
@@ -45,10 +47,10 @@ def train_all(asked: Request, points: Sequence[tuple[str, ...]], extras: Extras)
         _announce(base, members, records)
         if extras.dry_run:
             print(_listing(members))
-            _estimate(base, members)
+            _estimate(base, members, extras.until)
             continue
         called = "-".join(filter(None, (base.profile.name, extras.below)))
-        options = run_options(base, extras.name or called, base.profile.name, records)
+        options = replace(run_options(base, extras.name or called, base.profile.name, records), until=extras.until)
         if extras.fresh:
             _forget(options.runs_dir, members)
         _train(members, options)
@@ -87,7 +89,7 @@ def results_table(records: Iterable[dict[str, Any]]) -> str:
     for r in records:
         metrics = r["metrics"] or {}
         epoch = MISSING if r["checkpoint_epoch"] is None else str(r["checkpoint_epoch"])
-        note = r["accuracy_mode"].replace("teacher_forced", "") if r["status"] == "finished" else r["status"]
+        note = r["accuracy_mode"].replace("teacher_forced", "") if r["status"] == "finished" else _ending(r)
         rows.append(
             (r["run_id"], r["task"], r["train_encoding"], r["test_encoding"], str(r["seed"]), str(r["length"]),
              percent(metrics.get("id_accuracy")), percent(metrics.get("ood_accuracy")), nats(metrics.get("loss")),
@@ -96,10 +98,19 @@ def results_table(records: Iterable[dict[str, Any]]) -> str:
     return table(header, list(dict.fromkeys(rows)))
 
 
+def _ending(record: dict[str, Any]) -> str:
+    epochs = record["config"]["optim"].get("epochs")
+    return f"epoch {record['trained_epochs']} of {epochs}" if record["status"] == "stopped" else str(record["status"])
+
+
 def _job(asked: Request, overrides: tuple[str, ...], extras: Extras) -> tuple[Config, list[PlannedMember]]:
     from conf.plan import plan, settings
 
     base = settings(asked.profile, overrides, None if extras.apart else asked.seeds)
+    if extras.until:
+        own = base.profile
+        label = f"{own.label}; epoch {extras.until} of {base.optim.epochs}"
+        base = replace(base, profile=replace(own, name=f"{own.name}+until={extras.until}", label=label))
     if extras.planner:
         return base, extras.planner(asked, overrides, base.profile)
     seeds, protocols = asked.seeds, asked.protocols
@@ -138,7 +149,7 @@ def _listing(members: Sequence[PlannedMember]) -> str:
     return table(("run", "task", "trained with", "seed", "cells"), rows)
 
 
-def _estimate(base: Config, members: Sequence[PlannedMember]) -> None:
+def _estimate(base: Config, members: Sequence[PlannedMember], until: int | None) -> None:
     """Print what training these members takes on this machine, from a few real steps."""
     from eval.estimate import estimate
     from eval.options import compiles, set_threads
@@ -150,7 +161,7 @@ def _estimate(base: Config, members: Sequence[PlannedMember]) -> None:
     set_threads(base.threads)
     groups = populations(members, base.device)
     with Bar("timing a few steps", len(groups)) as bar:
-        found = estimate(groups, base.device, compiles(base.device, base.compiled), bar.advance)
+        found = estimate(groups, base.device, compiles(base.device, base.compiled), bar.advance, until)
     for one in found:
         passes = f", each in {one.passes} passes" if one.passes > 1 else ""
         shared = f", {one.trainings} training{'s' if one.trainings > 1 else ''}" if one.trainings < one.members else ""
@@ -178,6 +189,7 @@ def _train(members: Sequence[PlannedMember], options: RunOptions) -> None:
     print(results_table(sorted(records, key=lambda r: ids.index(r["run_id"]))))
     for count, words in (
         (outcome.finished, "trained and measured"),
+        (outcome.stopped, f"stopped at epoch {options.until} and measured; without --until they go on from there"),
         (outcome.remeasured, "found trained, and measured; --fresh trains them again"),
         (outcome.skipped, "found finished; --fresh trains them again"),
         (outcome.diverged, "diverged: their numbers are missing"),

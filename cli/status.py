@@ -17,7 +17,7 @@ def status(
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
-    """List the runs below results/runs: running, interrupted, finished or diverged, and how far each one came.
+    """List the runs below results/runs: running, interrupted, stopped, finished or diverged, and how far each one came.
 
     For a measured run it shows the validation accuracies of its chosen checkpoint, under each encoding it is tested
     with. A run that still says `running` long after `updated` was killed; training again goes on from its last state.
@@ -69,7 +69,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _lines(run: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     state = str(run.get("status", MISSING))
-    if state in ("running", "interrupted", "diverged"):
+    if state in ("running", "interrupted", "stopped", "diverged"):
         state += f", epoch {run.get('epoch', '?')} of {run.get('epochs', '?')}"
     known = (str(run.get(key, MISSING)) for key in ("task", "train_encoding", "seed", "profile"))
     first = (run["run_id"], state, *known)

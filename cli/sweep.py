@@ -60,6 +60,15 @@ def sweep(
         bool,
         typer.Option("--league", help="Train every encoding of posgen encodings, under paper unless --protocol says."),
     ] = False,
+    until: Annotated[
+        int | None,
+        typer.Option(
+            "--until",
+            metavar="EPOCH",
+            help="Stop at this epoch of the whole schedule, measure what is there, and keep the states.",
+            show_default=False,
+        ),
+    ] = None,
     fresh: FreshOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -70,6 +79,9 @@ def sweep(
     there. A setting may have several values; each combination is then kept as a profile of its own, and so are seeds
     beyond the profile's: no table pools what differs.
 
+    --until looks at a training before its end: its records are a profile of their own, labelled `epoch 24 of 150`, and
+    the same command without it goes on from there.
+
     --ledger and --league keep their records apart, in results/<profile>/ledger and results/<profile>/league. Rows of
     the ledger that are swept in one call share the trainings of their base, so name them together.
 
@@ -78,6 +90,7 @@ def sweep(
     posgen sweep --profile quick --dry-run
     posgen sweep --profile quick --task cot --pe yarn,resonance_yarn --protocol zero_shot
     posgen sweep --profile quick 'optim.lr=5e-4,1e-3' 'data.seed=range(1,4)'
+    posgen sweep --profile paper --until 24
     posgen sweep --profile quick --ledger --rows 1,7 --direction paper
     posgen sweep --profile quick --league --protocol paper,zero_shot_text
     """
@@ -105,7 +118,7 @@ def sweep(
         default_profile="paper",
         sweeps=True,
     )
-    train_all(asked, expand(asked.overrides), Extras(name, fresh, dry_run, below=special, planner=planner))
+    train_all(asked, expand(asked.overrides), Extras(name, fresh, dry_run, below=special, planner=planner, until=until))
 
 
 def _planner(ledger: bool, rows: str | None, direction: str | None, league: bool) -> Planner | None:

@@ -29,7 +29,8 @@ _SPECS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """The seeds of one (protocol, task, encoding), in order of their seed; at most one record a seed."""
+    """The seeds of one (protocol, task, encoding), in order of their seed; at most one record a seed. `finished` have
+    numbers: to the end of their schedule, or all to the same epoch of it."""
 
     finished: tuple[Record, ...] = ()
     diverged: tuple[Record, ...] = ()
@@ -134,7 +135,7 @@ def differences(collection: Collection) -> tuple[list[str], bool]:
 def _cell(by_seed: dict[int, Record]) -> Cell:
     ordered = [by_seed[seed] for seed in sorted(by_seed)]
     return Cell(
-        finished=tuple(record for record in ordered if record["status"] == "finished"),
+        finished=tuple(record for record in ordered if record["status"] != "diverged"),
         diverged=tuple(record for record in ordered if record["status"] == "diverged"),
     )
 
@@ -148,6 +149,12 @@ def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[Record]
     """One setting a protocol: data, model, optimiser, selection. Within a cell its task and encoding too."""
     everything = [record for records in cells.values() for record in records]
     _agree(everything, ("data", "model", "optim"))
+    ends = sorted({str(r.get("trained_epochs") or "the last") for r in everything if r["status"] != "diverged"})
+    if len(ends) > 1:
+        raise UserError(
+            f"records of different settings are never pooled: trained to epoch {' and epoch '.join(ends)} of the same "
+            "schedule; choose one sweep with --sweep, or name one file with --records"
+        )
     for records in cells.values():
         _agree(records, ("task",))
         # A run that serves several cells carries the configuration of one of them: compare like with like.

@@ -42,18 +42,19 @@ def estimate(
     device: str,
     compiled: bool = False,
     ticked: Callable[[], None] = lambda: None,
+    until: int | None = None,
 ) -> list[Estimate]:
     """What each population of `eval.populations.populations` takes, without the time that compiling takes. Runs `STEPS`
-    real steps and a small validation of each."""
+    real steps and a small validation of each. `until`: the epoch at which they stop for now."""
     found = []
     for group in groups:
-        found.append(_population([member.spec for member in group], device, compiled))
+        found.append(_population([member.spec for member in group], device, compiled, until))
         memory.release(torch.device(device))
         ticked()
     return found
 
 
-def _population(specs: Sequence[MemberSpec], device: str, compiled: bool) -> Estimate:
+def _population(specs: Sequence[MemberSpec], device: str, compiled: bool, until: int | None) -> Estimate:
     spec, leading = specs[0], trained(specs)
     validated = len({(s.trajectory, e.key) for s in specs for e in s.test_encodings})
     tested = sum(len(s.test_encodings) for s in specs)
@@ -63,7 +64,9 @@ def _population(specs: Sequence[MemberSpec], device: str, compiled: bool) -> Est
     population = probe(some, device, compiled)
     step = _fastest(lambda: population.step(population.batch(0, 0)), STEPS, device) / len(some)
     sequence = _measuring(population, some, device)
-    rounds = -(-spec.optim.epochs // spec.optim.validate_every)
+    epochs = until or spec.optim.epochs
+    steps = total_steps(spec) * epochs // spec.optim.epochs
+    rounds = -(-epochs // spec.optim.validate_every)
     chunks = population.chunks()
     largest = max(chunk.stop - chunk.start for chunk in chunks)
     at_once = min(len(leading), largest * (torch.get_num_threads() if device == "cpu" else 1))
@@ -71,12 +74,12 @@ def _population(specs: Sequence[MemberSpec], device: str, compiled: bool) -> Est
         members=len(specs),
         trainings=len(leading),
         weights=memory.weight_count(spec),
-        steps=total_steps(spec),
+        steps=steps,
         passes=1 if device == "cpu" else len(chunks),
         bytes=sum(map(memory.resident_bytes, leading))
         + sum(map(memory.checkpoint_bytes, specs))
         + at_once * memory.step_bytes(spec),
-        seconds=total_steps(spec) * len(leading) * step
+        seconds=steps * len(leading) * step
         + sequence * (validated * rounds * spec.data.validation_size + tested * spec.data.test_size),
     )
 

@@ -27,15 +27,19 @@ from eval.testing import test_all
 from eval.tracking.tracker import TrackedMember
 from models import memory
 from models.population import Population, StepResult, batches_per_epoch
+from models.spec import MemberSpec
 from models.training import Progress, Trainer, Watcher
+from posgen.errors import BadValue, require
 
 
 @dataclass
 class Outcome:
-    """Run ids by how they ended. `remeasured` were trained before, but their records were not in this store; `skipped`
-    were done before altogether. `interrupted`: the same call goes on from here."""
+    """Run ids by how they ended. `stopped` are at the epoch that the options stop at; `remeasured` were trained before,
+    but their records were not in this store; `skipped` were done before altogether. `interrupted`: the same call goes
+    on from here."""
 
     finished: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
     remeasured: list[str] = field(default_factory=list)
     diverged: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -55,7 +59,9 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
         measured = load(options.records_path) if options.records_path.exists() else []
         for member in plan:
             run = Run(options.runs_dir, member.spec.run_id)
-            if run.done and _covered(member, measured):
+            if options.until:
+                _check_until(member.spec, run, options.until)
+            if (run.done or options.until) and _covered(member, measured):
                 outcome.skipped.append(member.spec.run_id)
                 continue
             data.of(member.spec)
@@ -67,6 +73,9 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
         test_all(retested, options, context, data)
         outcome.remeasured += [m.spec.run_id for m, _ in retested]
         fresh = [(m, r) for m, r in todo if not r.done]
+        there = [(m, r) for m, r in fresh if options.until and r.validated_epoch() == options.until]
+        _stop(there, options, context, data, outcome)
+        fresh = [(m, r) for m, r in fresh if (m, r) not in there]
         if fresh:
             stack.callback(options.tracker.close)
             options.tracker.start([_tracked(m, options) for m, _ in fresh])
@@ -78,6 +87,27 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
                 outcome.interrupted = True
                 break
     return outcome
+
+
+def _check_until(spec: MemberSpec, run: Run, until: int) -> None:
+    """Raise BadValue where a training cannot be tested at that epoch: it is past it, or is not validated there."""
+    every, epochs = spec.optim.validate_every, spec.optim.epochs
+    require(1 <= until < epochs, "until", until, f"use an epoch before the last of {epochs}, or leave it out")
+    require(until % every == 0, "until", until, f"use a multiple of {every}: validations are {every} epochs apart")
+    reached = epochs if run.done else run.validated_epoch()
+    if reached > until and run.info().get("status") != "diverged":
+        remedy = f"run {run.run_id} is past it already, at epoch {reached}, and its state of then is gone"
+        raise BadValue("until", until, f"{remedy}; use {reached}" if reached < epochs else f"{remedy}; leave it out")
+
+
+def _stop(
+    members: Sequence[tuple[PlannedMember, Run]], options: RunOptions, context: Context, data: Data, outcome: Outcome
+) -> None:
+    """Test members whose states are at the epoch that the options stop at; the states stay, to be gone on from."""
+    for _, run in members:
+        run.report(status="stopped", epoch=options.until)
+    test_all(members, options, context, data)
+    outcome.stopped += [member.spec.run_id for member, _ in members]
 
 
 def _covered(member: PlannedMember, measured: Sequence[Record]) -> bool:
@@ -141,7 +171,7 @@ class _Watch(Watcher):
         self.note, self.read, self.shortages = "", 0.0, 0
 
     def stepped(self, steps: int, result: StepResult) -> None:
-        if time.monotonic() - self.read > 0.5 or steps == self.trainer.total:
+        if time.monotonic() - self.read > 0.5 or steps == self.last:
             loss, accuracy = result.loss.mean().item(), result.accuracy.mean().item()
             self.note, self.read = f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %", time.monotonic()
         self.bar.at(steps, self.note)
@@ -151,7 +181,7 @@ class _Watch(Watcher):
             passes = len(population.chunks())
             self.bar.console.print(f"memory ran out: each step now goes through its members in {passes} passes")
         # Not after the last step: its outcome is written at once.
-        if time.monotonic() - self.saved > self.wait and steps < self.trainer.total:
+        if time.monotonic() - self.saved > self.wait and steps < self.last:
             self.due = True
 
     def validated(self, member: Progress) -> None:
@@ -163,9 +193,16 @@ class _Watch(Watcher):
         self.bar.console.print(f"run {member.spec.run_id}: stopped at step {step} because {reason}; the others go on")
 
     def stop(self) -> bool:
+        if self.trainer.population.steps >= self.last:
+            return True
         if self.due and not self.stopping.asked:
             self.save("running")
         return self.stopping.asked
+
+    @property
+    def last(self) -> int:
+        """The step after which this training ends, for good or until a later call."""
+        return self.trainer.per_epoch * self.options.until if self.options.until else self.trainer.total
 
     def save(self, status: str) -> None:
         """Every member's state, so that the same command goes on from here."""
@@ -208,10 +245,14 @@ def _train(
         trainer.load(states)
     watch.trainer, watch.runs = trainer, {m.spec.run_id: run for m, run, _ in group}
     members = {member.spec.run_id: (member, run) for member, run, _ in group}
-    with Bar(title, trainer.total, steps, options.progress) as watch.bar:
+    with Bar(title, watch.last, steps, options.progress) as watch.bar:
         trainer.run()
     _finish([(*members[p.spec.run_id], p) for p in trainer.lost], "diverged", options, context, data)
     outcome.diverged += [p.spec.run_id for p in trainer.lost]
+    if options.until and not stopping.asked:
+        watch.save("stopped")
+        _stop([members[p.spec.run_id] for p in trainer.progress], options, context, data, outcome)
+        return
     if not trainer.finished:
         watch.save("interrupted")
         for progress in trainer.progress:

@@ -164,7 +164,7 @@ def record(
         "train_encoding": spec.train_encoding.name,
         "test_encoding": label,
         "seed": spec.seed,
-        "status": "finished" if scores else "diverged",
+        **_ending(scores, info, history),
         "split": "test",
         "accuracy_mode": accuracy.value,
         "selection": spec.selection.value,
@@ -182,6 +182,14 @@ def record(
         "created": now(),
         "train_seconds": info.get("train_seconds"),
     }
+
+
+def _ending(scores: Scores | None, info: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if scores is None:
+        return {"status": "diverged"}
+    if info.get("status") == "stopped":
+        return {"status": "stopped", "trained_epochs": history[-1]["epoch"]}
+    return {"status": "finished"}
 
 
 def _number(value: float) -> float | None:

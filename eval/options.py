@@ -15,7 +15,7 @@ from posgen.errors import require
 @dataclass(frozen=True)
 class RunOptions:
     """Where a sweep keeps things and how it runs. `threads` None: as many as the process may use; `compiled` None:
-    where it pays."""
+    where it pays; `until`: the epoch of the whole schedule at which trainings stop, are tested and keep their state."""
 
     runs_dir: Path
     data_dir: Path
@@ -25,6 +25,7 @@ class RunOptions:
     device: str = "cpu"
     compiled: bool | None = None
     threads: int | None = None
+    until: int | None = None
     tracker: Tracker = field(default_factory=NoTracker)
     progress: bool = True
     checkpoint_seconds: float = 60.0

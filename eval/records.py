@@ -52,6 +52,8 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "created": (str,),
     "train_seconds": (*_NUMBER, _NULL),
 }
+STATUSES = ("finished", "stopped", "diverged")
+"""How a training ended before its measurement. `stopped`: at epoch `trained_epochs` of a schedule that goes on."""
 _METRICS = ("id_accuracy", "ood_accuracy", "loss")
 _CONFIG_NODES = ("task", "data", "model", "optim")
 _KEY = ("profile", "run_id", "test_encoding", "split", "accuracy_mode", "length", "pe")
@@ -188,8 +190,10 @@ def _complaint_within(record: Record) -> str | None:
         node, name = dotted.split(".")
         if not _is(record["config"][node].get(name), (int,)):
             return f"config.{dotted} is missing"
-    if record["status"] not in ("finished", "diverged"):
-        return f"status={record['status']} should be finished or diverged"
+    if record["status"] not in STATUSES:
+        return f"status={record['status']} should be one of {', '.join(STATUSES)}"
+    if (record["status"] == "stopped") != _is(record.get("trained_epochs"), (int,)):
+        return "trained_epochs should be a whole number when the status is stopped, and only then"
     metrics = record["metrics"]
     if (metrics is None) != (record["status"] == "diverged"):
         return "metrics should be null when the status is diverged, and only then"

@@ -11,7 +11,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,21 @@ from posgen.errors import UserError
 from posgen.plain import plain, restore
 
 DONE = ("finished", "diverged")
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training has to show: its validations, the epoch of the checkpoint chosen for each test encoding, and
+    that checkpoint's weights, read when they are asked for."""
+
+    history: list[dict[str, Any]]
+    chosen: dict[str, int | None]
+    weights: Callable[[str], Mapping[str, Tensor]]
+
+    @property
+    def epoch(self) -> int:
+        """That of the last validation, 0 before the first."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
 
 
 def now() -> str:
@@ -155,10 +171,22 @@ class Run:
         write_atomically(self.path / "history.json", _json(outcome))
         (self.path / "state.pt").unlink(missing_ok=True)
 
-    def outcome(self) -> tuple[list[dict[str, Any]], dict[str, int | None]]:
-        """(history, epoch of the chosen checkpoint by test encoding) of a run that is done."""
+    def result(self) -> TrainingResult:
+        """Of a run that is done, or, of one that goes on, so far."""
+        if not self.done and (state := self.state()):
+            best = state["best"]
+            return TrainingResult(
+                list(state["history"]),
+                {label: one["epoch"] for label, one in best.items()},
+                lambda label: best[label]["params"],
+            )
         found = self._outcome()
-        return found["history"], found["chosen"]
+        return TrainingResult(found["history"], found["chosen"], self.weights)
+
+    def validated_epoch(self) -> int:
+        """The epoch of the last validation of a run that goes on, 0 before the first."""
+        state = self.state()
+        return int(state["history"][-1]["epoch"]) if state and state["history"] else 0
 
     def _outcome(self) -> dict[str, Any]:
         found = self._read("history.json")

@@ -19,7 +19,7 @@ from posgen.errors import BadValue, UserError, require
 
 
 def test_all(members: Sequence[tuple[PlannedMember, Run]], options: RunOptions, context: Context, data: Data) -> None:
-    """Test members that are done under their own encodings, record it, and tell the tracker."""
+    """Test members that are done, or stopped, under their own encodings, record it, and tell the tracker."""
     if not members:
         return
     with Bar(f"testing {count(len(members))}", len(members), 0, options.progress) as bar:
@@ -29,7 +29,7 @@ def test_all(members: Sequence[tuple[PlannedMember, Run]], options: RunOptions, 
             bar.advance()
             return records
 
-        # Their outcomes are on disk already: should this be interrupted, the same call tests them again.
+        # Their outcomes, or states, are on disk already: should this be interrupted, the same call tests them again.
         found = parallel(measured, members, options.device)
     append(options.records_path, [record for records in found for record in records])
     for (member, run), records in zip(members, found, strict=True):
@@ -38,21 +38,20 @@ def test_all(members: Sequence[tuple[PlannedMember, Run]], options: RunOptions, 
 
 
 def _test_own(member: PlannedMember, run: Run, options: RunOptions, context: Context, data: Data) -> list[Record]:
-    spec, info = member.spec, run.info()
-    history, chosen = run.outcome()
+    spec, info, result = member.spec, run.info(), run.result()
     tokens = data.test_tokens(spec, spec.data.test_length)
     records = []
     labels = encoding_labels(spec.test_encodings)
     for label, accuracy in dict.fromkeys((c.test_encoding, c.accuracy) for c in member.cells):
         encoding, mode, scores = spec.test_encodings[labels.index(label)], AccuracyMode(accuracy), None
         served = tuple(c for c in member.cells if (c.test_encoding, c.accuracy) == (label, accuracy))
-        if info["status"] == "finished":
-            scores = test(run.weights(label), spec, encoding, tokens, mode, options.device)
+        if info["status"] != "diverged":
+            scores = test(result.weights(label), spec, encoding, tokens, mode, options.device)
         records += [
             record(
                 replace(member, cells=served), context, pe, label, scores,
                 encoding=encoding, length=spec.data.test_length, accuracy=mode,
-                checkpoint_epoch=chosen.get(label), history=history, info=info,
+                checkpoint_epoch=result.chosen.get(label), history=result.history, info=info,
             )
             for pe in dict.fromkeys(c.pe for c in served)
         ]  # fmt: skip
@@ -122,15 +121,15 @@ def _again(
     context: Context,
     data: Data,
 ) -> Record:
-    spec, (history, chosen) = member.spec, run.outcome()
+    spec, result = member.spec, run.result()
     labels = encoding_labels(spec.test_encodings)
     own = [label for label, test_encoding in zip(labels, spec.test_encodings, strict=True) if test_encoding == encoding]
     validated = own[0] if own else labels[0]
     # What was not planned is called by its parameters too: two forms of one encoding are two measurements.
     label = own[0] if own else f"{encoding.name}~{encoding.key}"
-    scores = test(run.weights(validated), spec, encoding, data.test_tokens(spec, length), accuracy, options.device)
+    scores = test(result.weights(validated), spec, encoding, data.test_tokens(spec, length), accuracy, options.device)
     return record(
         member, context, encoding.name, label, scores,
-        encoding=encoding, length=length, accuracy=accuracy, checkpoint_epoch=chosen.get(validated),
-        history=history, info=run.info(),
+        encoding=encoding, length=length, accuracy=accuracy, checkpoint_epoch=result.chosen.get(validated),
+        history=result.history, info=run.info(),
     )  # fmt: skip

@@ -82,8 +82,11 @@ class _RotateCompiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(cos, sin)
+        # As arrays of their own: torch 2.11 loses the gradient of a function's output that is a view.
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)
-        return _turned(q, cos, sin), _turned(k, cos, sin), v.clone(memory_format=torch.contiguous_format)
+        return tuple(
+            x.clone(memory_format=torch.contiguous_format) for x in (_turned(q, cos, sin), _turned(k, cos, sin), v)
+        )
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

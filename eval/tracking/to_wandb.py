@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import wandb
 
 # What W&B shows beside a run: 0 is "finished", anything else "failed" (a failed run can be resumed). 130 is Ctrl-C's.
-EXIT_CODES = {"finished": 0, "diverged": 1, "interrupted": 130}
+EXIT_CODES = {"finished": 0, "diverged": 1, "interrupted": 130, "stopped": 130}
 # How the names of all charts begin, in W&B's order. They have the epoch on their x axis, as Figure 3 has.
 SECTIONS = ("figure3/", "id_", "ood_", "tested_with_", "train_")
 _TRAINING = ("train_loss", "train_accuracy", "lr")

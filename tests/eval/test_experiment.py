@@ -88,7 +88,8 @@ def test_a_run_folder_says_what_was_asked_and_how_it_came_out(whole: Path) -> No
         assert (info["status"], info["epoch"], info["seed"]) == ("finished", 6, member.spec.seed)
         (maker,) = info["trained_by"]
         assert maker["versions"]["torch"] == str(torch.__version__)
-        past, chosen = run.outcome()
+        result = run.result()
+        past, chosen = result.history, result.chosen
         assert [row["epoch"] for row in past] == [2, 4, 6]
         for label, epoch in chosen.items():
             best = max(past, key=lambda row: row["validation"][label]["id_accuracy"])  # max takes the first
