@@ -84,9 +84,8 @@ class _RotateCompiled(torch.autograd.Function):
         ctx.save_for_backward(cos, sin)
         # As arrays of their own: torch 2.11 loses the gradient of a function's output that is a view.
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)
-        return tuple(
-            x.clone(memory_format=torch.contiguous_format) for x in (_turned(q, cos, sin), _turned(k, cos, sin), v)
-        )
+        q, k = _turned(q, cos, sin).clone(), _turned(k, cos, sin).clone()
+        return q, k, v.clone(memory_format=torch.contiguous_format)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -13,6 +13,7 @@ from eval import names
 from eval.records import load
 from posgen.generate import generate
 from posgen.spec import Rule, Task
+from tests.committed import results
 
 ROOT = Path(__file__).parent.parent
 FINDINGS = (ROOT / "docs" / "findings.md").read_text()
@@ -40,7 +41,7 @@ def test_even_positions_of_the_semi_recursive_task_need_the_far_token() -> None:
     ("task", "title"), [("recursive", "Recursive"), ("cot", "CoT"), ("semi_recursive", "Semi-recursive")]
 )
 def test_the_accuracies_are_those_of_the_records(profile: str, task: str, title: str) -> None:
-    every = [r for r in load(ROOT / "results" / profile / "records.jsonl") if r["task"] == task]
+    every = [r for r in load(results() / profile / "records.jsonl") if r["task"] == task]
     records = [r for r in every if {"paper", "zero_shot"} & set(r["protocols"])]
     by_position = np.array([[np.nan if a is None else a for a in r["accuracy_by_position"]] for r in records])
     assert len(records) == {"quick": 18, "narrow": 30}[profile]
@@ -51,7 +52,7 @@ def test_the_accuracies_are_those_of_the_records(profile: str, task: str, title:
 
 
 def csv_rows(name: str) -> list[dict[str, str]]:
-    with (ROOT / "results" / name).open() as file:
+    with (results() / name).open() as file:
         return list(csv.DictReader(file))
 
 
@@ -113,7 +114,7 @@ def test_six_layers() -> None:
     assert f"YaRN on the semi-recursive task is {off['semi_recursive', 'yarn']:.0f} points too good" in words
     seeds = sorted(
         100 * r["metrics"]["ood_accuracy"]
-        for r in load(ROOT / "results/depth/quick/records.jsonl")
+        for r in load(results() / "depth/quick/records.jsonl")
         if (r["task"], r["pe"]) == ("recursive", "rope")
     )
     assert "lie at {:.1f}, {:.1f} and {:.1f} %".format(*seeds) in words
@@ -149,7 +150,7 @@ def test_what_is_undecided() -> None:
 @pytest.mark.parametrize(("profile", "pe"), [(p, e) for p in ("quick", "narrow") for e in ("rope", "resonance_rope")])
 def test_where_accuracy_falls(profile: str, pe: str) -> None:
     fallen = {}
-    for r in load(ROOT / "results" / profile / "records.jsonl"):
+    for r in load(results() / profile / "records.jsonl"):
         if (r["task"], r["pe"]) == ("recursive", pe):
             by_position = np.array(r["accuracy_by_position"], dtype=float)
             fallen[r["seed"]] = 64 + int(np.argmax(by_position[64:] < 0.8 * by_position[5:64].mean()))
@@ -159,7 +160,7 @@ def test_where_accuracy_falls(profile: str, pe: str) -> None:
 
 def test_effective_lengths_by_test_factor() -> None:
     """The last table and the sentences below it, read from the committed table of lengths."""
-    lines = (ROOT / "results" / "narrow" / "lengths" / "lengths.md").read_text().splitlines()
+    lines = (results() / "narrow" / "lengths" / "lengths.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| zero_shot")]
     found = {(c[0], c[1], c[2], c[3]): c for c in cells}
     times = []
@@ -245,7 +246,7 @@ def test_the_league() -> None:
     assert f"Dynamic NTK {scaled['dynamic_ntk']:.2f} %, NTK-aware scaling {scaled['ntk']:.2f} %" in words
     assert all(abs(float(r["id_accuracy_percent"]) - 100 / 17) < 0.2 for r in later if r["pe"] == "pi")
     readme = " ".join((ROOT / "README.md").read_text().split())
-    notes = (ROOT / "results/quick/league/league.md").read_text().splitlines()
+    notes = (results() / "quick/league/league.md").read_text().splitlines()
     for name, several in (("paper", rows), ("zero_shot_text", later)):
         apart = {r["pe"] for r in several if r["p_to_first"] and float(r["p_to_first"]) < 0.05}
         assert f"In either league {len(apart)} of the 27 others differ" in words
@@ -267,7 +268,7 @@ def test_the_league() -> None:
 
 
 def test_effective_lengths_of_the_league() -> None:
-    lines = (ROOT / "results" / "quick" / "lengths" / "lengths.md").read_text().splitlines()
+    lines = (results() / "quick" / "lengths" / "lengths.md").read_text().splitlines()
     every = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     cells = {(c[1], c[2], c[3]): c for c in every if c[0] == "zero_shot_text"}
     section = FINDINGS.split("## Effective lengths of all encodings")[1]

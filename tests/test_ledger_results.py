@@ -10,11 +10,12 @@ from conf.verdict import rules
 from eval.ledger.effects import Effects, build
 from eval.ledger.render import markdown as ledger_markdown
 from eval.records import load
+from tests.committed import results
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
 NOT_YET = "Not measured yet: no records of this sweep are committed."
-FOLDERS = sorted(path.parent for path in ROOT.glob("results/*/ledger/records.jsonl"))
+FOLDERS = sorted(path.parent for path in results().glob("*/ledger/records.jsonl"))
 
 
 def block(name: str) -> str:
@@ -32,7 +33,7 @@ def test_the_page_shows_the_ledger() -> None:
 def test_the_page_shows_the_committed_effects_or_says_that_there_are_none() -> None:
     shown = []
     for folder in FOLDERS:
-        place = f"../{folder.relative_to(ROOT).as_posix()}"
+        place = f"../results/{folder.relative_to(results()).as_posix()}"
         shown += [f"![Heat map, base {base}]({place}/effects-{base}.png)" for base in effects(folder).bases]
         shown.append((folder / "effects.md").read_text(encoding="utf-8").strip())
     assert block("effects") == ("\n\n".join(shown) or NOT_YET)

@@ -9,6 +9,7 @@ import pytest
 from eval.records import load
 from eval.statistics import mean_interval
 from models.spec import ModelSpec, Precision
+from tests.committed import results
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "performance.md").read_text()
@@ -20,10 +21,10 @@ def differences(precision: str, metric: str) -> list[float]:
     """Points, lower precision minus fp32, for each training of the same task, encoding and seed."""
     full = {
         (r["task"], r["pe"], r["seed"]): r["metrics"][metric]
-        for r in load(ROOT / "results" / "quick" / "records.jsonl")
+        for r in load(results() / "quick" / "records.jsonl")
         if "paper" in r["protocols"]
     }
-    lower = load(ROOT / "results" / "precision" / f"quick+model.precision={precision}" / "records.jsonl")
+    lower = load(results() / "precision" / f"quick+model.precision={precision}" / "records.jsonl")
     assert {r["config"]["model"]["precision"] for r in lower} == {precision}
     assert all(r["status"] == "finished" for r in lower)
     return [100.0 * (r["metrics"][metric] - full[r["task"], r["pe"], r["seed"]]) for r in lower]

@@ -8,12 +8,13 @@ from conf import paper
 from conf.plan import settings
 from eval.cells import collect
 from eval.records import load
+from tests.committed import results
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_the_quick_profile_is_committed_whole() -> None:
-    collection = collect(load(ROOT / "results" / "quick" / "records.jsonl"))
+    collection = collect(load(results() / "quick" / "records.jsonl"))
     protocols = settings("quick").profile.protocols
     assert set(collection.protocols) >= set(protocols)
     for protocol in protocols:
@@ -26,4 +27,4 @@ def test_the_quick_profile_is_committed_whole() -> None:
 def test_the_readme_shows_the_committed_table() -> None:
     readme = (ROOT / "README.md").read_text()
     shown = readme.split("<!-- table1", 1)[1].split("-->\n", 1)[1].split("<!-- /table1 -->")[0]
-    assert shown.strip() == (ROOT / "results" / "quick" / "table1.md").read_text().strip()
+    assert shown.strip() == (results() / "quick" / "table1.md").read_text().strip()

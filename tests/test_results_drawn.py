@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.command import run
+from tests.committed import results
 
-ROOT = Path(__file__).parent.parent
 TABLE_1 = {
     "table1": ("--format", "markdown,csv,latex"),
     "figure3": (),
@@ -22,7 +22,7 @@ TABLE_1 = {
 }
 # Each has a folder of its own name below the profile's.
 OTHERS = {"ledger": ("--effects", "--format", "markdown,csv,png"), "league": (), "lengths": ()}
-FOLDERS = sorted(path.parent for path in ROOT.glob("results/**/records.jsonl") if "runs" not in path.parts)
+FOLDERS = sorted(path.parent for path in results().rglob("records.jsonl"))
 
 
 def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
@@ -33,7 +33,7 @@ def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
             yield folder, folder.name, OTHERS[folder.name]
         else:
             for command, options in TABLE_1.items():
-                if folder.parent.name == "results" or any(folder.glob(f"{command}[.-]*")):
+                if folder.parent == results() or any(folder.glob(f"{command}[.-]*")):
                     yield folder, command, options
 
 
@@ -56,7 +56,7 @@ def stem(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("folder", "command", "options"), PLACES, ids=[f"{place[0].relative_to(ROOT)}-{place[1]}" for place in PLACES]
+    ("folder", "command", "options"), PLACES, ids=[f"{place[0].relative_to(results())}-{place[1]}" for place in PLACES]
 )
 def test_what_is_committed_is_what_the_records_give(
     folder: Path, command: str, options: tuple[str, ...], tmp_path: Path
@@ -73,5 +73,5 @@ def test_what_is_committed_is_what_the_records_give(
 
 def test_nothing_is_committed_that_no_command_draws() -> None:
     known = {*TABLE_1, *OTHERS, "effects", "records", "wavelengths"}
-    files = [path for folder in FOLDERS for path in folder.iterdir() if path.is_file() and path.name != "report.html"]
+    files = [path for folder in FOLDERS for path in folder.iterdir() if path.is_file()]
     assert {stem(path) for path in files} <= known

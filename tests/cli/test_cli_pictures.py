@@ -11,9 +11,9 @@ import pytest
 
 from eval import records
 from tests.command import run
+from tests.committed import results
 
 ROOT = Path(__file__).parents[2]
-COMMITTED = ROOT / "results" / "quick" / "records.jsonl"
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the committed records of one seed, as the quick profile's and as its league's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
-    found = [record for record in records.load(COMMITTED) if record["seed"] == 42]
+    found = [record for record in records.load(results() / "quick" / "records.jsonl") if record["seed"] == 42]
     records.append(tmp_path / "results" / "quick" / "records.jsonl", found)
     league = [{**record, "protocols": ["paper"]} for record in found if "paper" in record["protocols"]]
     records.append(tmp_path / "results" / "quick" / "league" / "records.jsonl", league)
