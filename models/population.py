@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import dropout, memory
+from models import dropout, kernels, memory
 from models.dropout import Dropout
 from models.encodings import PositionInputs, build
 from models.fusing import fused
 from models.parameters import Parameters, frozen, member_parameters, stacked
 from models.positions import TrainingPositions
 from models.precision import allowed
-from models.spec import MemberSpec, ModelSpec, OptimSpec, Schedule
+from models.spec import MemberSpec, ModelSpec, OptimSpec, Precision, Schedule
 from models.streams import stream
 from models.transformer import dropout_lanes, forward
 from models.workers import parallel
@@ -31,6 +31,8 @@ from posgen.plain import digest
 
 CACHE_BYTES = 6 * 2**20
 """What the widest activation of a chunk may take on a CPU: chunks much larger run at the speed of main memory."""
+SINGLE_BYTES = 2**20
+"""Members whose widest activation is larger go one by one where a kernel for single matrices is the much faster."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class Population:
         member = self.optim.batch_size * self.positions.inputs * widest * 4
         threads = torch.get_num_threads()
         fitting = math.ceil(len(self) * member / CACHE_BYTES)
+        if self.model.precision is Precision.fp32 and member > SINGLE_BYTES and kernels.single():
+            fitting = len(self)
         return math.ceil(fitting / threads) * threads
 
     def _memory_parts(self) -> int:

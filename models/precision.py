@@ -1,4 +1,7 @@
-"""Matrix products at a chosen precision; everything between them is fp32 (models.spec.Precision)."""
+"""Matrix products at a chosen precision; everything between them is fp32 (models.spec.Precision).
+
+All products of the decoder, forward and backward, in training and in evaluation, go through `product`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.kernels import multiply
 from models.spec import Precision
 
 
@@ -31,7 +35,7 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, a: Tensor, b: Tensor, transposed: bool, rounded: bool) -> Tensor:
         ctx.save_for_backward(a, b)
         ctx.transposed, ctx.rounded = transposed, rounded
-        return torch.bmm(a, b.transpose(1, 2) if transposed else b)
+        return multiply(a, b.transpose(1, 2) if transposed else b)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -40,10 +44,10 @@ class _Product(torch.autograd.Function):
         if ctx.rounded:
             grad = round_tf32(grad)
         if ctx.needs_input_grad[0]:
-            of_a = torch.bmm(grad, b if ctx.transposed else b.transpose(1, 2))
+            of_a = multiply(grad, b if ctx.transposed else b.transpose(1, 2))
         if ctx.needs_input_grad[1]:
             left, right = (grad, a) if ctx.transposed else (a, grad)
-            of_b = torch.bmm(left.transpose(1, 2), right)
+            of_b = multiply(left.transpose(1, 2), right)
         return of_a, of_b, None, None
 
 

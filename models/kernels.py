@@ -1,0 +1,90 @@
+"""Which kernel multiplies matrices: the fastest exact one of this machine, by a rule and not by a race.
+
+On an AMD processor with AVX-512 torch's own fp32 product (MKL) takes a road made for older processors, while oneDNN,
+which torch carries too, asks the processor what it has. Measured on one core, GFLOP/s, MKL against oneDNN: 82-107
+against 159-239 on Zen 5, whose AVX-512 units are full width, and 81-100 against 89-110 on Zen 4. Both round alike.
+
+The rule looks at the processor and at shapes alone, so that the same machine gives the same bits every time: a training
+that was interrupted ends as one that was not. `POSGEN_KERNEL=torch` in the environment keeps torch's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+ZEN_4, ZEN_5 = 25, 26
+"""Processor families of AMD, as the system numbers them; 25 is Zen 3 as well, which has no AVX-512."""
+ROWS, WIDTH = 256, 16
+"""Smaller matrices gain nothing: the call costs more than what the kernel saves."""
+
+
+def multiply(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b over the first axis, [n, i, k] x [n, k, o] -> [n, i, o], each with any strides."""
+    if a.dtype is torch.float32 and a.device.type == "cpu" and _by_onednn(a, b):
+        # oneDNN's linear layer takes its weight as [o, k], with any strides: no copy is made of either factor.
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(a[0], b[0].t(), None, "none", [], "")
+        return out[None]
+    return torch.bmm(a, b)
+
+
+def kernels(device: str | torch.device = "cpu") -> str:
+    """What multiplies fp32 matrices there, in words for a reader of `posgen bench step`."""
+    if torch.device(device).type != "cpu":
+        return "torch.bmm"
+    family = _family()
+    if family is None:
+        return "torch.bmm"
+    gradients = (
+        "all products" if family >= ZEN_5 else "all products but the gradients of weights, which torch.bmm makes"
+    )
+    return f"oneDNN for {gradients}, and torch.bmm for many small ones"
+
+
+def single() -> bool:
+    """Whether one matrix at a time is multiplied so much faster than several that members should go one by one."""
+    return (_family() or 0) >= ZEN_5
+
+
+def _by_onednn(a: Tensor, b: Tensor) -> bool:
+    family = _family()
+    if family is None or a.shape[0] != 1 or torch.compiler.is_compiling():
+        return False
+    _, rows, inner = a.shape
+    # The gradient of a weight sums over the rows: [k, rows] x [rows, o]. Only full-width units gain from oneDNN there.
+    if inner > max(rows, b.shape[2]) and a.stride(1) == 1:
+        return family >= ZEN_5 and inner >= ROWS and min(rows, b.shape[2]) >= WIDTH
+    return rows >= ROWS and min(inner, b.shape[2]) >= WIDTH
+
+
+@functools.cache
+def _family() -> int | None:
+    """The processor's family where oneDNN is known to be the faster: AMD with AVX-512. None elsewhere, where torch has
+    not the operator (it is private, and may go away), or where POSGEN_KERNEL=torch asks for torch's own."""
+    if os.environ.get("POSGEN_KERNEL") == "torch" or not _has_operator():
+        return None
+    found: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            found.setdefault(key.strip(), value.strip())
+    except OSError:
+        return None
+    if found.get("vendor_id") != "AuthenticAMD" or "avx512f" not in found.get("flags", "").split():
+        return None
+    family = int(found["cpu family"]) if found.get("cpu family", "").isdigit() else 0
+    return family if family >= ZEN_4 else None
+
+
+def _has_operator() -> bool:
+    """Whether torch's private oneDNN linear is there and computes what it is known for."""
+    try:
+        a, b = torch.eye(2, 3), torch.arange(6.0).view(2, 3)
+        out = torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return bool(torch.equal(out, a @ b.t()))
