@@ -105,7 +105,8 @@ def _stop(
 ) -> None:
     """Test members whose states are at the epoch that the options stop at; the states stay, to be gone on from."""
     for _, run in members:
-        run.report(status="stopped", epoch=options.until)
+        state = run.state()
+        run.report(status="stopped", epoch=options.until, train_seconds=round(state["seconds"], 3) if state else None)
     test_all(members, options, context, data)
     outcome.stopped += [member.spec.run_id for member, _ in members]
 

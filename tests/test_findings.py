@@ -96,7 +96,7 @@ def test_six_layers() -> None:
     """Two depths side by side, and the sentences below the table."""
     two = {(r["task"], r["pe"]): r for r in csv_rows("quick/table1.csv") if r["protocol"] == "zero_shot_text"}
     six = {(r["task"], r["pe"]): r for r in csv_rows("depth/quick/table1.csv")}
-    section = FINDINGS.split("## With six layers")[1].split("\n## ")[0]
+    section = FINDINGS.split("## With six layers quick")[1].split("\n## ")[0]
     words = " ".join(section.split())
     assert len(six) == 12
 
