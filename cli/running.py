@@ -107,7 +107,7 @@ def _job(asked: Request, overrides: tuple[str, ...], extras: Extras) -> tuple[Co
     from conf.plan import plan, settings
 
     base = settings(asked.profile, overrides, None if extras.apart else asked.seeds)
-    if extras.until:
+    if extras.until is not None:
         own = base.profile
         label = f"{own.label}; epoch {extras.until} of {base.optim.epochs}"
         base = replace(base, profile=replace(own, name=f"{own.name}+until={extras.until}", label=label))

@@ -135,9 +135,13 @@ def differences(collection: Collection) -> tuple[list[str], bool]:
 def _cell(by_seed: dict[int, Record]) -> Cell:
     ordered = [by_seed[seed] for seed in sorted(by_seed)]
     return Cell(
-        finished=tuple(record for record in ordered if record["status"] != "diverged"),
+        finished=tuple(record for record in ordered if _has_numbers(record)),
         diverged=tuple(record for record in ordered if record["status"] == "diverged"),
     )
+
+
+def _has_numbers(record: Record) -> bool:
+    return bool(record["status"] != "diverged")
 
 
 def _label(record: Record) -> str:
@@ -149,11 +153,12 @@ def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[Record]
     """One setting a protocol: data, model, optimiser, selection. Within a cell its task and encoding too."""
     everything = [record for records in cells.values() for record in records]
     _agree(everything, ("data", "model", "optim"))
-    ends = sorted({str(r.get("trained_epochs") or "the last") for r in everything if r["status"] != "diverged"})
+    ends = {r.get("trained_epochs") or r["config"]["optim"].get("epochs") for r in everything if _has_numbers(r)}
     if len(ends) > 1:
+        told = " and to epoch ".join(map(str, sorted(ends, key=str)))
         raise UserError(
-            f"records of different settings are never pooled: trained to epoch {' and epoch '.join(ends)} of the same "
-            "schedule; choose one sweep with --sweep, or name one file with --records"
+            f"records of different settings are never pooled: trained to epoch {told}; "
+            "choose one sweep with --sweep, or name one file with --records"
         )
     for records in cells.values():
         _agree(records, ("task",))

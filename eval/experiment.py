@@ -59,9 +59,9 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
         measured = load(options.records_path) if options.records_path.exists() else []
         for member in plan:
             run = Run(options.runs_dir, member.spec.run_id)
-            if options.until:
+            if options.until is not None:
                 _check_until(member.spec, run, options.until)
-            if (run.done or options.until) and _covered(member, measured):
+            if (run.done or options.until is not None) and _covered(member, measured):
                 outcome.skipped.append(member.spec.run_id)
                 continue
             data.of(member.spec)
@@ -73,7 +73,7 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
         test_all(retested, options, context, data)
         outcome.remeasured += [m.spec.run_id for m, _ in retested]
         fresh = [(m, r) for m, r in todo if not r.done]
-        there = [(m, r) for m, r in fresh if options.until and r.validated_epoch() == options.until]
+        there = [(m, r) for m, r in fresh if options.until is not None and r.validated_epoch() == options.until]
         _stop(there, options, context, data, outcome)
         fresh = [(m, r) for m, r in fresh if (m, r) not in there]
         if fresh:
@@ -250,7 +250,7 @@ def _train(
         trainer.run()
     _finish([(*members[p.spec.run_id], p) for p in trainer.lost], "diverged", options, context, data)
     outcome.diverged += [p.spec.run_id for p in trainer.lost]
-    if options.until and not stopping.asked:
+    if options.until is not None and not stopping.asked:
         watch.save("stopped")
         _stop([members[p.spec.run_id] for p in trainer.progress], options, context, data, outcome)
         return

@@ -101,7 +101,7 @@ def test_a_half_line_is_named_with_file_line_and_remedy(tmp_path, record):
         ({"schema": 2}, "schema=2, but this version of posgen reads schema 1"),
         ({"seed": "five"}, "seed=five should be int"),
         ({"seed": True}, "seed=True should be int"),
-        ({"status": "done"}, "status=done should be finished or diverged"),
+        ({"status": "done"}, "status=done should be one of finished, stopped, diverged"),
         ({"metrics": None}, "metrics should be null when the status is diverged"),
         ({"metrics": {"id_accuracy": 1.0, "loss": 1.0}}, "metrics.ood_accuracy is missing"),
         ({"metrics": {"id_accuracy": 1.0, "ood_accuracy": 65.29, "loss": 1.0}}, "should be a fraction from 0 to 1"),
