@@ -9,10 +9,16 @@ TORCH ?=
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
 
+# Where reproduce-table1, figure3 and report write: git ignores it, so they never change the committed results, which
+# the README shows and the tests read. RESULTS=results writes into those.
+RESULTS ?= results/reproduced
+
 VENV := .venv
 STAMP := $(VENV)/.stamp
 CHOSEN := $(or $(PROFILE),quick)
-RESULTS := results/$(CHOSEN)
+MADE := $(RESULTS)/$(CHOSEN)
+# Working files, which git ignores, lie where every posgen command looks for them: posgen status, posgen evaluate.
+WORKING := paths.runs=results/runs paths.data=results/data tracker.directory=results/wandb
 # cuda where torch sees a GPU, else cpu
 DEVICE = $(shell $(VENV)/bin/python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 
@@ -21,7 +27,7 @@ DEVICE = $(shell $(VENV)/bin/python -c 'import torch; print("cuda" if torch.cuda
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s%s\n", $$1, $$2}' Makefile
-	@echo "Settings: PROFILE=quick|narrow|paper, TORCH=cpu, PYTHON=/path/to/python3.11 or later"
+	@echo "Settings: PROFILE=quick|narrow|paper, TORCH=cpu, PYTHON=/path/to/python3.11 or later, RESULTS=folder"
 
 setup: $(STAMP) ## make .venv with posgen and its tools, with uv if there is one, else with pip
 
@@ -57,19 +63,25 @@ reproduce-table1: $(STAMP) ## train what Table 1 needs, show and judge it, draw 
 	if [ -z "$$profile" ]; then profile=quick; echo "No GPU here, so this is profile quick: smaller than the paper's," \
 		"about ten minutes on 2 cores. PROFILE=paper insists on the published sizes (how long that takes:" \
 		"posgen sweep --profile paper --dry-run)."; fi; \
-	$(VENV)/bin/posgen sweep --profile $$profile --device $$device && \
-	$(VENV)/bin/posgen table1 --profile $$profile --format all --out results/$$profile && \
-	$(VENV)/bin/posgen figure3 --profile $$profile --out results/$$profile && \
-	$(VENV)/bin/posgen verdict --profile $$profile --format all --out results/$$profile && \
-	for picture in positions curves gap; do \
-		$(VENV)/bin/posgen $$picture --profile $$profile --out results/$$profile || exit 1; done && \
-	$(VENV)/bin/posgen report --profile $$profile
+	made=$(RESULTS)/$$profile; records=$$made/records.jsonl; committed=results/$$profile/table1.md; \
+	$(VENV)/bin/posgen sweep --profile $$profile --device $$device paths.results=$(RESULTS) $(WORKING) && \
+	$(VENV)/bin/posgen table1 --records $$records --format all --out $$made && \
+	$(VENV)/bin/posgen verdict --records $$records --format all --out $$made && \
+	for picture in figure3 positions curves gap; do \
+		$(VENV)/bin/posgen $$picture --records $$records --out $$made || exit 1; done && \
+	$(VENV)/bin/posgen report --profile $$profile paths.results=$(RESULTS) && \
+	echo && echo "Table 1 is in $$made/table1.md, the verdicts, pictures and report.html beside it." && \
+	if [ $(RESULTS) != results ] && [ -e $$committed ]; then \
+		echo "Where it differs from the committed table: diff $$committed $$made/table1.md"; fi
 
+# From one's own records where there are some, else from the committed ones.
 figure3: $(STAMP) ## draw Figure 3 again from the records, without training
-	@$(VENV)/bin/posgen figure3 --profile $(CHOSEN) --out $(RESULTS)
+	@if [ -e $(MADE)/records.jsonl ]; then own="--records $(MADE)/records.jsonl"; fi; \
+	$(VENV)/bin/posgen figure3 --profile $(CHOSEN) $$own --out $(MADE)
 
 report: $(STAMP) ## write one page with all results from the records, without training
-	@$(VENV)/bin/posgen report --profile $(CHOSEN)
+	@if [ -e $(MADE)/records.jsonl ]; then own="paths.results=$(RESULTS)"; fi; \
+	$(VENV)/bin/posgen report --profile $(CHOSEN) $$own --out $(MADE)/report.html
 
 report-check: $(STAMP) ## look at that page in a real browser (Chromium or Chrome), which must be installed
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m browser tests/browser

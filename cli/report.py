@@ -10,7 +10,7 @@ import typer
 from cli.drawn import RESULTS, ProfileOption
 
 if TYPE_CHECKING:
-    from conf.schema import PathsSpec
+    from conf.schema import Config, PathsSpec
     from eval.report.page import Page
     from eval.report.sources import Sources
     from eval.tracking.to_wandb import WandbTracker
@@ -21,7 +21,8 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="With --wandb: tracker.mode=offline tracker.project=NAME paths.runs=DIR paths.data=DIR",
+            help="paths.results=DIR; with --wandb also tracker.mode=offline tracker.project=NAME paths.runs=DIR "
+            "paths.data=DIR",
             show_default=False,
         ),
     ] = None,
@@ -48,6 +49,7 @@ def report(
 
     \b
     posgen report --profile quick
+    posgen report --profile quick paths.results=results/reproduced
     posgen report --out report.html
     posgen report --wandb tracker.mode=offline
     """
@@ -55,21 +57,22 @@ def report(
     from eval.report.content import build
     from eval.report.page import html
 
-    tracking = _tracking(settings or [], wandb)
-    sources = _sources(profile or "quick")
+    asked = _asked(settings or [], wandb)
+    tracker = _tracker(asked) if asked and wandb else None
+    sources = _sources(Path(asked.paths.results) if asked else RESULTS, profile or "quick")
     page = build(sources)
     text = html(page)
-    path = out or RESULTS / sources.profile / "report.html"
+    path = out or sources.results / sources.profile / "report.html"
     write_atomically(path, text.encode())
     typer.echo(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB)")
     for section in page.sections:
         if section.missing:
             typer.echo(f"not measured: {section.title}")
-    if tracking:
-        _log(*tracking, page, text, sources)
+    if asked and tracker:
+        _log(tracker, asked.paths, page, text, sources)
 
 
-def _sources(profile: str) -> Sources:
+def _sources(results: Path, profile: str) -> Sources:
     from conf import paper
     from conf.ledger import ledger
     from conf.lengths import rules as lengths
@@ -77,7 +80,7 @@ def _sources(profile: str) -> Sources:
     from eval.report.sources import Sources
 
     return Sources(
-        RESULTS,
+        results,
         profile,
         paper.table1(),
         paper.figure3(),
@@ -87,25 +90,32 @@ def _sources(profile: str) -> Sources:
     )
 
 
-def _tracking(settings: list[str], wandb: bool) -> tuple[WandbTracker, PathsSpec] | None:
-    """The tracker and places that the settings ask for, checked before anything is drawn; None without --wandb."""
+def _asked(settings: list[str], wandb: bool) -> Config | None:
+    """What the settings and --wandb ask for, checked before anything is drawn; None: all places are the usual ones."""
     from cli.options import request
-    from cli.running import tracker_of
     from conf.compose import Choice, compose
+    from posgen.errors import BadValue
+
+    for text in settings:
+        key, _, value = text.partition("=")
+        if not wandb and key != "paths.results":
+            raise BadValue(key, value, "means something with --wandb only; add it, or leave the setting out")
+    if not settings and not wandb:
+        return None
+    asked = request(settings, takes=(), roots=("tracker", "paths"), default_profile="quick")
+    return compose(Choice(), asked.overrides)
+
+
+def _tracker(asked: Config) -> WandbTracker:
+    """The tracker that is asked for; BadValue where none is."""
+    from cli.running import tracker_of
     from eval.tracking.to_wandb import WandbTracker
     from posgen.errors import BadValue
 
-    if not wandb:
-        if settings:
-            key, _, value = settings[0].partition("=")
-            raise BadValue(key, value, "means something with --wandb only; add it, or leave the setting out")
-        return None
-    asked = request(settings, takes=(), roots=("tracker", "paths"), default_profile="quick")
-    base = compose(Choice(), asked.overrides)
-    tracker = tracker_of(base.tracker)
+    tracker = tracker_of(asked.tracker)
     if not isinstance(tracker, WandbTracker):
         raise BadValue("tracker", "none", "--wandb needs tracker=wandb; leave one of the two out")
-    return tracker, base.paths
+    return tracker
 
 
 def _log(tracker: WandbTracker, paths: PathsSpec, page: Page, text: str, sources: Sources) -> None:

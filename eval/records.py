@@ -115,10 +115,9 @@ def gather(
         if not path.exists():
             others = sorted(other.relative_to(results).parts[0] for other in results.glob(f"*/{below}/records.jsonl"))
             hint = f"there are records of {', '.join(others)}" if others else "there are none of any profile"
-            table1 = f"`make reproduce-table1 PROFILE={profile}` (or `posgen sweep --profile {profile}`)"
-            command = f"`posgen sweep --{below} --profile {profile}`" if below else table1
+            command = " ".join(["posgen sweep", *([f"--{below}"] if below else []), f"--profile {profile}"])
             raise UserError(
-                f"profile={profile}: no records at {path} ({hint}); make them with {command}, or name others with "
+                f"profile={profile}: no records at {path} ({hint}); make them with `{command}`, or name others with "
                 "--records"
             )
         paths = [path]

@@ -96,27 +96,31 @@ def test_commands_are_found_in_documents() -> None:
     assert sorted(command_lines(text)) == [["make", "test"], ["posgen", "show"], ["posgen", "train", "--pe", "yarn"]]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_documents_name_only_commands_that_exist(path: Path) -> None:
+def unknown(words: list[str]) -> list[str]:
+    """What a call of posgen names that does not exist: the command, or some of its options."""
     from cli.app import app
 
-    group = typer.main.get_command(app)
+    group = command = typer.main.get_command(app)
+    verb = ["posgen"]
+    for word in words:
+        if word not in getattr(command, "commands", {}):
+            break
+        command, verb = getattr(command, "commands")[word], [*verb, word]  # noqa: B009 - of groups only
+    if command is group and not words[0].startswith("--"):
+        return [f"posgen {words[0]}"]
+    names = {"--help", *(name for parameter in command.params for name in parameter.opts)}
+    options = [word.partition("=")[0] for word in words if word.startswith("--")]
+    return [f"{' '.join(verb)} {option}" for option in options if option not in names]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_only_commands_that_exist(path: Path) -> None:
     wrong = []
     for tool, *words in command_lines(path.read_text(encoding="utf-8")):
         if tool == "make":
             wrong += [f"make {word}" for word in words if "=" not in word and word not in makefile_goals()]
-            continue
-        command, verb = group, ["posgen"]
-        for word in words:
-            if word not in getattr(command, "commands", {}):
-                break
-            command, verb = getattr(command, "commands")[word], [*verb, word]  # noqa: B009 - of groups only
-        if command is group and not words[0].startswith("--"):
-            wrong.append(f"posgen {words[0]}")
-            continue
-        names = {"--help", *(name for parameter in command.params for name in parameter.opts)}
-        options = [word.partition("=")[0] for word in words if word.startswith("--")]
-        wrong += [f"{' '.join(verb)} {option}" for option in options if option not in names]
+        else:
+            wrong += unknown(words)
     assert wrong == []
 
 

@@ -15,10 +15,9 @@ from PIL import Image
 from cli.main import main
 from eval.records import append, load
 from tests.browser.chromium import Tab, found, tab
+from tests.committed import results
 
 pytestmark = pytest.mark.browser
-ROOT = Path(__file__).parents[2]
-RECORDS = ROOT / "results" / "quick" / "records.jsonl"
 TABLE = "#table1 table"
 
 
@@ -35,7 +34,8 @@ def numbers(texts: list[str]) -> list[float | None]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the committed quick records without those of YaRN on CoT: a cell is missing."""
     folder = tmp_path_factory.mktemp("report")
-    kept = [record for record in load(RECORDS) if (record["task"], record["pe"]) != ("cot", "yarn")]
+    committed = load(results() / "quick" / "records.jsonl")
+    kept = [record for record in committed if (record["task"], record["pe"]) != ("cot", "yarn")]
     append(folder / "results" / "quick" / "records.jsonl", kept)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

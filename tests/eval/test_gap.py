@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,14 +21,14 @@ from models.positions import measured_positions
 from models.spec import EncodingSpec, ModelSpec
 from posgen.errors import UserError
 from posgen.plain import restore
+from tests.committed import results
 
-ROOT = Path(__file__).parents[2]
 PLACES = [("cot", pe) for pe in ("rope", "resonance_rope", "yarn", "resonance_yarn")]
 
 
 @pytest.fixture(scope="module")
 def quick() -> Collection:
-    return collect(load(ROOT / "results" / "quick" / "records.jsonl"))
+    return collect(load(results() / "quick" / "records.jsonl"))
 
 
 @pytest.mark.parametrize("scaling", ["none", "yarn", "ntk", "pi"])

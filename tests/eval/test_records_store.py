@@ -138,7 +138,7 @@ def test_a_number_that_does_not_exist_stays_null(tmp_path, record):
 
 
 def test_gather_names_the_missing_file_and_the_remedy(tmp_path):
-    with pytest.raises(UserError, match=r"records.jsonl \(there are none .*\); make them with `make reproduce-table1"):
+    with pytest.raises(UserError, match=r"records.jsonl \(there are none .*\); make them with `posgen sweep"):
         records.gather([], None, tmp_path / "results")
     with pytest.raises(UserError, match=r"cannot read the records .*nowhere.jsonl \(No such file or directory\)"):
         records.gather([tmp_path / "nowhere.jsonl"], None, tmp_path)

@@ -24,6 +24,7 @@ from eval.report import alt
 from eval.report.page import Page, Section, Text, html
 from eval.report.tables import Prose, Table, blocks
 from posgen.errors import UserError
+from tests.committed import results
 
 ROOT = Path(__file__).parents[2]
 LABEL = 'a <small> & "other" profile\'s label'
@@ -70,7 +71,7 @@ def rows(table: str) -> list[list[str]]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with the quick records of one protocol, under another label and without YaRN on CoT."""
     folder = tmp_path_factory.mktemp("work")
-    kept = [r for r in load(ROOT / "results/quick/records.jsonl") if (r["task"], r["pe"]) != ("cot", "yarn")]
+    kept = [r for r in load(results() / "quick/records.jsonl") if (r["task"], r["pe"]) != ("cot", "yarn")]
     for record in kept:
         record["config"]["profile"]["label"] = LABEL
         record["protocols"] = [name for name in record["protocols"] if name == "paper"]
@@ -160,7 +161,7 @@ def test_the_way_back_names_everything_that_was_trained(read: Reader) -> None:
     again = read.of("pre")[-1][1]
     assert "--task recursive,cot,semi_recursive" in again
     assert "--seed 42,4955,5549 --profile quick" in again
-    commits = {r["git_commit"] for r in load(ROOT / "results/quick/records.jsonl")}
+    commits = {r["git_commit"] for r in load(results() / "quick/records.jsonl")}
     assert all(commit in read.of("main")[0][1] for commit in commits)
 
 
@@ -206,6 +207,19 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     assert line in said
     assert said.count("\n") == 1
     assert sorted(place.rglob("*")) == before
+
+
+def test_records_of_another_folder_make_a_page_beside_them(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    append(tmp_path / "own/quick/records.jsonl", load(place / "results/quick/records.jsonl"))
+    with pytest.raises(SystemExit) as ended:
+        main(["report", "--profile", "quick", "paths.results=own"])
+    assert ended.value.code == 0
+    page = (tmp_path / "own/quick/report.html").read_text(encoding="utf-8")
+    assert "own/quick/records.jsonl" in page
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_place_that_cannot_be_written_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

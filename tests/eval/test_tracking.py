@@ -198,6 +198,8 @@ def test_a_key_without_a_server_falls_back_to_offline_for_all_members(
 
     def watched(**options: Any) -> wandb.Run:
         tried.append(options["mode"])
+        if options["mode"] == "offline":  # a short wait is for the server that never answers, not for a busy machine
+            options["settings"] = options["settings"].model_copy(update={"init_timeout": 600.0})
         return init(**options)
 
     monkeypatch.setattr(wandb, "init", watched)
