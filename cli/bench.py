@@ -2,85 +2,170 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import DeviceOption, Overrides, PeOption, ProfileOption, TaskOption, ThreadsOption, request
 from cli.text import MISSING, table
-from posgen.errors import BadValue, require
+from posgen.errors import require
+
+if TYPE_CHECKING:
+    from conf.schema import Config
+    from models.bench import StepTimes
+    from models.spec import MemberSpec
 
 bench = typer.Typer(
     add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="How fast this machine trains, as ratios."
 )
-DEFAULT = (("paper", "1"), ("quick", "1,4,16"))
-"""Profiles and populations that are timed when nothing is asked for."""
+DEFAULT = (("paper", "fp32", "1"), ("paper", "bf16", "1"), ("narrow", "fp32", "8"), ("quick", "fp32", "16"))
+"""Profiles, precisions and populations that are timed when nothing is asked for."""
+MEMBERS = {"narrow": "8", "quick": "1,4,16"}
+"""The populations of a profile that is asked for; 1 of any other."""
+PRECISION = "model.precision="
 
 
-@bench.command(short_help="Time a training step next to its matrix products.")
+@dataclass(frozen=True)
+class Case:
+    """One line of the table: `members` of one shape as a population."""
+
+    base: Config
+    spec: MemberSpec
+    members: int
+
+
+@bench.command(short_help="Time a training step next to a plain implementation and to the best kernels.")
 def step(
     overrides: Overrides = None,
     population: Annotated[
         str | None,
         typer.Option(
-            metavar="P[,P...]", help="Members trained side by side; one line for each. [default: 1, for quick 1,4,16]"
+            metavar="P[,P...]",
+            help="Members trained side by side; one line for each. [default: 1; narrow 8; quick 1,4,16]",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(metavar="N", help="Timed steps; the median counts.")] = 5,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A JSON list with an object for each line, at full precision.")
+    ] = False,
     task: TaskOption = None,
     pe: PeOption = None,
     profile: ProfileOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Time a training step on this machine, next to what else is timed in the same run.
+    """Time a training step on this machine, in turn with what it is compared with.
 
-    `over products`: the step's time over that of its matrix products alone, same shapes, threads and precision (1 is
-    the limit). `over one by one`: a population's time over that of the same members one after another (below 1, the
-    population pays). `of rate`: operations a second as a share of what large square matrices reach on this device.
-    Quote the ratios; seconds depend on what else the machine does. Without --profile: the paper's size and quick's.
+    `speed-up`: how many times faster the population takes a step than the plain implementation (models/plain.py: one
+    ordinary torch model for each member, one after another, always fp32; a few of them are timed and stand for all).
+    `one by one`: how many times faster than the same members one after another as populations of one (below 1, the
+    population pays). `utilisation`: operations a second of the step's matrix products over the whole step, as a share
+    of the rate that the best kernel on this machine reaches for products of the same shapes and precision, every core
+    on its own; 100 % would mean that the fastest products are all there is to a step. Quote these ratios, not step ms
+    and tokens/s: seconds depend on what else the machine does.
+
+    With --json: profile, precision, members, threads, step_ms, speed_up, utilisation (a fraction) and tokens_per_s.
+    Without --profile: the paper's size in fp32 and in bf16 (1 member), narrow (8) and quick (16) in fp32.
 
     \b
     posgen bench step
-    posgen bench step --profile paper --population 1
+    posgen bench step --profile quick --population 4 --json
     posgen bench step --profile paper --device cuda --population 60 model.precision=bf16
     """
-    from cli.running import check_device
-    from conf.overrides import numbers
-    from conf.plan import plan, settings
     from eval.options import compiles, set_threads
     from eval.progress import Bar
     from models.bench import step_times
 
     require(1 <= rounds <= 1000, "rounds", rounds, "use 1 to 1000")
-    cases = []
-    for name, members in DEFAULT if profile is None else ((profile, "1,4,16" if profile == "quick" else "1"),):
-        asked = request(
-            overrides, takes=("task", "pe", "profile"), task=task, pe=pe, profile=name, device=device, threads=threads,
-            default_task="cot", default_pe="resonance_rope", default_profile="quick",
+    given = {"task": task, "pe": pe, "device": device, "threads": threads}
+    asked = cases(overrides or (), given, profile, population)
+    base = asked[0].base
+    set_threads(base.threads)
+    found = []
+    with Bar("timing", (rounds + 1) * len(asked)) as bar:
+        for case in asked:
+            members = [replace(case.spec, seed=seed) for seed in range(case.members)]
+            found.append(step_times(members, rounds, base.device, compiles(base.device, base.compiled), bar.advance))
+    print(_json(asked, found) if as_json else _table(asked, found))
+
+
+def cases(
+    overrides: Sequence[str], given: Mapping[str, str | None], profile: str | None, population: str | None
+) -> list[Case]:
+    """What to time, one after another; everything is checked before the first is timed. `given`: the options task, pe,
+    device and threads."""
+    from cli.running import check_device
+    from conf.overrides import numbers, read
+    from conf.plan import plan, settings
+
+    chosen = read(overrides).chosen.get("profile", profile)
+    rows: Sequence[tuple[str, str, str]] = DEFAULT if chosen is None else ((chosen, "", MEMBERS.get(chosen, "1")),)
+    if any(text.startswith(PRECISION) for text in overrides):
+        rows = list(dict.fromkeys((name, "", members) for name, _, members in rows))
+    found = []
+    for name, precision, members in rows:
+        choice = request(
+            [*overrides, *([PRECISION + precision] if precision else [])], takes=("task", "pe", "profile"),
+            task=given["task"], pe=given["pe"], device=given["device"], threads=given["threads"],
+            profile=profile, default_task="cot", default_pe="resonance_rope", default_profile=name,
         )  # fmt: skip
-        if len(asked.tasks) > 1 or len(asked.pes) > 1:
-            raise BadValue("pe", pe or task, "give one task and one encoding: they do not change the time")
-        base = settings(asked.profile, asked.overrides)
+        for key, names in (("task", choice.tasks), ("pe", choice.pes)):
+            require(
+                len(names) == 1, key, ",".join(names), "give one task and one encoding: they do not change the time"
+            )
+        # The precision has a column of its own, and so no place in the profile's name.
+        base = settings(choice.profile, [text for text in choice.overrides if not text.startswith(PRECISION)])
         check_device(base.device)
-        spec = plan(asked.tasks, asked.pes, [0], ["paper"], asked.profile, asked.overrides)[0].spec
+        spec = plan(choice.tasks, choice.pes, [0], ["paper"], choice.profile, choice.overrides)[0].spec
         sizes = numbers("population", population or members)
         require(all(1 <= size <= 4096 for size in sizes), "population", population, "use 1 to 4096 members")
-        cases += [(base, spec, size) for size in sizes]
-    set_threads(base.threads)
+        found += [Case(base, spec, size) for size in sizes]
+    return found
+
+
+def _json(asked: Sequence[Case], found: Sequence[StepTimes]) -> str:
+    import torch
+
+    rows = [
+        {
+            "profile": case.base.profile.name,
+            "precision": case.spec.model.precision.value,
+            "members": case.members,
+            "threads": torch.get_num_threads(),
+            "step_ms": 1000 * times.together,
+            "speed_up": times.speed_up,
+            "utilisation": times.utilisation,
+            "tokens_per_s": times.tokens_per_s,
+        }
+        for case, times in zip(asked, found, strict=True)
+    ]
+    return json.dumps(rows, indent=2, allow_nan=False)
+
+
+def _table(asked: Sequence[Case], found: Sequence[StepTimes]) -> str:
+    """The table, what the profiles are, and which kernels there were."""
+    import torch
+
+    from models.bench_products import candidates
+    from models.kernels import kernels
+
+    device = torch.device(asked[0].base.device)
+    place = ("threads", str(torch.get_num_threads())) if device.type == "cpu" else ("device", str(device))
     rows = []
-    with Bar("timing", (rounds + 1) * len(cases)) as bar:
-        for base, spec, size in cases:
-            members_ = [replace(spec, seed=seed) for seed in range(size)]
-            times = step_times(members_, rounds, base.device, compiles(base.device, base.compiled), bar.advance)
-            pays, peak = times.over_one_by_one, times.peak
-            rows.append(
-                (base.profile.name, str(size), f"{1000 * times.together:.1f}", f"{times.over_products:.2f}",
-                 MISSING if pays is None else f"{pays:.2f}", f"{100 * times.of_rate:.0f} %",
-                 f"{times.tokens / times.together:,.0f}", MISSING if peak is None else f"{peak / 2**30:.2f}")
-            )  # fmt: skip
-    heads = ("profile", "members", "step ms", "over products", "over one by one", "of rate", "tokens/s", "peak GiB")
-    print(table(heads, rows))
-    for label in dict.fromkeys(f"{base.profile.name}: {base.profile.label}" for base, _, _ in cases):
-        print(label)
+    for case, times in zip(asked, found, strict=True):
+        alone, peak = times.over_one_by_one, times.peak
+        rows.append(
+            (case.base.profile.name, case.spec.model.precision.value, str(case.members), place[1],
+             f"{1000 * times.together:.1f}", f"{times.speed_up:.2f}", MISSING if alone is None else f"{alone:.2f}",
+             f"{100 * times.utilisation:.0f} %", f"{times.tokens_per_s:,.0f}",
+             MISSING if peak is None else f"{peak / 2**30:.2f}")
+        )  # fmt: skip
+    heads = ("profile", "precision", "members", place[0], "step ms", "speed-up", "one by one", "utilisation",
+             "tokens/s", "peak GiB")  # fmt: skip
+    labels = dict.fromkeys(f"{case.base.profile.name}: {case.base.profile.label}" for case in asked)
+    tried = dict.fromkeys(name for case in asked for name in candidates(device, case.spec.model.precision))
+    line = f"kernels tried: {', '.join(tried)}; the population's own fp32 products: {kernels(device)}"
+    return "\n".join([table(heads, rows), *labels, line])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -10,63 +12,84 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from models.memory import Peak
+from models.bench_products import Reach, wait
+from models.encodings import Rotary, build
+from models.memory import Peak, release
+from models.plain import Layer, PlainDecoder, PlainTraining
 from models.population import Population, model_inputs
-from models.precision import allowed, product
-from models.spec import MemberSpec, ModelSpec, Precision
+from models.precision import allowed
+from models.spec import MemberSpec, Precision
 from models.streams import stream
-from models.workers import parallel
+
+LARGE = 1e11
+"""Operations of a member's step from which on two members of the plain implementation are timed, not four."""
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Medians in seconds for one step of all members: together, one after another (None for one member), and their
-    matrix products alone. `operations` are floating-point operations of those products, `rate` the operations a second
-    that the device reached on large square matrices in the same run, `peak` bytes of memory (None: not known)."""
+    """Medians in seconds for one step of all members: as one population (`together`), by the plain implementation, one
+    after another as populations of one (None for one member), and of the step's matrix products with the best kernel
+    for each. `tokens` are those of a step of all members, `peak` bytes of memory (None: not known)."""
 
     together: float
+    plain: float
     one_by_one: float | None
     products: float
     tokens: int
-    operations: int
-    rate: float
     peak: int | None
 
     @property
-    def over_products(self) -> float:
-        """1 would mean that everything beside the matrix products is free."""
-        return self.together / self.products
+    def speed_up(self) -> float:
+        """How many times faster the population is than the plain implementation, member by member in fp32."""
+        return self.plain / self.together
 
     @property
     def over_one_by_one(self) -> float | None:
-        """Below 1: training the members as one population is faster."""
-        return self.together / self.one_by_one if self.one_by_one else None
+        """How many times faster the members train as one population than as populations of one."""
+        return self.one_by_one / self.together if self.one_by_one else None
 
     @property
-    def of_rate(self) -> float:
-        """The share of the device's rate on large matrices that the step makes use of."""
-        return self.operations / self.together / self.rate
+    def utilisation(self) -> float:
+        """Operations a second of the step, as a fraction of the rate that the best kernels reach on its products: both
+        do the same operations, so the ratio of rates is that of the times."""
+        return self.products / self.together
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens of all members that a second of training takes in."""
+        return self.tokens / self.together
 
 
 def step_times(
     specs: Sequence[MemberSpec], rounds: int, device: str, compiled: bool, ticked: Callable[[], None]
 ) -> StepTimes:
-    """Time a step of members of one shape on random tokens, `rounds` times after one that is not counted."""
+    """Time a step of members of one shape on random tokens, `rounds` times after one that is not counted. `ticked` is
+    called after each of these 1 + `rounds`."""
+    _forget(torch.device(device))
     with Peak(torch.device(device)) as peak:
         whole = probe(specs, device, compiled)
         tokens = whole.batch(0, 0)
         whole.step(tokens)
         wait(device)
     singles = [probe([spec], device, compiled) for spec in specs] if len(specs) > 1 else []
-    alone, operations = matrix_products(whole)
-    works: dict[str, Callable[[], object]] = {
-        "together": lambda: whole.step(tokens),
-        "products": alone,
-        "square": _square(device, whole.model.precision),
-    }
+    reach = Reach(whole)
+    few = min(len(specs), 2 if reach.operations / len(specs) > LARGE else 4)
+    plain = [plain_training(whole, member) for member in range(few)]
+    inputs, targets = plain_batch(whole, tokens[0])
+
+    def one_by_one() -> None:
+        for member, single in enumerate(singles):
+            single.step(tokens[member : member + 1])
+
+    def plainly() -> None:
+        with allowed(Precision.fp32, whole.device):
+            for training in plain:
+                training.step(inputs, targets)
+
+    works: dict[str, Callable[[], object]] = {"together": lambda: whole.step(tokens), "plain": plainly}
     if singles:
-        works["one_by_one"] = lambda: [single.step(single.batch(0, 0)) for single in singles]
-    found: dict[str, list[float]] = {}
+        works["one_by_one"] = one_by_one
+    found: dict[str, list[float]] = {name: [] for name in works}
     for round_ in range(rounds + 1):
         for name, work in works.items():
             wait(device)
@@ -74,18 +97,26 @@ def step_times(
             work()
             wait(device)
             if round_:
-                found.setdefault(name, []).append(time.perf_counter() - before)
+                found[name].append(time.perf_counter() - before)
+        reach.time(counted=round_ > 0)
         ticked()
     times = {name: statistics.median(seconds) for name, seconds in found.items()}
     return StepTimes(
         together=times["together"],
+        plain=times["plain"] * len(specs) / few,
         one_by_one=times.get("one_by_one"),
-        products=times["products"],
+        products=reach.seconds,
         tokens=len(specs) * specs[0].optim.batch_size * specs[0].data.train_length,
-        operations=operations,
-        rate=2 * SIDE[torch.device(device).type] ** 3 / times["square"],
         peak=peak.bytes,
     )
+
+
+def _forget(device: torch.device) -> None:
+    """Give back what was taken before, so that the peak is that of what comes. What C's allocator (glibc) keeps of
+    freed memory would count on a CPU."""
+    release(device)
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def probe(specs: Sequence[MemberSpec], device: str = "cpu", compiled: bool = False) -> Population:
@@ -97,76 +128,32 @@ def probe(specs: Sequence[MemberSpec], device: str = "cpu", compiled: bool = Fal
     return Population(short, [tokens] * len(short), device, compiled)
 
 
-def matrix_products(population: Population) -> tuple[Callable[[], None], int]:
-    """The products of one forward and backward pass, same shapes, chunks, threads and precision, on buffers made
-    beforehand; and their floating-point operations (two for each multiplication with its addition)."""
-    model, batch = population.model, population.optim.batch_size
-    tokens = population.data[:1, :batch].to(torch.int64)
-    length = model_inputs(tokens, 0 if model.bos else None).shape[2]
-    sizes = [chunk.stop - chunk.start for chunk in population.chunks()]
-    shapes = _shapes(model, batch, length, population.members[0].task.vocabulary)
-    precision, device = model.precision, population.device
-    work = {
-        size: [_buffers(size * n, rows, i, o, precision, device) for n, rows, i, o in shapes] for size in set(sizes)
-    }
-
-    def one(size: int) -> None:
-        for inputs, weights, outputs in work[size]:
-            product(inputs, weights, precision)
-            product(outputs, weights.transpose(1, 2), precision)  # gradient of the inputs
-            product(inputs.transpose(1, 2), outputs, precision)  # gradient of the weights
-
-    def products() -> None:
-        with allowed(precision, device):
-            parallel(one, sizes, device)
-
-    return products, sum(6 * len(population) * n * rows * i * o for n, rows, i, o in shapes)
+def plain_training(population: Population, member: int) -> PlainTraining:
+    """A member of the population as the plain implementation has it: the same sizes, weights, dropout probability and
+    AdamW, fp32, on the same device. It rotates by the member's angles (by none where its encoding does not rotate,
+    which takes as long), and leaves out what an encoding adds beside them."""
+    spec, model = population.members[member], population.model
+    decoder = PlainDecoder(
+        spec.task.vocabulary, model.layers, model.d_model, model.heads, model.head_dim, model.d_ff, model.dropout
+    )
+    decoder.take({name: weight[member] for name, weight in population.params.items()})
+    for layer in decoder.layers if model.freeze_ffn else ():
+        assert isinstance(layer, Layer)
+        for part in (layer.norm2, layer.wi, layer.wo):
+            part.requires_grad_(False)
+    positions, encoding = population.positions, build(spec.train_encoding, model.head_dim)
+    angles = torch.zeros(positions.inputs, model.head_dim // 2)
+    if isinstance(encoding, Rotary):
+        angles = encoding.angles(encoding.positions(positions.length)[: positions.inputs], positions.length)
+    unpredicted = spec.task.prefix_length - (0 if model.bos else 1)
+    return PlainTraining(
+        decoder.to(population.device), angles.to(population.device), unpredicted, spec.optim.lr, spec.optim.weight_decay
+    )
 
 
-def _shapes(model: ModelSpec, batch: int, length: int, vocabulary: int) -> list[tuple[int, int, int, int]]:
-    """(how many, rows, inputs, outputs) of every product of a member's forward pass; attention's are q k^T and p v."""
-    inner, rows, heads = model.heads * model.head_dim, batch * length, batch * model.heads
-    layer = [
-        (1, rows, model.d_model, 3 * inner),
-        (heads, length, model.head_dim, length),
-        (heads, length, length, model.head_dim),
-        (1, rows, inner, model.d_model),
-        (1, rows, model.d_model, model.d_ff),
-        (1, rows, model.d_ff, model.d_model),
-    ]
-    return [*layer * model.layers, (1, rows, vocabulary, model.d_model), (1, rows, model.d_model, vocabulary)]
-
-
-def _buffers(
-    count: int, rows: int, i: int, o: int, precision: Precision, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(inputs, weights, outputs), in the type that the products take."""
-    inputs, weights, outputs = (_random(count, *side, precision, device) for side in ((rows, i), (i, o), (rows, o)))
-    return inputs, weights, outputs
-
-
-def _random(count: int, rows: int, columns: int, precision: Precision, device: torch.device) -> Tensor:
-    """Not a constant, on which a GPU draws less power and runs faster than it would."""
-    filled = torch.randn(count, rows, columns, device=device)
-    return filled.to(torch.bfloat16) if precision is Precision.bf16 else filled
-
-
-SIDE = {"cpu": 2048, "cuda": 8192}
-"""Of the square matrices whose product shows what a device can do."""
-
-
-def _square(device: str, precision: Precision) -> Callable[[], object]:
-    place = torch.device(device)
-    a = _random(1, SIDE[place.type], SIDE[place.type], precision, place)
-
-    def work() -> None:
-        with allowed(precision, place):
-            torch.bmm(a, a)
-
-    return work
-
-
-def wait(device: str) -> None:
-    """A GPU computes on while Python goes ahead."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
+def plain_batch(population: Population, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and targets [B, T] of a plain step on one member's `tokens` [B, L]: T = L with BOS in front of the inputs,
+    else L - 1."""
+    bos = population.members[0].task.bos if population.model.bos else None
+    inputs = model_inputs(tokens[None], bos)[0]
+    return inputs, tokens[:, -inputs.shape[1] :]

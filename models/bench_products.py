@@ -1,0 +1,225 @@
+"""The matrix products of a training step, and the best rate that any kernel here reaches on their shapes.
+
+The rate is measured apart from the population, with every kernel that could compute the products: dividing a step by
+the products as the population itself computes them would hide that their kernel is slow.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.population import Population
+from models.precision import allowed, product
+from models.spec import Precision
+from models.workers import parallel
+
+Kernel = Callable[[Tensor, Tensor, Tensor], Iterable[Tensor]]
+"""kernel(a, b, out): the n products of a [n, i, k] and b [n, k, o], in `out` [n, i, o] or in tensors of their own."""
+LINEAR = "_linear_pointwise"
+"""oneDNN's linear layer among torch's operators. It is private: it may go away or change its arguments."""
+
+LONG_ENOUGH = {"cpu": 1e8, "cuda": 2e11}
+"""Operations after which handing the work to threads or to the GPU no longer counts; smaller products are repeated."""
+HOPELESS = 1.5
+"""Kernels that took so many times the fastest one's time before anything counted are not timed any further."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """`count` products a @ b of one member, each [rows, inner] x [inner, columns]. `turned`: whether a and b lie in
+    memory as their transposes, which decides how fast a kernel reads them."""
+
+    count: int
+    rows: int
+    inner: int
+    columns: int
+    precision: Precision
+    turned: tuple[bool, bool] = (False, False)
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of all `count`: two for each multiplication with its addition."""
+        return 2 * self.count * self.rows * self.inner * self.columns
+
+
+def matrix_products(population: Population) -> list[Product]:
+    """The products of one member's forward and backward pass over a full batch, in the order of the forward pass.
+    Attention counts as a whole, with the half that the causal mask hides."""
+    model, length = population.model, population.positions.inputs
+    D, inner, precision = model.d_model, model.heads * model.head_dim, model.precision
+    rows, heads = population.optim.batch_size * length, population.optim.batch_size * model.heads
+    vocabulary = population.members[0].task.vocabulary
+    ends = Precision.fp32 if precision is Precision.bf16 else precision  # as models.transformer has it
+    trained = not model.freeze_ffn
+    layer = [
+        *_with_gradients(1, rows, D, 3 * inner, precision),
+        *_with_gradients(heads, length, model.head_dim, length, precision, transposed=True),  # q k^T
+        *_with_gradients(heads, length, length, model.head_dim, precision),
+        *_with_gradients(1, rows, inner, D, precision),
+        *_with_gradients(1, rows, D, model.d_ff, precision, of_b=trained),
+        *_with_gradients(1, rows, model.d_ff, D, precision, of_b=trained),
+    ]
+    return [
+        *_with_gradients(1, rows, vocabulary, D, ends, of_a=False),  # one-hot rows, whose gradient nobody asks for
+        *layer * model.layers,
+        *_with_gradients(1, rows, D, vocabulary, ends, transposed=True),  # the embedding again, transposed
+    ]
+
+
+def _with_gradients(
+    count: int,
+    rows: int,
+    inner: int,
+    columns: int,
+    precision: Precision,
+    transposed: bool = False,
+    of_a: bool = True,
+    of_b: bool = True,
+) -> list[Product]:
+    """a @ b, and the products that make the gradients of a and b from the result's. `transposed`: b lies in memory as
+    [columns, inner], and so does its gradient."""
+    found = [Product(count, rows, inner, columns, precision, (False, transposed))]
+    if of_a:
+        found.append(Product(count, rows, columns, inner, precision, (False, not transposed)))
+    if of_b:
+        sides = (columns, rows, inner) if transposed else (inner, rows, columns)
+        found.append(Product(count, *sides, precision, (True, False)))
+    return found
+
+
+class Reach:
+    """What the machine can reach on the products of a population's step. Call `time` once for each round, in turn with
+    whatever else is timed; then ask for `seconds`."""
+
+    def __init__(self, population: Population) -> None:
+        self.device, self.members = population.device, len(population)
+        self.products = Counter(matrix_products(population))  # products that are alike are timed once
+        self.at_once = max(chunk.stop - chunk.start for chunk in population.chunks())
+        # As the population does: every core computes on its own. Fewer members than cores are timed so, too.
+        self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        kernels = {p.precision: candidates(self.device, p.precision) for p in self.products}
+        self._kernels = {p: dict(kernels[p.precision]) for p in self.products}
+        self._times: dict[tuple[Product, str], list[float]] = {}
+        self._memory = [self._numbers() for _ in range(self.threads)]
+
+    def time(self, counted: bool = True) -> None:
+        """One round of every product with every kernel. In the one that is not counted slow kernels drop out."""
+        for product_, kernels in self._kernels.items():
+            times = {name: self._seconds(product_, kernel) for name, kernel in kernels.items()}
+            for name, seconds in times.items():
+                if counted:
+                    self._times.setdefault((product_, name), []).append(seconds)
+                elif seconds > HOPELESS * min(times.values()):
+                    del kernels[name]
+
+    @property
+    def seconds(self) -> float:
+        """Of the products of a step of all members, each with the kernel whose median over the rounds is the least."""
+        medians = {key: statistics.median(times) for key, times in self._times.items()}
+        fastest = {p: min(medians[p, name] for name in kernels) for p, kernels in self._kernels.items()}
+        return self.members * sum(times * fastest[p] for p, times in self.products.items())
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of the products of a step of all members."""
+        return self.members * sum(times * p.operations for p, times in self.products.items())
+
+    def _seconds(self, product_: Product, kernel: Kernel) -> float:
+        """Seconds for one member's `count` products at the rate that all cores reach together."""
+        repeats = max(1, round(LONG_ENOUGH[self.device.type] / (self.at_once * product_.operations)))
+        factors = [self._factors(product_, memory) for memory in self._memory]
+
+        def work(thread: int) -> None:
+            for _ in range(repeats):
+                kernel(*factors[thread])
+
+        with allowed(product_.precision, self.device):
+            wait(self.device)
+            before = time.perf_counter()
+            parallel(work, range(self.threads), self.device)
+            wait(self.device)
+            return (time.perf_counter() - before) / (self.threads * repeats * self.at_once)
+
+    def _numbers(self) -> dict[torch.dtype, tuple[Tensor, Tensor]]:
+        """Memory for the factors and the result of any of the products, made once and for one thread. Not constants, on
+        which a GPU draws less power and runs faster than it would."""
+        found = {}
+        for kind in {p.precision is Precision.bf16 for p in self.products}:
+            own = [p for p in self.products if (p.precision is Precision.bf16) is kind]
+            size, result = (max(map(f, own)) for f in (self._factor_elements, self._result_elements))
+            numbers, dtype = torch.randn(size, device=self.device), torch.bfloat16 if kind else torch.float32
+            found[dtype] = numbers.to(dtype), torch.zeros(result, dtype=dtype, device=self.device)
+        return found
+
+    def _factor_elements(self, p: Product) -> int:
+        return self._second(p) + self.at_once * p.count * p.inner * p.columns
+
+    def _result_elements(self, p: Product) -> int:
+        return self.at_once * p.count * p.rows * p.columns
+
+    def _second(self, p: Product) -> int:
+        """Where the second factor begins in the memory of both: aligned, as a tensor of its own would be."""
+        return -(-self.at_once * p.count * p.rows * p.inner // 64) * 64
+
+    def _factors(self, p: Product, memory: dict[torch.dtype, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+        """a [n, rows, inner], b [n, inner, columns] and the result [n, rows, columns], n = members at once x count."""
+        numbers, out = memory[torch.bfloat16 if p.precision is Precision.bf16 else torch.float32]
+        n = self.at_once * p.count
+
+        def factor(start: int, rows: int, columns: int, turned: bool) -> Tensor:
+            flat = numbers[start : start + n * rows * columns]
+            return flat.view(n, columns, rows).transpose(1, 2) if turned else flat.view(n, rows, columns)
+
+        a = factor(0, p.rows, p.inner, p.turned[0])
+        b = factor(self._second(p), p.inner, p.columns, p.turned[1])
+        return a, b, out[: self._result_elements(p)].view(n, p.rows, p.columns)
+
+
+def candidates(device: torch.device, precision: Precision) -> dict[str, Kernel]:
+    """Every kernel here that can compute a product at this precision, by name. A GPU has torch.bmm alone."""
+    found: dict[str, Kernel] = {"torch.bmm": lambda a, b, out: torch.bmm(a, b, out=out)}
+    if device.type != "cpu":
+        return found
+    found["torch.mm"] = _one_by_one
+    if has_onednn_linear(torch.bfloat16 if precision is Precision.bf16 else torch.float32):
+        found["oneDNN's linear"] = _onednn_linear
+    # Its rounding to an emulated TF32 is no part of a product.
+    own = Precision.fp32 if precision is Precision.tf32 else precision
+    found["the population's own"] = lambda a, b, out: product(a, b, own)
+    return found
+
+
+def _one_by_one(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    for factor, other, result in zip(a, b, out, strict=True):
+        torch.mm(factor, other, out=result)
+    return out
+
+
+def _onednn_linear(a: Tensor, b: Tensor, out: Tensor) -> list[Tensor]:
+    linear = getattr(torch.ops.mkldnn, LINEAR)
+    return [linear(factor, other.T, None, "none", [], "") for factor, other in zip(a, b, strict=True)]
+
+
+def has_onednn_linear(dtype: torch.dtype) -> bool:
+    """Whether this torch has oneDNN's linear layer, and this processor runs it for the type."""
+    if not hasattr(torch.ops.mkldnn, LINEAR):
+        return False
+    one = torch.ones(1, 16, 16, dtype=dtype)
+    try:
+        _onednn_linear(one, one, one)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+def wait(device: str | torch.device) -> None:
+    """A GPU computes on while Python goes ahead."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
