@@ -39,10 +39,8 @@ def kernels(device: str | torch.device = "cpu") -> str:
     family = _family()
     if family is None:
         return "torch.bmm"
-    gradients = (
-        "all products" if family >= ZEN_5 else "all products but the gradients of weights, which torch.bmm makes"
-    )
-    return f"oneDNN for {gradients}, and torch.bmm for many small ones"
+    small = "torch.bmm for many small ones" + ("" if family >= ZEN_5 else " and for the gradients of weights")
+    return f"oneDNN for large products, {small}"
 
 
 def single() -> bool:
