@@ -34,6 +34,6 @@ def curves(
     drawn = {name: rows(found, name, places) for name in found.protocols}
     figures = {f"curves-{name}{ending}": figure(found, name, places) for name in drawn}
     texts = {f"curves-{name}{ending}.csv": tidy_csv(learning) for name, learning in drawn.items()}
-    save(out or folder_of(records, found), figures, texts, chosen)
+    save(out or folder_of(records, profile), figures, texts, chosen)
     for learning in drawn.values():
         print(f"\n{caption(found, learning)}")

@@ -49,9 +49,9 @@ SweepOption = Annotated[
 ]
 
 
-def folder_of(records: list[Path] | None, found: Collection) -> Path:
+def folder_of(records: list[Path] | None, profile: str | None) -> Path:
     """Where the products belong: beside the first file of records that was named, else beside the profile's."""
-    return records[0].parent if records else RESULTS / found.profile
+    return records[0].parent if records else RESULTS / (profile or "quick")
 
 
 def part(

@@ -40,7 +40,7 @@ def figure3(
     found = collection(records, profile, protocol, sweep)
     places = list(paper.table1())
     axes = paper.figure3()
-    folder = out or folder_of(records, found)
+    folder = out or folder_of(records, profile)
 
     drawn = {name: curves(found, name, places) for name in found.protocols}
     # Everything is drawn before anything is written: a protocol that cannot be drawn leaves no half set of figures.

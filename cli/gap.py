@@ -42,5 +42,5 @@ def gap(
         figures[f"wavelengths-{name}{ending}"] = draw_features(wavelengths_by_encoding(found, name, places), words)
         texts[f"gap-{name}{ending}.csv"] = tidy_csv(name, one)
         captions.append(f"\n{caption(found, name, one)}")
-    save(out or folder_of(records, found), figures, texts, chosen)
+    save(out or folder_of(records, profile), figures, texts, chosen)
     print("\n".join(captions))

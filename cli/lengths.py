@@ -106,7 +106,7 @@ def lengths(
     pes = _known(pe, (record["pe"] for record in stored))
     table = build([record for record in stored if record["pe"] in pes], found.threshold, protocols)
     figures = {f"lengths-{name}": figure(table, name) for name in table.protocols}
-    folder = out or (records[0].parent if records else results / table.profile / FOLDER)
+    folder = out or (records[0].parent if records else results / (profile or table.profile) / FOLDER)
     save(folder, figures, {"lengths.md": markdown(table), "lengths.csv": tidy_csv(table)}, chosen)
     print(f"\n{markdown(table)}", end="")
 
@@ -156,7 +156,9 @@ def _measure(
     sources = records or [p for p in (results / name / "records.jsonl", league) if p.exists()]
     found = collection(sources or None, profile, protocol, None, results=results)
     pes = _known(pe, (place[2] for place in found.cells))
-    options = run_options(base, FOLDER, found.profile, results / found.profile / FOLDER / "records.jsonl")
+    if records and not profile:
+        name = found.profile
+    options = run_options(base, FOLDER, found.profile, results / name / FOLDER / "records.jsonl")
     ids = {r["run_id"] for place, cell in found.cells.items() if place[2] in pes for r in cell.finished}
     gone = {run_id for run_id in ids if not (options.runs_dir / run_id / "history.json").exists()}
     if gone == ids:
@@ -176,4 +178,4 @@ def _measure(
         print(f"about {duration(seconds)} on {options.device}, timed on one batch of each length just now", flush=True)
     if not dry_run:
         measure(left, options, window, rules.sequences)
-    return found.profile, results
+    return name, results

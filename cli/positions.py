@@ -34,6 +34,6 @@ def positions(
     drawn = {name: rows(found, name, places) for name in found.protocols}
     figures = {f"positions-{name}{ending}": figure(found, name, places) for name in drawn}
     texts = {f"positions-{name}{ending}.csv": tidy_csv(series) for name, series in drawn.items()}
-    save(out or folder_of(records, found), figures, texts, chosen)
+    save(out or folder_of(records, profile), figures, texts, chosen)
     for series in drawn.values():
         print(f"\n{caption(found, series)}")

@@ -104,8 +104,10 @@ def gather(
     """The records that a table or figure is drawn from: those of ONE profile.
 
     Without `paths` they come from `results`/<profile>/records.jsonl, of the profile quick unless another is named.
-    With `paths` and no profile, all records must belong to one. `sweep` keeps the records of that sweep alone. `below`
-    names a folder of the profile's, `ledger` or `league`, that holds the records of `posgen sweep --<below>`.
+    With `paths` and no profile, all records must belong to one. A folder may hold a changed form of the profile that it
+    is named after, such as results/paper that of bf16 products: where that is all it holds, that is meant. `sweep` keeps
+    the records of that sweep alone. `below` names a folder of the profile's, `ledger` or `league`, that holds the records
+    of `posgen sweep --<below>`.
 
     Raises UserError when there are none, or when profiles would be mixed.
     """
@@ -128,6 +130,9 @@ def gather(
     if profile is None and len(profiles) > 1:
         raise UserError(f"profiles {', '.join(profiles)} are never mixed in one table: choose one with --profile")
     chosen = profile or next(iter(profiles))
+    own = all(results / chosen in path.parents for path in paths)
+    if own and len(profiles) == 1 and next(iter(profiles)).startswith(f"{chosen}+"):
+        chosen = next(iter(profiles))
     if chosen not in profiles:
         raise BadValue("profile", chosen, f"no record of it in {_names(paths)}; {nearest(chosen, profiles)}")
     records = [record for record in records if record["profile"] == chosen]

@@ -177,3 +177,18 @@ def test_an_empty_file_is_no_table(tmp_path):
     path.touch()
     with pytest.raises(UserError, match="no record in it"):
         records.gather([path], None, tmp_path)
+
+
+def test_a_folder_may_hold_a_changed_form_of_its_profile(tmp_path, record):
+    """results/paper holds bf16 products: `--profile paper` means them, and their own name stays on every table."""
+    changed = {**record(), "profile": "quick+model.precision=bf16"}
+    records.append(tmp_path / "quick" / "records.jsonl", [changed])
+    assert records.gather([], "quick", tmp_path) == [changed]
+    assert records.gather([tmp_path / "quick" / "records.jsonl"], "quick", tmp_path) == [changed]
+    elsewhere = tmp_path / "other" / "records.jsonl"
+    records.append(elsewhere, [changed])
+    with pytest.raises(BadValue, match="profile=quick: no record of it"):
+        records.gather([elsewhere], "quick", tmp_path)
+    own = {**record(run_id="own"), "profile": "quick"}
+    records.append(tmp_path / "quick" / "records.jsonl", [own])
+    assert records.gather([], "quick", tmp_path) == [own]
