@@ -105,9 +105,9 @@ def gather(
 
     Without `paths` they come from `results`/<profile>/records.jsonl, of the profile quick unless another is named.
     With `paths` and no profile, all records must belong to one. A folder may hold a changed form of the profile that it
-    is named after, such as results/paper that of bf16 products: where that is all it holds, that is meant. `sweep` keeps
-    the records of that sweep alone. `below` names a folder of the profile's, `ledger` or `league`, that holds the records
-    of `posgen sweep --<below>`.
+    is named after, such as results/paper that of bf16 products: where that is all it holds, that is meant. `sweep`
+    keeps the records of that sweep alone. `below` names a folder of the profile's, `ledger` or `league`, that holds the
+    records of `posgen sweep --<below>`.
 
     Raises UserError when there are none, or when profiles would be mixed.
     """

@@ -200,3 +200,43 @@ def test_lengths() -> None:
     assert found["zero_shot_text", "CoT", "YaRN", "s = n/L"][4:6] == ["≥4096", "≥4096"]
     assert f"and s = 4, {found['zero_shot', 'CoT', 'YaRN', 's = 4'][4]} tokens" in WORDS
     assert f"without a scaling, {found['zero_shot', 'CoT', 'RoPE', 'none'][4]}." in WORDS
+
+
+def fallen(pe: str) -> dict[int, int]:
+    """Seed -> the first token at which accuracy is below 80 % of the model's own within the training length."""
+    found = {}
+    for r in records(LAST, "recursive", pe, "paper"):
+        accuracy = np.array(r["accuracy_by_position"], dtype=float)
+        found[r["seed"]] = 64 + int(np.argmax(accuracy[64:] < 0.8 * accuracy[5:64].mean()))
+    return dict(sorted(found.items()))
+
+
+def test_what_stands_and_what_falls() -> None:
+    rope, resonance = fallen("rope"), fallen("resonance_rope")
+    (first, *others) = rope.items()
+    told = [f"{first[1]} (seed {first[0]})", *(f"{token} ({seed})" for seed, token in others)]
+    assert f"at token {', '.join(told[:-1])} and {told[-1]}; Resonance RoPE" in WORDS
+    tokens = [str(token) for token in resonance.values()]
+    assert f"at {', '.join(tokens[:-1])} and {tokens[-1]}." in WORDS
+    found = cells()
+    for task in TASKS:
+        for pe in PES[2:]:
+            ood = {
+                p: float(found[task, pe, p]["ood_accuracy_percent"]) for p in ("paper", "zero_shot", "zero_shot_text")
+            }
+            assert ood["paper"] < min(ood["zero_shot"], ood["zero_shot_text"])
+    worth = [
+        float(found[task, "rope", "paper"]["ood_accuracy_percent"]) - validated(task, "rope", "paper", 150)
+        for task in ("recursive", "cot")
+    ]
+    assert f"worth {min(worth):.0f} to {max(worth):.0f} points in RoPE's rows" in WORDS
+
+
+def test_lengths_by_factor() -> None:
+    lines = (results().parent / LAST / "lengths" / "lengths.md").read_text().splitlines()
+    table = {tuple(c[:4]): c for c in ([x.strip() for x in line.strip("|").split("|")] for line in lines) if len(c) > 5}
+    for protocol, words in (("zero_shot_text", "{}, {} and {} tokens at s = 4, 8"), ("zero_shot", "({}, {} and {})")):
+        row = [table[protocol, "Recursive", "YaRN", f"s = {s}"][4] for s in (4, 8, 16)]
+        assert words.format(*row) in WORDS
+    far = [table["zero_shot", "CoT", pe, "none"][-1] for pe in ("Resonance RoPE", "RoPE")]
+    assert "keeps {} % of the tokens before 4,096, RoPE {} %".format(*far) in WORDS
