@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.kernels import has_linear, linear
 from models.population import Population
 from models.precision import allowed, product
 from models.spec import Precision
@@ -22,8 +23,6 @@ from models.workers import parallel
 
 Kernel = Callable[[Tensor, Tensor, Tensor], Iterable[Tensor]]
 """kernel(a, b, out): the n products of a [n, i, k] and b [n, k, o], in `out` [n, i, o] or in tensors of their own."""
-LINEAR = "_linear_pointwise"
-"""oneDNN's linear layer among torch's operators. It is private: it may go away or change its arguments."""
 
 LONG_ENOUGH = {"cpu": 1e8, "cuda": 2e11}
 """Operations after which handing the work to threads or to the GPU no longer counts; smaller products are repeated."""
@@ -188,7 +187,7 @@ def candidates(device: torch.device, precision: Precision) -> dict[str, Kernel]:
     if device.type != "cpu":
         return found
     found["torch.mm"] = _one_by_one
-    if has_onednn_linear(torch.bfloat16 if precision is Precision.bf16 else torch.float32):
+    if has_linear(torch.bfloat16 if precision is Precision.bf16 else torch.float32):
         found["oneDNN's linear"] = _onednn_linear
     # Its rounding to an emulated TF32 is no part of a product.
     own = Precision.fp32 if precision is Precision.tf32 else precision
@@ -203,20 +202,7 @@ def _one_by_one(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
 
 
 def _onednn_linear(a: Tensor, b: Tensor, out: Tensor) -> list[Tensor]:
-    linear = getattr(torch.ops.mkldnn, LINEAR)
-    return [linear(factor, other.T, None, "none", [], "") for factor, other in zip(a, b, strict=True)]
-
-
-def has_onednn_linear(dtype: torch.dtype) -> bool:
-    """Whether this torch has oneDNN's linear layer, and this processor runs it for the type."""
-    if not hasattr(torch.ops.mkldnn, LINEAR):
-        return False
-    one = torch.ones(1, 16, 16, dtype=dtype)
-    try:
-        _onednn_linear(one, one, one)
-    except (RuntimeError, TypeError):
-        return False
-    return True
+    return [linear(factor, other) for factor, other in zip(a, b, strict=True)]
 
 
 def wait(device: str | torch.device) -> None:

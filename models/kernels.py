@@ -26,9 +26,7 @@ ROWS, WIDTH = 256, 16
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """a @ b over the first axis, [n, i, k] x [n, k, o] -> [n, i, o], each with any strides."""
     if a.dtype is torch.float32 and a.device.type == "cpu" and _by_onednn(a, b):
-        # oneDNN's linear layer takes its weight as [o, k], with any strides: no copy is made of either factor.
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(a[0], b[0].t(), None, "none", [], "")
-        return out[None]
+        return linear(a[0], b[0])[None]
     return torch.bmm(a, b)
 
 
@@ -63,7 +61,7 @@ def _by_onednn(a: Tensor, b: Tensor) -> bool:
 def _family() -> int | None:
     """The processor's family where oneDNN is known to be the faster: AMD with AVX-512. None elsewhere, where torch has
     not the operator (it is private, and may go away), or where POSGEN_KERNEL=torch asks for torch's own."""
-    if os.environ.get("POSGEN_KERNEL") == "torch" or not _has_operator():
+    if os.environ.get("POSGEN_KERNEL") == "torch" or not has_linear():
         return None
     found: dict[str, str] = {}
     try:
@@ -78,11 +76,17 @@ def _family() -> int | None:
     return family if family >= ZEN_4 else None
 
 
-def _has_operator() -> bool:
-    """Whether torch's private oneDNN linear is there and computes what it is known for."""
+def linear(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b, [i, k] x [k, o], by oneDNN's linear layer, which takes its weight as [o, k] with any strides: no copy is
+    made of either factor. Its operator is private to torch: ask `has_linear` first."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
+    return out
+
+
+def has_linear(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this torch has `linear`, runs it for the type on this processor, and gets the product right."""
+    a, b = torch.eye(16, 24, dtype=dtype), torch.arange(48.0).view(24, 2).to(dtype)  # whole numbers: exact in bf16 too
     try:
-        a, b = torch.eye(2, 3), torch.arange(6.0).view(2, 3)
-        out = torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
+        return bool(torch.equal(linear(a, b), b[:16]))
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return bool(torch.equal(out, a @ b.t()))
