@@ -191,11 +191,15 @@ def _train(members: Sequence[PlannedMember], options: RunOptions) -> None:
         (outcome.finished, "trained and measured"),
         (outcome.stopped, f"stopped at epoch {options.until} and measured; without --until they go on from there"),
         (outcome.remeasured, "found trained, and measured; --fresh trains them again"),
-        (outcome.skipped, "found finished; --fresh trains them again"),
+        (outcome.skipped, f"found {_found(options.until)}; --fresh trains them again"),
         (outcome.diverged, "diverged: their numbers are missing"),
     ):
         if count:
             print(f"{len(count)} {words}")
+
+
+def _found(until: int | None) -> str:
+    return "finished" if until is None else f"measured at epoch {until}"
 
 
 def _forget(runs: Path, members: Sequence[PlannedMember]) -> None:

@@ -73,6 +73,7 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
         test_all(retested, options, context, data)
         outcome.remeasured += [m.spec.run_id for m, _ in retested]
         fresh = [(m, r) for m, r in todo if not r.done]
+        # Asked again now that the folders are this process's own: another may have gone on since the check.
         there = [(m, r) for m, r in fresh if options.until is not None and r.validated_epoch() == options.until]
         _stop(there, options, context, data, outcome)
         fresh = [(m, r) for m, r in fresh if (m, r) not in there]

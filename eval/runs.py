@@ -38,11 +38,6 @@ class TrainingResult:
     chosen: dict[str, int | None]
     weights: Callable[[str], Mapping[str, Tensor]]
 
-    @property
-    def epoch(self) -> int:
-        """That of the last validation, 0 before the first."""
-        return int(self.history[-1]["epoch"]) if self.history else 0
-
 
 def now() -> str:
     """UTC, to the second."""

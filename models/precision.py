@@ -19,11 +19,12 @@ from models.spec import Precision
 def product(a: Tensor, b: Tensor, precision: Precision, transposed: bool = False) -> Tensor:
     """a @ b over the first axis: [n, i, k] x [n, k, o] -> [n, i, o], or a @ b^T with `transposed`: b is [n, o, k].
     bfloat16 for bf16 and float32 otherwise."""
+    rounded = emulated(precision, a.device)
     if precision is Precision.bf16:
         a, b = a.to(torch.bfloat16), b.to(torch.bfloat16)
-    elif emulated(precision, a.device):
+    elif rounded:
         a, b = _RoundTf32.apply(a), _RoundTf32.apply(b)
-    out: Tensor = _Product.apply(a, b, transposed, emulated(precision, a.device))
+    out: Tensor = _Product.apply(a, b, transposed, rounded)
     return out
 
 
