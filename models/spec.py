@@ -55,6 +55,11 @@ class AccuracyMode(Enum):
     free_running = "free_running"
 
 
+DEFAULT_BASE = float("10000")
+"""The base where nobody gave one; `spec.base is DEFAULT_BASE` tells it from a 10,000 that somebody did give, because a
+language model has a base of its own. Made at run time, so that no literal elsewhere is the same object."""
+
+
 @dataclass(frozen=True)
 class EncodingSpec:
     """A position encoding by name. Of kind `rotary`: base frequencies -> a scaling -> optionally Resonance.
@@ -67,7 +72,7 @@ class EncodingSpec:
     name: str = "rope"
     scaling: str = "none"
     resonance: bool = False
-    base: float = 10_000.0
+    base: float = DEFAULT_BASE
     params: dict[str, Any] = field(default_factory=dict)
     # Came later; left out of the identity at the value that every earlier run had.
     kind: str = field(default="rotary", metadata={"neutral": "rotary"})

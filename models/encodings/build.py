@@ -43,7 +43,7 @@ def parameter_names(kind: str, scaling: str) -> list[str]:
     """Keys that `params` may have for this kind and scaling."""
     classes: list[type[Encoding] | type[Scaling]] = [_kind_class(kind)]
     if issubclass(_kind_class(kind), Rotary):
-        classes.append(_scaling_class(scaling))
+        classes.append(scaling_class(scaling))
     return sorted({f.name for c in classes for f in dataclasses.fields(c)} - set(_GIVEN))
 
 
@@ -60,13 +60,13 @@ def own_class(name: str) -> type[Encoding] | type[Scaling]:
 
 def stretches(spec: EncodingSpec) -> bool:
     """Whether the encoding is plain RoPE under a scaling for sequences longer than those trained on."""
-    return spec.kind == ROTARY and _scaling_class(spec.scaling).stretches
+    return spec.kind == ROTARY and scaling_class(spec.scaling).stretches
 
 
 def own_code(spec: EncodingSpec) -> str:
     """12 hex digits of the sha256 of the files that hold the user's own classes in a specification."""
     classes: list[type] = [_kind_class(spec.kind)] if ":" in spec.kind else []
-    classes += [_scaling_class(spec.scaling)] if ":" in spec.scaling else []
+    classes += [scaling_class(spec.scaling)] if ":" in spec.scaling else []
     found = hashlib.sha256()
     for own in classes:
         found.update(Path(inspect.getfile(own)).read_bytes())
@@ -94,7 +94,7 @@ def build(spec: EncodingSpec, head_dim: int) -> Encoding:
         name=spec.name,
         head_dim=head_dim,
         base=float(spec.base),
-        scaling=_construct(_scaling_class(spec.scaling), rest),
+        scaling=_construct(scaling_class(spec.scaling), rest),
         resonance=spec.resonance,
     )
 
@@ -111,7 +111,7 @@ def _kind_class(name: str) -> type[Encoding]:
     return Rotary if name == ROTARY else _named("kind", name, kind_names(), Encoding)
 
 
-def _scaling_class(name: str) -> type[Scaling]:
+def scaling_class(name: str) -> type[Scaling]:
     return _named("scaling", name, scaling_names(), Scaling)
 
 

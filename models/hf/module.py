@@ -10,7 +10,22 @@ from torch import Tensor, nn
 from models.encodings import Rotary
 from models.encodings.rotary import resonance_angles, resonance_wavelengths
 from models.hf.layout import Layout, layout_of
-from models.hf.ropes import is_fixed, layer_types, rotary_of
+from models.hf.ropes import (
+    POSGEN,
+    is_fixed,
+    layer_types,
+    longest,
+    read,
+    rotary_of,
+    stock_type,
+    with_head_dim,
+    with_parameters,
+    write,
+)
+from posgen.errors import UserError, told
+
+TOLERANCE = 1e-6
+"""Largest relative deviation of a frequency from the stock module's."""
 
 
 class ResonanceRotary(nn.Module):
@@ -25,20 +40,68 @@ class ResonanceRotary(nn.Module):
     generation with dynamic NTK or LongRoPE beyond the length trained on depends on the cache. Fixed tables do not.
     """
 
-    def __init__(self, config: Any, layout: Layout) -> None:
+    def __init__(self, config: Any, layout: Layout, stock: type[nn.Module]) -> None:
         super().__init__()
         self.config = config
         self.layout = layout
+        self.stock = stock
         self.encodings = {name: rotary_of(config, name) for name in layer_types(config)}
         # Fixed tables by layer type and device. Not buffers: a model's dtype is no business of theirs.
         self._fixed: dict[tuple[str | None, torch.device], tuple[Tensor, float]] = {}
 
     @classmethod
     def in_place_of(cls, stock: nn.Module) -> ResonanceRotary:
-        """What replaces a stock rotary module, by its config. UserError when its layout is none that we know."""
+        """What replaces a stock rotary module, by its config.
+
+        UserError when its layout is none that we know, or when without Resonance its table would not be the stock
+        module's own, so that Resonance would go on top of something else.
+        """
         if isinstance(stock, ResonanceRotary):
-            return cls(stock.config, stock.layout)
-        return cls(stock.config, layout_of(stock, layer_types(stock.config)))
+            own = cls(stock.config, stock.layout, stock.stock)
+        else:
+            own = cls(stock.config, layout_of(stock, layer_types(stock.config)), type(stock))
+            for name in _asked_for(stock) - vars(own).keys():
+                setattr(own, name, getattr(stock, name))
+        own._compare_with_stock()
+        return own
+
+    def _compare_with_stock(self) -> None:
+        """The stock class is built again with the stock types' names: whatever the loaded one is rounded to."""
+        config = with_head_dim(self.config)
+        plain = {}
+        for layer_type in self.encodings:
+            parameters = read(config, layer_type)
+            if parameters["rope_type"] == POSGEN:  # its table is its own
+                continue
+            plain[layer_type] = {**parameters, "rope_type": stock_type(parameters["rope_type"])}
+        if not plain:
+            return
+        for layer_type in self.encodings:
+            write(config, layer_type, plain.get(layer_type, next(iter(plain.values()))))
+        length = longest(config)
+        with torch.device("cpu"):
+            try:
+                stock: Any = self.stock(config=config)
+            except Exception as error:
+                raise UserError(f"{self.stock.__name__} cannot be built to compare with ({told(error)})") from error
+            for layer_type, parameters in plain.items():
+                prefix = "" if layer_type is None else f"{layer_type}_"
+                encoding = rotary_of(with_parameters(self.config, layer_type, parameters), layer_type)
+                for now in (1, length, 4 * length):  # ascending: stock modules remember longer inputs
+                    positions = self.layout.positions(torch.tensor([[0, now - 1]]))
+                    stock(torch.zeros(1), positions, *([] if layer_type is None else [layer_type]))
+                    own, factor = encoding.frequencies(now)
+                    inv_freq, stock_factor = getattr(stock, f"{prefix}inv_freq"), getattr(stock, f"{prefix}attention_scaling")
+                    if own.shape != inv_freq.shape or not torch.allclose(own, inv_freq, rtol=TOLERANCE, atol=0):
+                        raise UserError(
+                            f"{self.stock.__name__} computes frequencies of its own under rope type "
+                            f"{parameters['rope_type']}, which Resonance cannot be put on"
+                        )
+                    if abs(factor - stock_factor) > TOLERANCE * abs(factor):
+                        raise UserError(
+                            f"{self.stock.__name__} has the attention factor {stock_factor:g}, not {factor:g} as rope "
+                            f"type {parameters['rope_type']} says"
+                        )
 
     def inv_freq(self, layer_type: str | None = None, length: int = 1) -> Tensor:
         """Frequencies, float32 [features], in radians per token, for `length` tokens."""
@@ -74,3 +137,10 @@ class ResonanceRotary(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name or 'all layers'}: {rotary.name}" for name, rotary in self.encodings.items())
+
+
+def _asked_for(stock: nn.Module) -> set[str]:
+    """Public plain attributes of a stock module that its model may ask for, such as LFM 3's `layer_types`."""
+    general = {"rope_type", "attention_scaling", "max_seq_len_cached", "original_max_seq_len"}
+    values = vars(stock).items()
+    return {k for k, v in values if not k.startswith("_") and isinstance(v, (list, tuple, set, str, int))} - general

@@ -28,6 +28,9 @@ RESONANCE = "resonance"
 POSGEN = "posgen"
 """The rope type that spells out an EncodingSpec under the key `encoding`; its base is `rope_theta` as everywhere."""
 
+ORIGINAL = "original_max_position_embeddings"
+"""The length trained on, in tokens, where a scaling has stretched max_position_embeddings."""
+
 STOCK = tuple(sorted({"default", *ROPE_INIT_FUNCTIONS}))
 """The rope types that the installed transformers has itself."""
 
@@ -42,7 +45,10 @@ def resonance_type(stock_type: str) -> str:
     return RESONANCE if stock_type == "default" else f"{RESONANCE}_{stock_type}"
 
 
-OURS = (*map(resonance_type, STOCK), POSGEN)
+RESONANT = tuple(map(resonance_type, STOCK))
+"""Resonance on top of each of them."""
+
+OURS = (*RESONANT, POSGEN)
 """The rope types that models.hf registers."""
 
 
@@ -85,6 +91,11 @@ def write(config: Any, layer_type: str | None, parameters: Mapping[str, Any]) ->
     config.rope_scaling = None if own == {"rope_type": "default"} else own
 
 
+def longest(config: Any) -> int:
+    """max_position_embeddings, tokens; 2,048 for a config without one (RecurrentGemma)."""
+    return int(getattr(config, "max_position_embeddings", None) or 2_048)
+
+
 def validate(config: Any) -> None:
     """transformers' own validation of a config's rope parameters: KeyError or ValueError, or a warning."""
     if V5:
@@ -95,10 +106,58 @@ def validate(config: Any) -> None:
         modeling_rope_utils.rope_config_validation(config)
 
 
+def known_keys(config: Any, name: str) -> tuple[set[str], set[str]]:
+    """(required, optional) keys of a stock rope type, as the installed transformers' own validation lists them."""
+    if name == "default":
+        return {"rope_type"}, {"rope_theta", "partial_rotary_factor"}
+    seen: dict[str, set[str]] = {}
+
+    def record(
+        rope_type: str,
+        received_keys: set[str],
+        required_keys: set[str],
+        optional_keys: set[str] | None = None,
+        **_: Any,
+    ) -> None:
+        seen.update(required=set(required_keys), optional=set(optional_keys or ()))
+        raise _SeenError
+
+    own, before = copy.copy(config), vars(modeling_rope_utils).get("_check_received_keys")
+    try:
+        if V5:
+            object.__setattr__(own, "_check_received_keys", record)
+            getattr(own, f"_validate_{name}_rope_parameters")({"rope_type": name})
+        else:
+            modeling_rope_utils._check_received_keys = record  # type: ignore[attr-defined]
+            own.rope_scaling = {"rope_type": name}
+            modeling_rope_utils.ROPE_VALIDATION_FUNCTIONS[name](own)  # type: ignore[attr-defined]
+    except _SeenError:
+        pass
+    finally:
+        if before is not None:
+            modeling_rope_utils._check_received_keys = before  # type: ignore[attr-defined]
+    return seen["required"], seen["optional"] | {"rope_theta", "partial_rotary_factor"}
+
+
+class _SeenError(Exception):
+    """Ends a validation once its keys are known."""
+
+
 def with_parameters(config: Any, layer_type: str | None, parameters: Mapping[str, Any]) -> Any:
     """A copy of a config with other rope parameters."""
+    config = with_head_dim(config)
+    if V5 and layer_type is None:  # past the checks of classes that want parameters for each layer type
+        vars(config)["rope_parameters"] = copy.deepcopy(dict(parameters))
+    else:
+        write(config, layer_type, parameters)
+    return config
+
+
+def with_head_dim(config: Any) -> Any:
+    """A copy of a config that says the size of a head where the class leaves it open (Mixtral): YaRN divides by it."""
     config = copy.copy(config)
-    write(config, layer_type, parameters)
+    if not getattr(config, "is_heterogeneous", False) and getattr(config, "head_dim", 0) is None:
+        config.head_dim = config.hidden_size // config.num_attention_heads
     return config
 
 
@@ -111,6 +170,7 @@ class Stock(Scaling):
 
     rope_type: str
     config: Any
+    layer_type: str | None = None
 
     def inv_freq(self, head_dim: int, base: float, length: int) -> Tensor:
         return self._computed(length)[0]
@@ -125,7 +185,8 @@ class Stock(Scaling):
             now = None if length is None else torch.tensor(length)
             compute = ROPE_INIT_FUNCTIONS[self.rope_type]
             try:
-                inv_freq, factor = compute(self.config, torch.device("cpu"), seq_len=now)
+                layer = {} if self.layer_type is None else {"layer_type": self.layer_type}
+                inv_freq, factor = compute(self.config, torch.device("cpu"), seq_len=now, **layer)
             except (KeyError, RuntimeError, TypeError) as error:  # a list too short, a key that is None
                 raise UserError(f"transformers cannot compute the rope type {self.rope_type}: {error}") from error
         return inv_freq.float(), factor
@@ -138,10 +199,12 @@ def _stock(config: Any, layer_type: str | None, parameters: Mapping[str, Any], n
     if layer_type is not None and getattr(config, "is_heterogeneous", False):  # Gemma 4: heads of several sizes
         config = config.per_layer_config[layer_type]
     # The layer's own parameters alone: some versions look for a scaling's keys beside the layer types.
-    config = with_parameters(config, None, {**parameters, "rope_type": name})
-    if getattr(config, "head_dim", 0) is None:  # Mistral, which transformers 4.5x's YaRN cannot divide by
-        config.head_dim = config.hidden_size // config.num_attention_heads
-    return Stock(name, config)
+    parameters = {**parameters, "rope_type": name}
+    try:
+        with_parameters(config, None, parameters).standardize_rope_params() if V5 else None
+    except Exception:  # a class that wants parameters for each layer type (ModernBERT)
+        return Stock(name, with_parameters(config, layer_type, parameters), layer_type)
+    return Stock(name, with_parameters(config, None, parameters))
 
 
 def rotary_of(config: Any, layer_type: str | None = None) -> Rotary:
@@ -166,4 +229,5 @@ def spelled_out(spec: EncodingSpec) -> Parameters:
 
 def is_fixed(rotary: Rotary) -> bool:
     """Whether its table is known to be the same at every length; when in doubt it is not."""
-    return isinstance(rotary.scaling, Stock) and rotary.scaling.rope_type in _FIXED
+    scaling = rotary.scaling
+    return scaling.rope_type in _FIXED if isinstance(scaling, Stock) else scaling.is_fixed()

@@ -34,6 +34,14 @@ class Scaling:
     source: ClassVar[str] = ""
     stretches: ClassVar[bool] = True
     """Whether it is there to go beyond the training length: what ledger row 2 leaves out while training."""
+    fixed: ClassVar[bool] = False
+    """Whether the frequencies are the same at every length. Every class says so itself: what it inherits does not
+    count, because its own `inv_freq` may follow the length (`is_fixed`)."""
+
+    @classmethod
+    def is_fixed(cls) -> bool:
+        """Whether the table is known to be the same at every length; False when in doubt."""
+        return bool(vars(cls).get("fixed", False))
 
     def inv_freq(self, head_dim: int, base: float, length: int) -> Tensor:
         """Scaled frequencies, float32 [head_dim / 2]; `length` (tokens) is the current sequence's, BOS included."""

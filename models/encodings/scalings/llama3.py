@@ -29,6 +29,7 @@ class Llama3(Scaling):
     high_freq_factor: float = 4.0
 
     source: ClassVar[str] = "Llama Team 2024, arXiv 2407.21783"
+    fixed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.factor >= 1.0, "factor", self.factor, "use at least 1 (s = test_length / train_length)")

@@ -14,6 +14,7 @@ class NoScaling(Scaling):
 
     source: ClassVar[str] = "Su et al. 2021, arXiv 2104.09864"
     stretches: ClassVar[bool] = False
+    fixed: ClassVar[bool] = True
 
 
 SCALING = NoScaling

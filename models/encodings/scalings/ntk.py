@@ -27,6 +27,7 @@ class NTKAware(Scaling):
     base_rule: BaseRule = BaseRule.power
 
     source: ClassVar[str] = "bloc97 2023 (NTK-aware), in Peng et al. 2023, arXiv 2309.00071"
+    fixed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.factor >= 1.0, "factor", self.factor, "use at least 1 (s = test_length / train_length)")

@@ -43,6 +43,7 @@ class NTKByParts(Scaling):
     truncate: bool = True
 
     source: ClassVar[str] = "bloc97 2023 (NTK-by-parts), in Peng et al. 2023, arXiv 2309.00071"
+    fixed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.factor >= 1.0, "factor", self.factor, "use at least 1 (s = test_length / train_length)")

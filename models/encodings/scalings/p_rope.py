@@ -26,6 +26,7 @@ class PRoPE(Scaling):
 
     source: ClassVar[str] = "Barbero et al. 2024, arXiv 2410.06205"
     stretches: ClassVar[bool] = False
+    fixed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(0.0 <= self.p <= 1.0, "p", self.p, "use 0 to 1, the fraction of the features that rotate")

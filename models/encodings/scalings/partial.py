@@ -25,6 +25,7 @@ class Partial(Scaling):
 
     source: ClassVar[str] = "Black et al. 2022 (GPT-NeoX), arXiv 2204.06745"
     stretches: ClassVar[bool] = False
+    fixed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(

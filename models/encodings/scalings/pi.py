@@ -19,6 +19,7 @@ class PositionInterpolation(Scaling):
     factor: float = 4.0
 
     source: ClassVar[str] = "Chen et al. 2023, arXiv 2306.15595"
+    fixed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.factor >= 1.0, "factor", self.factor, "use at least 1 (s = test_length / train_length)")

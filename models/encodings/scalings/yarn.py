@@ -17,6 +17,7 @@ class YaRN(NTKByParts):
     attention_factor: float | None = None
 
     source: ClassVar[str] = "Peng et al. 2023, arXiv 2309.00071"
+    fixed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
