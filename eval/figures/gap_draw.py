@@ -60,8 +60,8 @@ def figure(collection: Collection, protocol: str, published: Sequence[tuple[str,
             grid[2 * line, 0].set_ylabel("feature gap")
             grid[2 * line + 1, 0].set_ylabel("accuracy (%)")
         drawn.legend(
-            handles=_marks(looks), loc="outside lower center", ncols=3, frameon=False, handlelength=2.6,
-            fontsize=SMALL + 0.5, columnspacing=1.2,
+            handles=_marks(looks), loc="outside lower center", ncols=3 if columns == _COLUMNS else 2, frameon=False,
+            handlelength=2.6, fontsize=SMALL + 0.5, columnspacing=1.2,
         )  # fmt: skip
         drawn.suptitle(setting(collection, f"Protocol {protocol}"), fontsize=SMALL + 0.5)
         settle(drawn)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PANEL_WIDTH = 2.3  # inches; three panels span both columns of a page at their natural size
 BAND = "band: lowest to highest seed"
-_TITLE_CHARACTERS, _REMARK_CHARACTERS = 100, 36  # a line
+_TITLE_CHARACTERS, _REMARK_CHARACTERS = 100, 30  # a line; a panel is no wider
 _TOGETHER = 8  # encodings in one panel, beyond which curves hide each other
 BESIDE = 1.3  # inches that a legend beside a row takes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import math
 from pathlib import Path
 
@@ -74,6 +75,16 @@ def test_missing_and_diverged_are_named_in_the_panel(record):
     assert "missing: Resonance RoPE, YaRN, Resonance YaRN" in flat
     assert "missing: RoPE, Resonance RoPE, Resonance YaRN" in flat
     assert "missing: RoPE, Resonance RoPE, YaRN, Resonance YaRN" in flat
+
+
+def test_what_is_missing_hides_nothing_of_the_next_panel(record):
+    records = [record(seed=1), record("recursive", "yarn"), record("semi_recursive", "p_rope")]
+    figure = draw(collect(records), found(records), AXES)
+    figure.draw_without_rendering()
+    boxes = [panel.xaxis.label.get_window_extent() for panel in figure.axes]
+    for box, after in itertools.pairwise(boxes):
+        assert box.x1 < after.x0
+    assert boxes[-1].x1 <= figure.bbox.x1
 
 
 def test_the_figure_says_what_it_shows(full_sweep):

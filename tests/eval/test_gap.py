@@ -92,6 +92,15 @@ def test_theorem_1_holds_at_every_position(quick: Collection, protocol: str) -> 
             assert max(one.before) == pytest.approx(0.1276, abs=1e-4)  # feature 3, as feature_gaps
 
 
+@pytest.mark.parametrize("encodings", [1, 2, 3, 4])
+def test_the_legend_fits_into_the_picture(quick: Collection, encodings: int) -> None:
+    records = [r for _, pe in PLACES[:encodings] for r in quick.cell("paper", "cot", pe).finished]
+    records += [r for task in ("recursive", "semi_recursive") for r in quick.cell("paper", task, "rope").finished]
+    drawn = figure(collect(records), "paper")
+    (box,) = [legend.get_window_extent() for legend in drawn.legends]
+    assert drawn.bbox.x0 <= box.x0 < box.x1 <= drawn.bbox.x1
+
+
 def test_the_picture_shows_these_numbers(quick: Collection) -> None:
     drawn = figure(quick, "paper", PLACES)
     found = gaps(quick, "paper", PLACES)
