@@ -23,7 +23,7 @@ WORKING := paths.runs=results/runs paths.data=results/data tracker.directory=res
 DEVICE = $(shell $(VENV)/bin/python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint generate reproduce-table1 figure3 report report-check bench
+.PHONY: help setup test test-slow lint generate reproduce-table1 figure3 report report-check bench
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s%s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: $(STAMP) ## run the tests
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+
+test-slow: $(STAMP) ## run the slow proofs: every language model class of transformers
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m slow
 
 lint: $(STAMP) ## check style, formatting and types
 	@$(VENV)/bin/ruff check

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.export_target import Target, for_model, named
 from cli.fitting import Asked
-from posgen.errors import BadValue, UserError
+from posgen.errors import BadValue, UserError, told
 
 if TYPE_CHECKING:
-    from models.encodings import Rotary
-    from models.export_rope import StockRope
+    from models.hf.export import ModelConfig, SmallRun
+
+STATES = 1e-4
+"""Largest relative deviation of a small model's hidden states; float32 rounding costs about 1e-6."""
 
 
 def export_rope(
@@ -27,8 +30,15 @@ def export_rope(
         ),
     ] = None,
     pe: Annotated[
-        str, typer.Option("--pe", metavar="NAME", help="A rotary encoding that posgen encodings lists.")
-    ] = "resonance_yarn",
+        str | None,
+        typer.Option(
+            "--pe",
+            metavar="NAME",
+            help="A rotary encoding that posgen encodings lists. [default: with --config Resonance on what the model "
+            "has, else resonance_yarn]",
+            show_default=False,
+        ),
+    ] = None,
     head_dim: Annotated[
         int | None,
         typer.Option("--head-dim", metavar="N", help="Scalars of a head that rotate.", show_default=False),
@@ -49,7 +59,7 @@ def export_rope(
         typer.Option(
             "--config",
             metavar="FILE",
-            help="The model's config.json (or its folder): head size and base come from it, and L if it is not given.",
+            help="The model's config.json (or its folder): head size, base, L and its own scaling come from it.",
             show_default=False,
         ),
     ] = None,
@@ -65,13 +75,19 @@ def export_rope(
     """Write a rotary encoding as a configuration that stock Hugging Face transformers reads without this package.
 
     The rope type is longrope, which can say any fixed table: a factor for each feature, and the attention factor. With
-    --config the whole config.json is written with the new rope in it, without it the keys to merge into one. Before
-    anything is written, transformers reads it in a process of its own, and its frequencies must equal the encoding's.
+    --config the whole config.json is written with the new rope in it, without it the keys to merge into one.
 
-    YaRN's beta_fast is 32 here, the paper's value for LLaMA2, unless you say otherwise.
+    A scaling that the model has already (YaRN, Llama 3, ...) is taken as its configuration says it, every parameter;
+    an option that says otherwise is an error. Another scaling replaces it. What the architecture reads beside the
+    rotary table (a softmax scale, M-RoPE's sections) stays. Where the model has no scaling, YaRN's beta_fast is 32, the
+    paper's value for LLaMA2, unless you say otherwise.
+
+    Before anything is written, transformers reads the file in a process of its own: its frequencies must equal the
+    encoding's, and with --config a small model of the architecture must compute what it computes in memory.
 
     \b
     posgen export-rope --head-dim 128 --train-length 4096 --test-length 32768 --out rope.json
+    posgen export-rope --config path/to/config.json --out resonant-model
     posgen export-rope --pe resonance_yarn --config path/to/config.json --test-length 32768 --out long-model
     """
     from eval.files import write_atomically
@@ -80,35 +96,56 @@ def export_rope(
     if out is None:
         raise UserError("--out is missing: say where to write, such as --out rope.json")
     path = out if out.suffix == ".json" else out / ("rope.json" if config is None else "config.json")
-    raw: dict[str, Any] = {}
-    if config is not None:
+    asked = Asked(head_dim, base, train_length, test_length, None, tuple(settings or ()))
+    if config is None:
+        _complete(asked)
+        target, _ = named(pe or "resonance_yarn", asked)
+        rope = longrope(target.encoding, target.train_length, target.test_length)
+        written = fragment(rope, target.test_length)
+        checked = _lengths(target)
+        stock = stock_rope(standalone(target.encoding.head_dim, written), checked)
+        ran = None
+    else:
         source = config / "config.json" if config.is_dir() else config
         raw = _read(source)
         if path.exists() and path.samefile(source):
             raise BadValue("out", str(out), f"would replace {source}, which is read; name another place")
-        stock = stock_rope(raw, [1])
-        head_dim, base = _agreed("head_dim", head_dim, 2 * len(stock.inv_freq[0])), _agreed("base", base, stock.base)
-        train_length = train_length or _trained(raw, stock)
-    for key, value in (("head_dim", head_dim), ("train_length", train_length), ("test_length", test_length)):
-        if value is None:
-            raise UserError(f"--{key.replace('_', '-')} is missing: give it" + ("" if config else ", or --config"))
-
-    encoding, lengths = _encoding(pe, Asked(head_dim, base, train_length, test_length, None, tuple(settings or ())))
-    rope = longrope(encoding, *lengths)
-    keys = fragment(rope, lengths[1])
-    written = merged(raw, rope, lengths[1]) if raw else keys
-    checked = (1, *lengths, 2 * lengths[1])
-    stock = stock_rope(written if raw else standalone(encoding.head_dim, keys), checked)
-    worst = deviation(encoding, stock, checked)
+        model = _model(raw)
+        target = for_model(model, pe, asked)
+        rope = longrope(target.encoding, target.train_length, target.test_length, target.factor)
+        written = merged(raw, rope, target.test_length, model.kept())
+        checked = _lengths(target)
+        run = _small_run(model, target)
+        save = None if isinstance(run, str) else partial(_save_small, run, model, rope, target.test_length)
+        stock = stock_rope(written, checked, save)
+        ran = run if isinstance(run, str) else run.deviation(stock.hidden_states or [])
+        if isinstance(ran, float) and not ran <= STATES:
+            raise UserError(
+                f"transformers {stock.version} computes something else from this configuration than re_rope gives in "
+                f"memory (hidden states of a small model deviate by {ran:.1e}); use import models.hf and re_rope"
+            )
+    worst = deviation(target.encoding, stock, checked)
     write_atomically(path, (json.dumps(written, indent=2) + "\n").encode())
 
-    print(f"wrote {path}: {_described(encoding)}, as rope type longrope, attention factor {rope['attention_factor']:g}")
+    print(f"wrote {path}: {target.described}, as rope type longrope, attention factor {rope['attention_factor']:g}")
     print(
-        f"read by transformers {stock.version} without posgen: {len(rope['short_factor'])} frequencies, "
-        f"the largest relative deviation {worst:.1e}"
+        f"read by transformers {stock.version} without posgen: {len(rope['short_factor'])} frequencies at lengths "
+        f"{', '.join(map(str, checked))}, the largest relative deviation {worst:.1e}"
     )
-    if not raw:
+    if isinstance(ran, float):
+        print(
+            f"a small model of this architecture was loaded and run there, within and beyond {target.train_length} "
+            f"positions: hidden states as in memory, the largest relative deviation {ran:.1e}"
+        )
+    elif ran is not None:
+        print(f"no model was run: {ran}")
+    if config is None:
         print("merge its keys into the model's config.json")
+
+
+def _lengths(target: Target) -> list[int]:
+    """Lengths (tokens) at which the table is compared."""
+    return sorted({1, target.train_length, target.test_length, 2 * target.test_length})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -123,46 +160,37 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _agreed(key: str, given: Any, found: Any) -> Any:
-    """What the configuration says; a different option is a mistake, not a wish."""
-    if given is not None and given != found:
-        raise BadValue(key, given, f"the configuration says {found:g}; leave --{key.replace('_', '-')} out")
-    return found
+def _model(raw: dict[str, Any]) -> ModelConfig:
+    import importlib.util
+
+    if importlib.util.find_spec("transformers") is None:
+        raise UserError("this needs Hugging Face transformers: pip install 'posgen[llm]'")
+    import transformers
+
+    from models.hf.export import ModelConfig
+
+    transformers.utils.logging.disable_progress_bar()  # of models that are made to look, not to keep
+    transformers.logging.set_verbosity_error()
+    return ModelConfig.read(raw)
 
 
-def _trained(raw: dict[str, Any], stock: StockRope) -> int:
-    """The length that the model was trained on, where its configuration has been stretched already and where not."""
-    text = raw.get("text_config") or raw
-    for place in (text, text.get("rope_parameters") or {}, text.get("rope_scaling") or {}):
-        found = place.get("original_max_position_embeddings")
-        if isinstance(found, int):
-            return found
-    return stock.max_position_embeddings
+def _small_run(model: ModelConfig, target: Target) -> SmallRun | str:
+    """A small model with the encoding in it; a sentence where the architecture cannot be made small."""
+    try:
+        return model.small_run(target.encoding, target.rope, target.train_length)
+    except UserError:
+        raise
+    except Exception as error:  # a config class whose sizes hang together in another way
+        return f"its architecture could not be made small ({told(error)[:200]})"
 
 
-def _encoding(pe: str, asked: Asked) -> tuple[Rotary, tuple[int, int]]:
-    """The encoding, and the lengths (L, L') in tokens."""
-    from models.export_rope import BETA_FAST
+def _save_small(run: SmallRun, model: ModelConfig, rope: dict[str, Any], test_length: int, folder: Path) -> None:
+    from models.export_rope import merged
 
-    encoding, lengths = _fitted(pe, asked)
-    if hasattr(encoding.scaling, "beta_fast") and not any("beta_fast" in text for text in asked.settings):
-        return _fitted(pe, replace(asked, settings=(*asked.settings, f"pe.params.beta_fast={BETA_FAST:g}")))
-    return encoding, lengths
+    run.save(folder, merged(run.config, rope, test_length, model.kept()))
 
 
-def _fitted(pe: str, asked: Asked) -> tuple[Rotary, tuple[int, int]]:
-    from cli.fitting import fit
-    from models.encodings import Rotary
-
-    (one,) = fit([pe], asked)
-    if not isinstance(one.encoding, Rotary):
-        raise BadValue("pe", pe, "does not rotate: it has no frequencies to export; name a rotary encoding")
-    return one.encoding, (one.train_length, one.test_length)
-
-
-def _described(encoding: Rotary) -> str:
-    """The encoding with every parameter of its scaling: what was not asked for is said, too."""
-    scaling = encoding.scaling
-    values = [(f.name, getattr(scaling, f.name)) for f in fields(scaling)]
-    shown = [f"{name} {getattr(value, 'value', value)}" for name, value in values if not isinstance(value, tuple)]
-    return f"{encoding.name} ({', '.join([f'base {encoding.base:g}', *shown])})"
+def _complete(asked: Asked) -> None:
+    for key in ("head_dim", "train_length", "test_length"):
+        if getattr(asked, key) is None:
+            raise UserError(f"--{key.replace('_', '-')} is missing: give it, or --config")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conf.compose import Choice
     from conf.schema import Config
     from models.encodings import Encoding
+    from models.spec import EncodingSpec
 
 HeadDimOption = Annotated[
     int | None,
@@ -44,6 +45,14 @@ FactorOption = Annotated[
 ]
 
 
+_TYPED = {
+    "data.train_length": "--train-length",
+    "data.test_length": "--test-length",
+    "model.head_dim": "--head-dim",
+    "pe.base": "--base",
+}
+
+
 @dataclass(frozen=True)
 class Asked:
     """What the options say; None: PosGen's own value. `settings` are trailing ENCODING.PARAMETER=VALUE."""
@@ -62,6 +71,7 @@ class Fitted:
     false), the one that was asked for, or test_length / train_length."""
 
     name: str
+    spec: EncodingSpec
     encoding: Encoding
     base: float
     train_length: int
@@ -75,11 +85,19 @@ def fit(names: Sequence[str], asked: Asked) -> list[Fitted]:
     """Each named encoding under what was asked. BadValue or UserError, one line, for whatever is wrong with it."""
     from conf.compose import composer
 
-    with composer() as make:
-        sizes = _sizes(asked)
-        plain = {name: make(_choice(name), sizes) for name in names}
-        settings = _assigned(asked.settings, plain)
-        return [_fitted(make, name, config, sizes, settings[name], asked) for name, config in plain.items()]
+    try:
+        with composer() as make:
+            sizes = _sizes(asked)
+            plain = {name: make(_choice(name), sizes) for name in names}
+            settings = _assigned(asked.settings, plain)
+            return [_fitted(make, name, config, sizes, settings[name], asked) for name, config in plain.items()]
+    except BadValue as error:
+        if error.key not in _TYPED:
+            raise
+        # The user typed an option, not a key of the configuration.
+        raise BadValue(
+            _TYPED[error.key], error.value, error.remedy.replace("train_length", "--train-length")
+        ) from error
 
 
 def _choice(name: str) -> Choice:
@@ -152,6 +170,7 @@ def _fitted(
     own = getattr(getattr(encoding, "scaling", None), "factor", None)
     return Fitted(
         name=name,
+        spec=config.pe,
         encoding=encoding,
         base=float(getattr(encoding, "base", config.pe.base)),
         train_length=data.train_length,

@@ -77,3 +77,7 @@ def _hidden_package() -> str | None:
 def _fail(line: str) -> NoReturn:
     print(f"posgen: error: {' '.join(line.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+if __name__ == "__main__":  # python -m cli.main
+    main()

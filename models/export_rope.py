@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ from posgen.errors import BadValue, UserError
 TOLERANCE = 1e-6
 """Largest relative deviation of a frequency that stock transformers may have; float32 rounding costs about 1e-7."""
 
-# The paper's value for LLaMA2 (section 4.3, after YaRN); the protocols of conf/ say 2, the released code's for PosGen.
 BETA_FAST = 32.0
+"""YaRN's beta_fast for language models: the paper's for LLaMA2 (section 4.3, after YaRN). PosGen's protocols say 2."""
 
 LAYER_TYPE = "full_attention"
 """Where layers differ (Gemma 3), the ones that see the whole sequence; the others need no longer context."""
@@ -38,7 +39,8 @@ LAYER_TYPE = "full_attention"
 class StockRope:
     """What stock transformers makes of a configuration: its rotary table, read in a process without this package.
 
-    `inv_freq`: for each length asked, one number a feature, radians per token.
+    `inv_freq`: for each length asked, one number a feature, radians per token. `hidden_states`: of a small model that
+    lay beside the configuration, for each of its sequences.
     """
 
     version: str
@@ -47,12 +49,16 @@ class StockRope:
     inv_freq: list[list[float]]
     attention_factor: float
     max_position_embeddings: int
+    hidden_states: list[Any] | None = None
 
 
-def longrope(encoding: Rotary, train_length: int, test_length: int) -> dict[str, Any]:
-    """Rope parameters of type `longrope` that say the encoding's table; lengths in tokens.
+def longrope(encoding: Rotary, train_length: int, test_length: int, factor: float | None = None) -> dict[str, Any]:
+    """Rope parameters of type `longrope` that say the encoding's table; lengths in tokens. `factor`: the scaling's own,
+    which some architectures read for other ends; None: test_length / train_length.
 
-    Raises BadValue for what `longrope` cannot say: a table that follows the length, a feature that does not rotate.
+    The attention factor stands three times: transformers reads `attention_factor`, vLLM and SGLang `short_mscale` and
+    `long_mscale`. Raises BadValue for what `longrope` cannot say: a table that follows the length, a feature that does
+    not rotate.
     """
     inv_freq = []
     for lengths in ((train_length, 1), (max(test_length, train_length + 1), train_length + 1, 16 * test_length)):
@@ -65,14 +71,17 @@ def longrope(encoding: Rotary, train_length: int, test_length: int) -> dict[str,
             raise BadValue("pe", encoding.name, remedy)
         inv_freq.append(tables[0])
     short, long = (_factors(encoding, table) for table in inv_freq)
+    attention_factor = float(encoding.scaling.compute_attention_factor())
     return {
         "rope_type": "longrope",
         "rope_theta": encoding.base,
         "short_factor": short,
         "long_factor": long,
-        "factor": test_length / train_length,
+        "factor": test_length / train_length if factor is None else float(factor),
         "original_max_position_embeddings": train_length,
-        "attention_factor": float(encoding.scaling.compute_attention_factor()),
+        "attention_factor": attention_factor,
+        "short_mscale": attention_factor,
+        "long_mscale": attention_factor,
     }
 
 
@@ -92,21 +101,28 @@ def fragment(rope: Mapping[str, Any], test_length: int) -> dict[str, Any]:
     }
 
 
-def merged(config: Mapping[str, Any], rope: Mapping[str, Any], test_length: int) -> dict[str, Any]:
-    """A model's config.json with this rope, in the form that it had (`rope_parameters` or `rope_scaling`)."""
+def merged(
+    config: Mapping[str, Any], rope: Mapping[str, Any], test_length: int, kept: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A model's config.json with this rope, in the form that it had (`rope_parameters` or `rope_scaling`). `kept`: keys
+    beside the rope type's own that stay (partial_rotary_factor, mrope_section, ...)."""
     found: dict[str, Any] = copy.deepcopy(dict(config))
     text = found["text_config"] if isinstance(found.get("text_config"), dict) else found
     own = fragment(rope, max(test_length, text.get("max_position_embeddings") or 0))
     old = text.get("rope_parameters")
+    rest = {key: value for key, value in (kept or {}).items() if key not in rope}
     if not old:
         text.update(own)
+        text["rope_scaling"] = {**rest, **own["rope_scaling"]}
+        if "partial_rotary_factor" in text or "rotary_pct" in text:  # stands beside it
+            text["rope_scaling"].pop("partial_rotary_factor", None)
         if "rotary_emb_base" in text:  # GPT-NeoX's name of rope_theta
             del text["rope_theta"]
         return found
     nested = isinstance(old.get(LAYER_TYPE), dict)
     before = old[LAYER_TYPE] if nested else old
-    kept = {key: value for key, value in before.items() if key == "partial_rotary_factor"}
-    text["rope_parameters"] = {**old, LAYER_TYPE: {**kept, **rope}} if nested else {**kept, **rope}
+    rest = {**{key: value for key, value in before.items() if key == "partial_rotary_factor"}, **rest}
+    text["rope_parameters"] = {**old, LAYER_TYPE: {**rest, **rope}} if nested else {**rest, **rope}
     text["max_position_embeddings"] = own["max_position_embeddings"]
     text["original_max_position_embeddings"] = own["original_max_position_embeddings"]
     return found
@@ -118,8 +134,11 @@ def standalone(head_dim: int, keys: Mapping[str, Any]) -> dict[str, Any]:
     return {"model_type": "llama", **sizes, "num_attention_heads": 1, "num_key_value_heads": 1, **keys}
 
 
-def stock_rope(config: Mapping[str, Any], lengths: Sequence[int]) -> StockRope:
-    """Let transformers read a configuration in a process that never imports this package.
+def stock_rope(
+    config: Mapping[str, Any], lengths: Sequence[int], save_small: Callable[[Path], None] | None = None
+) -> StockRope:
+    """Let transformers read a configuration in a process that never imports this package. `save_small` puts a small
+    model into a folder, which is loaded and run there.
 
     UserError when transformers is missing or refuses the configuration.
     """
@@ -128,13 +147,21 @@ def stock_rope(config: Mapping[str, Any], lengths: Sequence[int]) -> StockRope:
     script = Path(__file__).with_name("export_rope_check.py")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        if save_small is not None:
+            save_small(Path(folder) / "small")
         # -P: the script's own folder, where this package's modules lie, stays off the path.
         words = [sys.executable, "-P", str(script), folder, LAYER_TYPE, *map(str, lengths)]
         done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
     if done.returncode:
-        told = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise UserError(f"transformers cannot use this configuration: {told[-1] if told else 'it says nothing'}")
+        raise UserError(f"transformers cannot use this configuration: {_cause(done.stderr)}")
     return StockRope(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _cause(stderr: str) -> str:
+    """The exception that ended a process, from its name on: messages of transformers run over several paragraphs."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    first = next((i for i in range(len(lines) - 1, -1, -1) if re.match(r"[\w.]+(Error|Exception)\b", lines[i])), -1)
+    return " ".join(lines[first:]) if lines else "it says nothing"
 
 
 def deviation(encoding: Rotary, stock: StockRope, lengths: Sequence[int]) -> float:

@@ -1,13 +1,17 @@
-"""Run as a program: what stock transformers makes of the rope in FOLDER/config.json, as one line of JSON.
+"""Run as a program: what stock transformers makes of the configuration in FOLDER, as one line of JSON.
 
     python -P export_rope_check.py FOLDER LAYER_TYPE LENGTH...
 
-It imports nothing of this package, so that its numbers are those of a user who does not have it. The model's weights
-are never made: the rotary module alone is built again on the CPU and asked for each length.
+FOLDER/config.json: of this model the rotary module alone is built, on the CPU, and asked for its table at each length.
+FOLDER/small, where there is one: a model with small weights of its own and positions.json, the first positions of
+sequences; it is loaded and run, and its hidden states come back with the rest.
+
+It imports nothing of this package, so that its numbers are those of a user who does not have it.
 """
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,9 +32,11 @@ def main(folder: str, layer_type: str, lengths: list[int]) -> dict[str, Any]:
     prefix = f"{layer_type}_" if named else ""
     parameters = getattr(text, "rope_parameters", None) or {"rope_theta": getattr(text, "rope_theta", None)}
     parameters = parameters[layer_type] if named else parameters
+    axes = getattr(module, "mrope_section", None)
     tables = []
     for length in lengths:
-        module(torch.zeros(1), torch.tensor([[0, length - 1]]), *named)
+        positions = torch.tensor([[0, length - 1]])
+        module(torch.zeros(1), positions if axes is None else positions.expand(len(axes), -1, -1), *named)
         tables.append(getattr(module, f"{prefix}inv_freq").tolist())
     return {
         "version": transformers.__version__,
@@ -38,8 +44,23 @@ def main(folder: str, layer_type: str, lengths: list[int]) -> dict[str, Any]:
         "base": float(parameters["rope_theta"]),
         "inv_freq": tables,
         "attention_factor": float(getattr(module, f"{prefix}attention_scaling")),
-        "max_position_embeddings": text.max_position_embeddings,
+        "max_position_embeddings": getattr(text, "max_position_embeddings", 0) or 0,
+        "hidden_states": run(Path(folder) / "small"),
     }
+
+
+def run(folder: Path) -> list[Any] | None:
+    """Hidden states [sequences, tokens, hidden] of the small model; None without one."""
+    if not folder.exists():
+        return None
+    model: Any = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+    ids = torch.tensor([json.loads((folder / "ids.json").read_text())])
+    states = []
+    for positions in json.loads((folder / "positions.json").read_text()):
+        with torch.no_grad():
+            output = model.eval()(input_ids=ids, position_ids=torch.tensor([positions]), use_cache=False)
+        states.append(output[0][0].tolist())
+    return states
 
 
 if __name__ == "__main__":

@@ -65,6 +65,10 @@ class Task:
         return self.vocabulary - 1
 
 
+LONGEST = 100_000_000
+"""The longest sequence that has a meaning here, in tokens: ten times the longest context of a language model."""
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """Lengths (tokens) and sizes (sequences) of the three splits, and the seed that draws their prefixes."""
@@ -78,12 +82,12 @@ class DataSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(2 <= self.train_length <= 1_048_576, "train_length", self.train_length, "use 2 to 1048576 tokens")
+        require(2 <= self.train_length <= LONGEST, "train_length", self.train_length, f"use 2 to {LONGEST} tokens")
         require(
-            self.train_length <= self.test_length <= 1_048_576,
+            self.train_length <= self.test_length <= LONGEST,
             "test_length",
             self.test_length,
-            f"use at least train_length ({self.train_length}) and at most 1048576 tokens",
+            f"use at least train_length ({self.train_length}) and at most {LONGEST} tokens",
         )
         for key in ("train_size", "validation_size", "test_size"):
             require(1 <= getattr(self, key) <= 10_000_000, key, getattr(self, key), "use 1 to 10000000 sequences")

@@ -10,6 +10,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("models.hf needs transformers: pip install 'posgen[llm]'", name="transformers") from error
 
+from models.hf.adapter import check_saved_rope, load_rope, save_rope
 from models.hf.module import ResonanceRotary
 from models.hf.registry import register
 from models.hf.rerope import check_rope, re_rope
@@ -17,4 +18,12 @@ from models.hf.ropes import OURS as ROPE_TYPES
 
 register()
 
-__all__ = ["ROPE_TYPES", "ResonanceRotary", "check_rope", "re_rope"]
+__all__ = [
+    "ROPE_TYPES",
+    "ResonanceRotary",
+    "check_rope",
+    "check_saved_rope",
+    "load_rope",
+    "re_rope",
+    "save_rope",
+]

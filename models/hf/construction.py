@@ -1,8 +1,8 @@
 """What a model computes from its config when it is built: the same after `re_rope` as in the model saved and loaded.
 
 Some architectures copy values out of the rope parameters at construction: DeepSeek its softmax scale, Qwen-VL its
-sections. Found without a list of names: the architecture is built twice without weights (on PyTorch's meta device), from
-the config before and after, and every attribute that differs is carried over to the model that is loaded.
+sections. Found without a list of names: the architecture is built twice without weights (on PyTorch's meta device),
+from the config before and after, and every attribute that differs is carried over to the model that is loaded.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def changes(before: Built, after: Built, exchanged: set[str]) -> dict[tuple[str,
     return differing
 
 
-def carry_over(model: nn.Module, values: Mapping[tuple[str, str], Any], config: Any) -> list[tuple[nn.Module, str, Any]]:
+def carry_over(
+    model: nn.Module, values: Mapping[tuple[str, str], Any], config: Any
+) -> list[tuple[nn.Module, str, Any]]:
     """Set these attributes of the model; return (module, name, value before) of each."""
     parameters = getattr(config, "rope_parameters", None)
     undo = []

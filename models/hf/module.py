@@ -91,7 +91,10 @@ class ResonanceRotary(nn.Module):
                     positions = self.layout.positions(torch.tensor([[0, now - 1]]))
                     stock(torch.zeros(1), positions, *([] if layer_type is None else [layer_type]))
                     own, factor = encoding.frequencies(now)
-                    inv_freq, stock_factor = getattr(stock, f"{prefix}inv_freq"), getattr(stock, f"{prefix}attention_scaling")
+                    inv_freq, stock_factor = (
+                        getattr(stock, f"{prefix}inv_freq"),
+                        getattr(stock, f"{prefix}attention_scaling"),
+                    )
                     if own.shape != inv_freq.shape or not torch.allclose(own, inv_freq, rtol=TOLERANCE, atol=0):
                         raise UserError(
                             f"{self.stock.__name__} computes frequencies of its own under rope type "
@@ -102,6 +105,11 @@ class ResonanceRotary(nn.Module):
                             f"{self.stock.__name__} has the attention factor {stock_factor:g}, not {factor:g} as rope "
                             f"type {parameters['rope_type']} says"
                         )
+
+    def put(self, layer_type: str | None, encoding: Rotary) -> None:
+        """Exchange the encoding of a layer type; its config is not asked."""
+        self.encodings[layer_type] = encoding
+        self._fixed.clear()
 
     def inv_freq(self, layer_type: str | None = None, length: int = 1) -> Tensor:
         """Frequencies, float32 [features], in radians per token, for `length` tokens."""

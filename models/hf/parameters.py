@@ -7,13 +7,21 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from models.encodings.build import parameter_names, scaling_class
+from models.export_rope import BETA_FAST
 from models.hf.readers import keys_read
-from models.hf.ropes import ORIGINAL, POSGEN, STOCK, Parameters, known_keys, read, resonance_type, spelled_out, stock_type
+from models.hf.ropes import (
+    ORIGINAL,
+    POSGEN,
+    STOCK,
+    Parameters,
+    known_keys,
+    read,
+    resonance_type,
+    spelled_out,
+    stock_type,
+)
 from models.spec import DEFAULT_BASE, EncodingSpec
 from posgen.errors import BadValue, nearest
-
-BETA_FAST = 32.0
-"""YaRN's beta_fast for language models: the paper's for LLaMA2 (section 4.3, after YaRN). PosGen's protocols say 2."""
 
 _GENERAL = frozenset({"rope_type", "type", "rope_theta", "partial_rotary_factor"})
 
@@ -53,7 +61,9 @@ class Present:
             raise BadValue(ORIGINAL, None, remedy)
         length = getattr(self.config, "max_position_embeddings", None)
         if length is None:
-            raise BadValue(ORIGINAL, None, "the model's config has no max_position_embeddings; give the length trained on")
+            raise BadValue(
+                ORIGINAL, None, "the model's config has no max_position_embeddings; give the length trained on"
+            )
         return int(length)
 
     def kept(self) -> Parameters:
@@ -61,9 +71,7 @@ class Present:
         stays = keys_read(self.config) | self._ignored() | {"rope_theta", "partial_rotary_factor"}
         return {key: value for key, value in self.parameters.items() if key in stays - {"rope_type", "type"}}
 
-    def combined(
-        self, rope: EncodingSpec | Mapping[str, Any] | None, test_length: int | None = None
-    ) -> Parameters:
+    def combined(self, rope: EncodingSpec | Mapping[str, Any] | None, test_length: int | None = None) -> Parameters:
         """The parameters after `rope`; `test_length` (tokens) gives a factor that is not named.
 
         Raises BadValue for a key that neither the rope type nor the architecture has.

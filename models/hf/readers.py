@@ -1,4 +1,4 @@
-"""Which rope parameters an architecture reads by itself, beside what transformers' rope types read: found in its source.
+"""Which rope parameters an architecture reads by itself, beside what the rope types read: found in its source.
 
 Multi-head latent attention takes its softmax scale from `mscale_all_dim` and `factor`, Ministral 3 an attention
 temperature from `llama_4_scaling_beta`, Qwen-VL its axes from `mrope_section`. Such keys must outlive a new rope type.
@@ -65,9 +65,9 @@ class _Reader(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         """`rope_parameters.get("factor", 1.0)`"""
         called = node.func
-        if isinstance(called, ast.Attribute) and called.attr in ("get", "pop", "setdefault"):
-            if node.args and self._is_rope(called.value):
-                self._take(node.args[0])
+        getter = isinstance(called, ast.Attribute) and called.attr in ("get", "pop", "setdefault")
+        if isinstance(called, ast.Attribute) and getter and node.args and self._is_rope(called.value):
+            self._take(node.args[0])
         self.generic_visit(node)
 
     def visit_Compare(self, node: ast.Compare) -> None:

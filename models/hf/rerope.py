@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,8 +40,8 @@ def re_rope(
     rope parameters when it was built included. Raises BadValue or UserError, and leaves the model as it was, where
     that cannot be promised, the model has no rotary module that it uses, or the encoding cannot be built.
     """
-    owner = _owner(model)
-    places = _rotary_modules(owner)
+    owner = model_of(model)
+    places = rotary_modules(owner)
     config = places[0][2].config
     known = layer_types(config)
     if layer_type is not None and layer_type not in known:
@@ -77,8 +78,8 @@ def check_rope(model: Any) -> None:
     twice, with exaggerated cos and sin: attention that rotates gives other numbers then. UserError for the first thing
     that is off: a module was exchanged, the config changed behind its back, the model does not rotate (ALiBi).
     """
-    owner = _owner(model)
-    places = _rotary_modules(owner)
+    owner = model_of(model)
+    places = rotary_modules(owner)
     for _, name, module in places:
         for layer_type in layer_types(module.config):
             _check_one(name, module, layer_type)
@@ -132,15 +133,13 @@ def _undone_on_error(
     """Restores the config, the rotary modules and what is put on the list when the body raises. Errors of transformers
     and PyTorch become UserError."""
     undo: list[tuple[nn.Module, str, Any]] = []
-    parameters = {name: read(config, name) for name in layer_types(config)}
-    length = getattr(config, "max_position_embeddings", None)
+    # Whole: a class's own validation may write beside the rope parameters (PhiMoE).
+    before = {key: copy.deepcopy(value) if key.startswith("rope_") else value for key, value in vars(config).items()}
     try:
         yield undo
     except BaseException as error:
-        for name, own in parameters.items():
-            write(config, name, own)
-        if length is not None:
-            config.max_position_embeddings = length
+        vars(config).clear()
+        vars(config).update(before)
         for module, name, value in [*undo, *places]:
             setattr(module, name, value)
         if isinstance(error, Exception) and not isinstance(error, UserError):
@@ -148,7 +147,7 @@ def _undone_on_error(
         raise
 
 
-def _owner(model: Any) -> Any:
+def model_of(model: Any) -> Any:
     """The transformers model within what the user holds: PEFT, torch.compile and wrappers for many GPUs put modules
     around it."""
     from transformers import PreTrainedModel
@@ -235,7 +234,7 @@ def _at_one(handed_out: Any) -> torch.Tensor:
     return torch.cat([part[..., 1, :].double().flatten() for part in parts])
 
 
-def _rotary_modules(model: Any) -> list[tuple[nn.Module, str, Any]]:
+def rotary_modules(model: Any) -> list[tuple[nn.Module, str, Any]]:
     """(parent, name, module) of the language model's rotary modules; those of a vision tower stay as they are."""
     config = model.config.get_text_config(decoder=True)
     found = [

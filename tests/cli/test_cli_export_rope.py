@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,13 @@ def run(*arguments: str) -> int:
     return command.run("export-rope", *arguments)
 
 
-def read_here(config: dict[str, Any], folder: Path, lengths: list[int]) -> dict[str, Any]:
+def read_here(
+    config: dict[str, Any], folder: Path, lengths: list[int], save_small: Callable[[Path], None] | None = None
+) -> dict[str, Any]:
     """What the checking program says of a configuration, without a process of its own."""
     folder.mkdir(exist_ok=True)
+    if save_small is not None:
+        save_small(folder / "small")
     (folder / "config.json").write_text(json.dumps(config))
     return export_rope_check.main(str(folder), "full_attention", lengths)
 
@@ -50,7 +55,7 @@ def test_a_fragment_for_any_llama(workplace: Path, capsys: pytest.CaptureFixture
     assert run("--pe", "resonance_yarn", "--head-dim", "128", "--base", "10000", *LENGTHS, "--out", "here") == 0
     out = capsys.readouterr().out
     assert "wrote here/rope.json: resonance_yarn (base 10000, factor 8.0, ramp_length 4096, beta_fast 32.0" in out
-    assert "without posgen: 64 frequencies, the largest relative deviation" in out
+    assert "without posgen: 64 frequencies at lengths 1, 4096, 32768, 65536, the largest relative deviation" in out
     keys = json.loads((workplace / "here" / "rope.json").read_text())
     found = read_here(standalone(128, keys), workplace / "model", [1, 4097, 40_000])
     wanted, factor = build_rotary(EncodingSpec("y", "yarn", True, params=dict(LLAMA)), 128).frequencies(1)
@@ -66,15 +71,26 @@ def test_the_whole_config_of_a_model_with_two_bases(
     # Without processes, which take seconds each.
     monkeypatch.setattr(
         "models.export_rope.stock_rope",
-        lambda config, lengths: StockRope(**read_here(config, workplace / "check", list(lengths))),
+        lambda config, lengths, small: StockRope(**read_here(config, workplace / "check", list(lengths), small)),
     )
     bases = {"sliding_attention": 10_000.0, "full_attention": 1_000_000.0}
     rope = {name: {"rope_type": "default", "rope_theta": base} for name, base in bases.items()}
     config = {"model_type": "gemma3_text", **SIZES, "head_dim": 32, "rope_parameters": rope, "kept": [1, 2]}
     (workplace / "config.json").write_text(json.dumps(config))
-    words = ["--config", "config.json", "--test-length", "32768", "yarn.beta_fast=16", "--out"]
+    words = [
+        "--pe",
+        "resonance_yarn",
+        "--config",
+        "config.json",
+        "--test-length",
+        "32768",
+        "yarn.beta_fast=16",
+        "--out",
+    ]
     assert run(*words, "longer") == 0
-    assert "base 1e+06, factor 8.0, ramp_length 4096, beta_fast 16.0" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "base 1e+06, factor 8.0, ramp_length 4096, beta_fast 16.0" in out
+    assert "within and beyond 4096 positions: hidden states as in memory" in out
     written = json.loads((workplace / "longer" / "config.json").read_text())
     assert written["kept"] == [1, 2]
     assert written["rope_parameters"]["sliding_attention"] == rope["sliding_attention"]
@@ -83,7 +99,7 @@ def test_the_whole_config_of_a_model_with_two_bases(
     assert run("--config", ".", "--test-length", "32768", "--out", ".") == 2
     assert "would replace config.json" in capsys.readouterr().err
     assert run(*words, "other.json", "--base", "10000") == 2
-    assert "base=10000.0: the configuration says 1e+06; leave --base out" in capsys.readouterr().err
+    assert "--base=10000.0: the configuration says 1e+06; leave --base out" in capsys.readouterr().err
     assert json.loads((workplace / "config.json").read_text()) == config
 
 
@@ -154,10 +170,13 @@ def test_what_transformers_refuses_is_one_line() -> None:
         (["--pe", "resonance_dynamic_ntk", "--head-dim", "64", *LENGTHS], "its table follows the length"),
         (["--pe", "p_rope", "--head-dim", "64", *LENGTHS], "some of its features do not rotate"),
         (["--pe", "resonance_yarm", "--head-dim", "64", *LENGTHS], "did you mean resonance_yarn?"),
-        (["--head-dim", "63", *LENGTHS], "head_dim=63: use an even number"),
+        (["--head-dim", "63", *LENGTHS], "--head-dim=63: use an even number"),
         ([*LENGTHS], "--head-dim is missing: give it, or --config"),
         (["--head-dim", "64", "--train-length", "64"], "--test-length is missing"),
-        (["--head-dim", "64", "--train-length", "64", "--test-length", "32"], "use at least train_length"),
+        (
+            ["--head-dim", "64", "--train-length", "64", "--test-length", "32"],
+            "--test-length=32: use at least --train-length (64)",
+        ),
         (["--head-dim", "64", *LENGTHS, "yarn.beta_fats=1"], "did you mean"),
         (["--config", "no.json", "--test-length", "64"], "config=no.json: No such file"),
     ],
@@ -179,3 +198,40 @@ def test_without_transformers_it_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "transformers" else name)
     with pytest.raises(UserError, match=r"pip install 'posgen\[llm\]'"):
         stock_rope({}, [1])
+
+
+LLAMA3 = {
+    **{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    **{"original_max_position_embeddings": 512, "rope_theta": 5e5},
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (
+            ["--pe", "resonance_rope"],
+            "pe=resonance_rope: would drop the configuration's llama3 (factor 8); leave --pe out",
+        ),
+        (["--pe", "resonance_llama3", "llama3.factor=4"], "llama3.factor=4: the configuration's llama3 says 8.0"),
+        (["--pe", "resonance_llama3", "llama3.train_length=64"], "the configuration's llama3 says 512"),
+        (["--train-length", "4096"], "--train-length=4096: the configuration says 512"),
+        (["--head-dim", "64"], "--head-dim=64: the configuration says 32"),
+        (["--test-length", "8192"], "--test-length=8192: the configuration's llama3 reaches 4096"),
+    ],
+)
+def test_what_the_configuration_contradicts_is_refused(
+    arguments: list[str], remedy: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "config.json").write_text(json.dumps({"model_type": "llama", **SIZES, "rope_parameters": LLAMA3}))
+    assert run("--config", "config.json", *arguments, "--out", "out") == 2
+    error = capsys.readouterr().err
+    assert remedy in error
+    assert error.count("\n") == 1
+    assert not (workplace / "out").exists()
+
+
+def test_an_unbelievably_long_context_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = ["--train-length", "262144", "--test-length", "10000000"]
+    assert run("--head-dim", "128", "--base", "500000", *lengths, "--out", "rope.json") == 0
+    assert "factor 38.1" in capsys.readouterr().out

@@ -190,7 +190,7 @@ def test_what_re_rope_refuses_leaves_the_model_as_it_was() -> None:
     gemma = tiny("Gemma3")
     if layer_types(gemma.config) != [None]:
         with pytest.raises(BadValue, match="one base and this model several"):
-            re_rope(gemma, EncodingSpec())
+            re_rope(gemma, EncodingSpec(base=20_000.0))
 
 
 @pytest.mark.parametrize(
