@@ -66,9 +66,13 @@ class ModelConfig:
                 config = transformers.AutoConfig.from_pretrained(folder)
                 text = config.get_text_config(decoder=True)
                 types = layer_types(text)
+                if types != [None] and LAYER_TYPE not in types:
+                    raise UserError(f"its layer types are {', '.join(map(str, types))}, none of them {LAYER_TYPE}")
                 present = Present.of(text, LAYER_TYPE if types != [None] else None)
                 with torch.device("meta"):
                     skeleton = transformers.AutoModel.from_config(text)
+            except UserError as error:
+                raise UserError(f"{error}: export-rope cannot say it; use import models.hf and re_rope") from error
             except Exception as error:
                 raise UserError(f"transformers cannot use this configuration ({told(error)})") from error
         for _, _, module in rotary_modules(skeleton):
@@ -127,6 +131,7 @@ class ModelConfig:
         errors as they come, where the architecture cannot be made small."""
         config = small_config(self.text)
         model = small_model(config)
+        hidden_states(model, 0)  # what cannot be run as it is says nothing against the encoding
         before = json.loads(config.to_json_string())
         layer = self.present.layer_type
         for module in re_rope(model, rope, layer_type=layer):

@@ -103,6 +103,8 @@ def _computed(
     ours = [name for name in layer_types(text) if read(text, name)["rope_type"] in RESONANT]
     for name in ours:
         write(text, name, {**read(text, name), "rope_type": stock_type(read(text, name)["rope_type"])})
+    if not getattr(text, "is_heterogeneous", False) and getattr(text, "head_dim", 0) is None:
+        text.head_dim = text.hidden_size // text.num_attention_heads  # stock YaRN divides by it (Mixtral)
     # The architecture may ask for the type's name: with the stock type's it must come to the same values.
     stock = changes(before, build_without_weights(owner, again), exchanged) if ours else computed
     for path, name in computed.keys() | stock.keys():

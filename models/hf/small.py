@@ -20,6 +20,7 @@ SMALL: dict[str, int] = {
 }
 """Sizes by the names that transformers' configs give them; other sizes stay."""
 LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
 HEADS = 2
 POSITIONS = 6
 """Tokens of each forward pass."""
@@ -35,7 +36,7 @@ def small_config(config: Any) -> Any:
         if isinstance(value, list) and len(value) == values[depth] and depth != name:
             values[name] = [value[layer] for layer in kept]
     head_dim = getattr(config, "head_dim", None) or values["hidden_size"] // values["num_attention_heads"]
-    heads = {"num_attention_heads": HEADS, "num_key_value_heads": HEADS, "hidden_size": HEADS * head_dim}
+    heads = {"num_attention_heads": HEADS, "hidden_size": HEADS * head_dim} | dict.fromkeys(KEY_HEADS, HEADS)
     values.update({name: size for name, size in {**SMALL, **heads}.items() if isinstance(values.get(name), int)})
     values[depth] = len(kept)
     if "head_dim" in values:

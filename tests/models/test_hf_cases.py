@@ -108,7 +108,9 @@ def test_sections_of_three_axes_stay(tmp_path: Path) -> None:
         **{key: golden["config"][key] for key in ("rope_theta", "rope_scaling")},
     }
     vision = {"depth": 1, "embed_dim": 32, "num_heads": 2, "hidden_size": 256, "mlp_ratio": 2}
-    tokens: dict[str, Any] = {f"{name}_token_id": 60 + i for i, name in enumerate(("image", "video", "vision_start", "vision_end"))}
+    tokens: dict[str, Any] = {
+        f"{name}_token_id": 60 + i for i, name in enumerate(("image", "video", "vision_start", "vision_end"))
+    }
     config = Qwen2VLConfig(text_config=text, vision_config=vision, **tokens)
     model = Qwen2VLForConditionalGeneration._from_config(config, attn_implementation="eager").eval()
     re_rope(model, {"rope_type": "resonance_yarn", "factor": 8.0, "original_max_position_embeddings": 32768})

@@ -83,6 +83,17 @@ def test_in_memory_is_as_saved_and_loaded(model_type: str, tmp_path: Path) -> No
     assert outcome(model_type, None, tmp_path) == "right"
 
 
+def test_a_head_size_that_the_config_leaves_open(tmp_path: Path) -> None:
+    from transformers import MixtralConfig
+
+    sizes = {**SIZES, "num_key_value_heads": 1, "num_local_experts": 2, "head_dim": None}
+    model = AutoModelForCausalLM.from_config(MixtralConfig(**sizes), attn_implementation="eager").eval()
+    re_rope(model, YARN)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    assert torch.equal(again(sentence(40)).logits, model(sentence(40)).logits)
+
+
 @pytest.mark.parametrize("model_type", REFUSED)
 def test_what_cannot_be_promised_is_refused(model_type: str, tmp_path: Path) -> None:
     assert REFUSED[model_type] in outcome(model_type, None, tmp_path)
