@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import importlib.util
 import io
@@ -11,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+# mallopt's numbers in <malloc.h>: no block by mmap, nothing given back below 2 GiB, growth by 256 MiB.
+_MALLOC = {-4: 0, -1: 2**31 - 1, -2: 2**28}
 PACKAGES = ("cli", "conf", "eval", "models", "posgen")
 
 
@@ -20,8 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
-    # Page faults on fresh allocations cost torch a factor of 4; this must be set before anything imports it.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    _keep_freed_memory()
     # A user's own scaling or h, `my_module:MyScaling`, may lie where the command is typed. Last: it hides nothing.
     sys.path.append(os.getcwd())
     hidden = _hidden_package()
@@ -57,6 +60,15 @@ def _run(arguments: list[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         _fail(f"{error.format_message()} (see --help)")
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library (glibc) use freed memory again and not give it back to the system: a training step frees what
+    the next one asks for, and page faults on fresh memory cost a step at the paper's size as much as its products."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in _MALLOC.items():
+            mallopt(parameter, value)
 
 
 def _hidden_package() -> str | None:

@@ -18,7 +18,6 @@ TINY = ("bench", "step", "--profile", "smoke", "--rounds", "1", "--threads", "1"
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
     return tmp_path
 
 

@@ -28,7 +28,6 @@ COMMANDS = (
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
     return tmp_path
 
 

@@ -30,7 +30,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ledger")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("THP_MEM_ALLOC_ENABLE", "1")
         assert run(*LEDGER) == 0
         assert run("sweep", *SMOKE, "--pe", "rope,yarn", "--protocol", "paper") == 0
     return folder
@@ -39,7 +38,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def workplace(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(swept)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
     return swept
 
 

@@ -35,7 +35,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
         patch.chdir(folder)
-        patch.setenv("THP_MEM_ALLOC_ENABLE", "1")
         assert run("sweep", *what) == 0
         assert run(*lengths) == 0
     (folder / "out").write_text(out.getvalue())
@@ -45,7 +44,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def workplace(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(swept)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
     return swept
 
 

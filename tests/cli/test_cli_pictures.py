@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the committed records of one seed, as the quick profile's and as its league's."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
     found = [record for record in records.load(results() / "quick" / "records.jsonl") if record["seed"] == 42]
     records.append(tmp_path / "results" / "quick" / "records.jsonl", found)
     league = [{**record, "protocols": ["paper"]} for record in found if "paper" in record["protocols"]]

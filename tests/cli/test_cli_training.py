@@ -48,7 +48,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def workplace(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(swept)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
     return swept
 
 
