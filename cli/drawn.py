@@ -22,7 +22,7 @@ RecordsOption = Annotated[
     typer.Option(
         "--records",
         metavar="FILE",
-        help="File of records; give it again for more files. [default: results/<profile>/records.jsonl]",
+        help="File of records; give it again for more files. [default: the profile's, below results/<profile>]",
         show_default=False,
     ),
 ]

@@ -85,7 +85,11 @@ def lengths(
 
     chosen = formats(format)
     given = (("lengths", lengths), ("factors", factors), ("sequences", sequences), ("threshold", threshold))
-    own = [f"lengths.{key}={f'[{value}]' if key in ('lengths', 'factors') else value}" for key, value in given if value]
+    own = [
+        f"lengths.{key}={f'[{value}]' if key in ('lengths', 'factors') else value}"
+        for key, value in given
+        if value is not None
+    ]
     found = rules([*own, *(text for text in settings or () if text.startswith("lengths."))])
     rest = [text for text in settings or () if not text.startswith("lengths.")]
     results = RESULTS
@@ -98,7 +102,7 @@ def lengths(
         asked = {"--dry-run": dry_run, "--lengths": lengths, "--factors": factors, "--sequences": sequences,
                  "--device": device, "--threads": threads, "KEY=VALUE": rest}  # fmt: skip
         for name, value in asked.items():
-            if value:
+            if value is not None and value is not False and value != []:
                 raise BadValue(name, value, "means nothing without --measure; leave it out, or measure")
     remedy = f"posgen lengths --measure --profile {profile or 'quick'}"
     stored = part(records, profile, FOLDER, remedy, results)

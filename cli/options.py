@@ -45,7 +45,8 @@ ProfileOption = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
-        help="How large: paper (as published), quick (minutes on a laptop), smoke (seconds, learns nothing).",
+        help="How large: paper (as published), narrow (as published but for its width, two hours on 2 cores), quick "
+        "(minutes on a laptop), smoke (seconds, learns nothing).",
         show_default=False,
     ),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MISSING = "–"
+MISSING = "—"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

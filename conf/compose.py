@@ -220,7 +220,8 @@ def ramp_length(lengths: ScalingLengths, train_length: int, test_length: int) ->
 
 
 def origin_length(lengths: ScalingLengths, train_length: int) -> int:
-    """The length from which dynamic NTK grows: L, or with the code's lengths, BOS included, L+1."""
+    """Llama 3's length trained on: L, or with the code's lengths L+1. (Dynamic NTK and LongRoPE count positions, BOS
+    included: `trained_positions`.)"""
     return train_length + 1 if lengths is ScalingLengths.code else train_length
 
 

@@ -1,1 +1,1 @@
-"""Measuring trained members, the record store, and the tables and figures drawn from records alone."""
+"""Training and measuring members, the record store, and the tables and figures drawn from records alone."""

@@ -72,9 +72,14 @@ def collect(
     Counted are measurements on the test split at the length that the run's configuration calls data.test_length. Of
     two records of one cell and seed (the same training swept twice) the one made later counts.
 
-    Raises BadValue for a protocol or accuracy mode without records, UserError when the settings of members that
-    would be pooled differ.
+    Raises BadValue for a protocol or accuracy mode without records, UserError for records of `posgen lengths` and when
+    the settings of members that would be pooled differ.
     """
+    if any(record.get("windows") for record in records):
+        raise UserError(
+            "the records are those of `posgen lengths`, taken from a few sequences at many lengths, and no entries of "
+            "a table; show them with `posgen lengths --records FILE`"
+        )
     tests = [r for r in records if r["split"] == "test" and r["length"] == r["config"]["data"]["test_length"]]
     if not tests:
         raise UserError("the records hold no measurement on the test split at data.test_length; run `posgen sweep`")

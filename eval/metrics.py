@@ -82,13 +82,15 @@ def measure(
     """
     device = params["embedding"].device
     while True:
+        size = TOKENS_AT_ONCE[device.type]
         try:
             with allowed(model.precision, device):
-                return _measure(params, model, task, jobs, mode, TOKENS_AT_ONCE[device.type], compiled)
+                return _measure(params, model, task, jobs, mode, size, compiled)
         except (RuntimeError, MemoryError) as error:
-            if not ran_out(error) or TOKENS_AT_ONCE[device.type] <= jobs[0].tokens.shape[1]:
+            if not ran_out(error) or size <= jobs[0].tokens.shape[1]:
                 raise
-        TOKENS_AT_ONCE[device.type] //= 2  # for the next measurements too
+        # For the next measurements too. Threads that run out together halve once: each halves what it tried.
+        TOKENS_AT_ONCE[device.type] = min(TOKENS_AT_ONCE[device.type], size // 2)
         release(device)
 
 

@@ -11,8 +11,8 @@ from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 
 @dataclass(frozen=True)
 class Cell:
-    """An entry of Table 1 that a member fills. `test_encoding` is one of `encoding_labels(spec.test_encodings)`,
-    `accuracy` the value of an AccuracyMode."""
+    """An entry of a table (Table 1, the ledger, the league) that a member fills. `test_encoding` is one of
+    `encoding_labels(spec.test_encodings)`, `accuracy` the value of an AccuracyMode."""
 
     protocol: str
     pe: str

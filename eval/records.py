@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,14 @@ def load(*paths: Path) -> list[Record]:
     return list(found.values())
 
 
+def sweep_options(profile: str) -> str:
+    """The options with which `posgen sweep` makes a profile's records: `--profile quick optim.lr=1` for the profile
+    quick+optim.lr=1, `--until 24` for one that was stopped."""
+    base, *changes = profile.split("+")
+    options = [f"--until {c.removeprefix('until=')}" if c.startswith("until=") else shlex.quote(c) for c in changes]
+    return " ".join([f"--profile {base}", *options])
+
+
 def gather(
     paths: Sequence[Path], profile: str | None, results: Path, sweep: str | None = None, below: str = ""
 ) -> list[Record]:
@@ -106,8 +115,8 @@ def gather(
     Without `paths` they come from `results`/<profile>/records.jsonl, of the profile quick unless another is named.
     With `paths` and no profile, all records must belong to one. A folder may hold a changed form of the profile that it
     is named after, such as results/paper that of bf16 products: where that is all it holds, that is meant. `sweep`
-    keeps the records of that sweep alone. `below` names a folder of the profile's, `ledger` or `league`, that holds the
-    records of `posgen sweep --<below>`.
+    keeps the records of that sweep alone. `below` names a folder of the profile's that holds the records of `posgen
+    sweep --<below>`: `ledger`.
 
     Raises UserError when there are none, or when profiles would be mixed.
     """
@@ -117,7 +126,7 @@ def gather(
         if not path.exists():
             others = sorted(other.relative_to(results).parts[0] for other in results.glob(f"*/{below}/records.jsonl"))
             hint = f"there are records of {', '.join(others)}" if others else "there are none of any profile"
-            command = " ".join(["posgen sweep", *([f"--{below}"] if below else []), f"--profile {profile}"])
+            command = " ".join(["posgen sweep", *([f"--{below}"] if below else []), sweep_options(profile)])
             raise UserError(
                 f"profile={profile}: no records at {path} ({hint}); make them with `{command}`, or name others with "
                 "--records"

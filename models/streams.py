@@ -13,7 +13,7 @@ from torch import Generator
 
 
 def stream(seed: int, purpose: str, index: int = 0, device: str | torch.device = "cpu") -> Generator:
-    """A generator for one purpose (`init`, `order`, `dropout`) of one member at one epoch or step."""
+    """A generator for one purpose (`init`, `order`, `positions`, ...) of one member at one epoch or step."""
     return torch.Generator(device=device).manual_seed(_number(seed, purpose, index) >> 1)
 
 

@@ -1,4 +1,4 @@
-"""Resonance RoPE in a real language model: rope types for Hugging Face transformers (4.50 to 5.x), and `re_rope`.
+"""Resonance RoPE in a real language model: rope types for Hugging Face transformers (4.51 to 5.x), and `re_rope`.
 
 `import models.hf` registers `resonance`, `resonance_linear`, `resonance_dynamic`, `resonance_yarn`, `resonance_llama3`,
 `resonance_longrope`, ... (one for each rope type of the installed transformers) and `posgen` (any rotary encoding of

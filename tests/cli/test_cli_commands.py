@@ -159,11 +159,19 @@ def test_generate_writes_checks_and_leaves_alone(workplace: Path, capsys: pytest
 
 
 def test_generate_follows_the_protocol_and_the_paths(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("generate", "--task", "cot", "--protocol", "paper,released", "paths.results=there") == 0
+    words = ("generate", "--task", "cot", "--profile", "paper", "--protocol", "paper,released")
+    assert run(*words, "paths.results=there") == 0
     manifests = [json.loads(path.read_text()) for path in (workplace / "there").rglob("manifest.json")]
     assert sorted(manifest["data"]["splits"] for manifest in manifests) == ["disjoint", "released"]
     assert {manifest["task"]["modulus"] for manifest in manifests} == {17}
     assert {manifest["splits"]["train"]["rows"] for manifest in manifests} == {10_000}
+
+
+def test_every_command_takes_profile_quick_by_default(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("generate", "--task", "cot", "paths.data=there") == 0
+    assert run("train", "--dry-run", "--seed", "1") == 0
+    assert run("sweep", "--dry-run", "--seed", "1", "--task", "cot", "--pe", "rope") == 0
+    assert capsys.readouterr().out.count("profile quick (quick profile") == 3
 
 
 def test_dry_run_lists_and_writes_nothing(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,3 +145,25 @@ def test_a_dry_run_estimates_and_measures_nothing(swept: Path, capsys: pytest.Ca
     assert "about" in out
     assert "wrote" not in out
     assert (swept / "results" / "smoke" / "lengths" / "records.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--threshold", "0"], "lengths.threshold=0.0: use a fraction above 0"),
+        (["--sequences", "0"], "lengths.sequences=0: use at least 1"),
+        (["--lengths", ""], "lengths.lengths=[]: use growing numbers"),
+        (["--threads", "0"], "--threads=0: means nothing without --measure"),
+    ],
+)
+def test_a_zero_is_a_value(swept: Path, capsys: pytest.CaptureFixture[str], words: list[str], line: str) -> None:
+    assert run("lengths", "--profile", "smoke", *words) == 2
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["table1", "verdict", "figure3", "positions"])
+def test_records_of_lengths_fill_no_table(swept: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    stored = swept / "results" / "smoke" / "lengths" / "records.jsonl"
+    assert run(command, "--records", str(stored), "--out", "elsewhere") == 2
+    assert "the records are those of `posgen lengths`" in capsys.readouterr().err
+    assert not (swept / "elsewhere").exists()

@@ -153,6 +153,20 @@ def test_gather_takes_quick_by_default_and_the_named_profile_otherwise(tmp_path,
         records.gather([], "quik", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("profile", "options"),
+    [
+        ("narrow", "--profile narrow"),
+        ("quick+optim.lr=1e-3", "--profile quick optim.lr=1e-3"),
+        ("paper+model.precision=bf16+until=24", "--profile paper model.precision=bf16 --until 24"),
+    ],
+)
+def test_the_remedy_is_a_command_that_makes_the_profile(tmp_path, profile, options):
+    with pytest.raises(UserError) as error:
+        records.gather([], profile, tmp_path)
+    assert f"make them with `posgen sweep {options}`" in str(error.value)
+
+
 def test_gather_never_mixes_profiles(tmp_path, record):
     one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
     records.append(one, [record(seed=1)])
