@@ -170,7 +170,7 @@ def test_generate_follows_the_protocol_and_the_paths(workplace: Path, capsys: py
 def test_every_command_takes_profile_quick_by_default(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("generate", "--task", "cot", "paths.data=there") == 0
     assert run("train", "--dry-run", "--seed", "1") == 0
-    assert run("sweep", "--dry-run", "--seed", "1", "--task", "cot", "--pe", "rope") == 0
+    assert run("sweep", "--dry-run", "--task", "cot", "--pe", "rope") == 0
     assert capsys.readouterr().out.count("profile quick (quick profile") == 3
 
 
