@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -65,7 +63,7 @@ def step_times(
 ) -> StepTimes:
     """Time a step of members of one shape on random tokens, `rounds` times after one that is not counted. `ticked` is
     called after each of these 1 + `rounds`."""
-    _forget(torch.device(device))
+    release(torch.device(device))  # so that the peak is that of what comes
     with Peak(torch.device(device)) as peak:
         whole = probe(specs, device, compiled)
         tokens = whole.batch(0, 0)
@@ -109,14 +107,6 @@ def step_times(
         tokens=len(specs) * specs[0].optim.batch_size * specs[0].data.train_length,
         peak=peak.bytes,
     )
-
-
-def _forget(device: torch.device) -> None:
-    """Give back what was taken before, so that the peak is that of what comes. What C's allocator (glibc) keeps of
-    freed memory would count on a CPU."""
-    release(device)
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def probe(specs: Sequence[MemberSpec], device: str = "cpu", compiled: bool = False) -> Population:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import contextlib
+import ctypes
 import gc
 from pathlib import Path
 
@@ -90,10 +92,12 @@ def ran_out(error: BaseException) -> bool:
 
 def release(device: torch.device) -> None:
     """Give back what nobody needs any more. Models and errors are held by reference cycles, which Python collects when
-    it sees fit, not when memory is short."""
+    it sees fit, not when memory is short; freed memory is kept by the C library (see cli/main.py) until it is told."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Peak:

@@ -75,3 +75,9 @@ def test_nothing_is_committed_that_no_command_draws() -> None:
     known = {*TABLE_1, *OTHERS, "effects", "records", "wavelengths"}
     files = [path for folder in FOLDERS for path in folder.iterdir() if path.is_file()]
     assert {stem(path) for path in files} <= known
+
+
+def test_no_committed_picture_is_large() -> None:
+    pictures = [path for path in results().rglob("*") if path.suffix in (".png", ".pdf", ".svg")]
+    assert len(pictures) > 50
+    assert [path.name for path in pictures if path.stat().st_size > 200_000] == []

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eval.cells import collect
 from eval.figures.figure3 import Curve, caption, claims, curves, tidy_csv
 from eval.figures.figure3_draw import draw
-from eval.figures.style import render
+from eval.figures.style import compact, render
 from eval.published import load_figure3, load_table1
 from posgen.errors import UserError
 
@@ -169,3 +170,19 @@ def test_the_papers_claims_are_told_as_they_came_out(record):
 
 def test_claims_without_curves_are_not_made(record):
     assert all(line.endswith("cannot be said, curves are missing") for line in claims(found([record()])))
+
+
+def test_a_compact_png_keeps_its_colours():
+    rows = np.zeros((200, 300, 3), dtype=np.uint8)
+    rows[...] = np.random.default_rng(0).integers(0, 256, (200, 300, 1))  # more greys than places, and two rare colours
+    rows[..., 0] += np.arange(300, dtype=np.uint8) % 3
+    rows[3, 4:8] = (0xE6, 0x9F, 0x00)
+    rows[7, 4:8] = (0xD5, 0x5E, 0x00)
+    out = io.BytesIO()
+    Image.fromarray(rows).save(out, "PNG", dpi=(300, 300))
+    again = Image.open(io.BytesIO(compact(out.getvalue())))
+    assert again.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    pixels = np.asarray(again.convert("RGB"))
+    assert (pixels[3, 4:8] == rows[3, 4:8]).all()
+    assert (pixels[7, 4:8] == rows[7, 4:8]).all()
+    assert np.abs(pixels.astype(int) - rows.astype(int)).max() < 16
