@@ -50,7 +50,7 @@ test: $(STAMP) ## run the tests
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
 test-slow: $(STAMP) ## run the slow proofs: every language model class of transformers
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m slow
+	@OMP_NUM_THREADS=1 TRANSFORMERS_VERBOSITY=error $(VENV)/bin/python -m pytest -m slow -s
 
 lint: $(STAMP) ## check style, formatting and types
 	@$(VENV)/bin/ruff check

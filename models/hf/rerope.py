@@ -264,4 +264,7 @@ def _check_size(module: ResonanceRotary, old: Any) -> None:
         )
         found = len(encoding.frequencies(1)[0])
         if found != features:
-            raise UserError(f"the encoding {encoding.name} has {found} features where the model rotates {features}")
+            remedy = "name a partial_rotary_factor that fits" + (", or another layer_type" if layer_type else "")
+            raise UserError(
+                f"the encoding {encoding.name} has {found} features where the model rotates {features}; {remedy}"
+            )

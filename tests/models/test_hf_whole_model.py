@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers.utils import logging
 
 from models.encodings import build_rotary
 from models.hf import check_rope, check_saved_rope, load_rope, re_rope, save_rope
@@ -102,6 +103,7 @@ def test_what_cannot_be_promised_is_refused(model_type: str, tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("rope", ["own", "yarn", "spec"])
 def test_every_language_model_is_right_or_refused(rope: str, tmp_path: Path) -> None:
+    logging.disable_progress_bar()
     asked = {"own": None, "yarn": YARN, "spec": EncodingSpec(scaling="ntk", resonance=True, params={"factor": 4.0})}
     outcomes = {name: outcome(name, asked[rope], tmp_path / name) for name in rope_models() if name not in CANNOT_RUN}
     right = [name for name, text in outcomes.items() if text == "right"]
