@@ -161,10 +161,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _model(raw: dict[str, Any]) -> ModelConfig:
-    import importlib.util
+    from models.export_rope import require_transformers
 
-    if importlib.util.find_spec("transformers") is None:
-        raise UserError("this needs Hugging Face transformers: pip install 'posgen[llm]'")
+    require_transformers()
     import transformers
 
     from models.hf.export import ModelConfig

@@ -134,6 +134,12 @@ def standalone(head_dim: int, keys: Mapping[str, Any]) -> dict[str, Any]:
     return {"model_type": "llama", **sizes, "num_attention_heads": 1, "num_key_value_heads": 1, **keys}
 
 
+def require_transformers() -> None:
+    """UserError, with what to install, where transformers is missing."""
+    if importlib.util.find_spec("transformers") is None:
+        raise UserError("this needs Hugging Face transformers: pip install 'posgen[llm]'")
+
+
 def stock_rope(
     config: Mapping[str, Any], lengths: Sequence[int], save_small: Callable[[Path], None] | None = None
 ) -> StockRope:
@@ -142,8 +148,7 @@ def stock_rope(
 
     UserError when transformers is missing or refuses the configuration.
     """
-    if importlib.util.find_spec("transformers") is None:
-        raise UserError("this needs Hugging Face transformers: pip install 'posgen[llm]'")
+    require_transformers()
     script = Path(__file__).with_name("export_rope_check.py")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models.hf.rerope import model_of, re_rope, rotary_modules
-from models.hf.ropes import layer_types, longest, read, rotary_of, with_parameters
+from models.hf.ropes import layer_types, longest, read, rotary_of
 from posgen.errors import UserError
 
 FILE = "rope.json"
@@ -60,7 +60,7 @@ def _described(config: Any) -> dict[str, Any]:
     length = longest(config)
     for name in layer_types(config):
         parameters[name or "all"] = read(config, name)
-        encoding = rotary_of(with_parameters(config, name, read(config, name)), name)
+        encoding = rotary_of(config, name)
         for now in (1, length, 4 * length):
             inv_freq, factor = encoding.frequencies(now)
             digest.update(inv_freq.numpy().tobytes() + repr(factor).encode())

@@ -31,7 +31,7 @@ from models.hf.ropes import (
     stock_type,
     with_parameters,
 )
-from models.hf.small import POSITIONS, hidden_states, small_config, small_model
+from models.hf.small import POSITIONS, TOKENS, hidden_states, positions, small_config, small_model
 from models.spec import EncodingSpec
 from posgen.errors import BadValue, UserError, told
 
@@ -126,9 +126,9 @@ class ModelConfig:
         return {k: v for k, v in self.present.parameters.items() if k in stays or k not in owned}
 
     def small_run(self, encoding: Rotary, rope: EncodingSpec | Mapping[str, Any] | None, train_length: int) -> SmallRun:
-        """A small model with the encoding put in by re_rope, in this process, run around position 0 and around
-        `train_length` (tokens). UserError when re_rope refuses; other
-        errors as they come, where the architecture cannot be made small."""
+        """A small model with the encoding put in by re_rope, in this process, run from position 0 on and across
+        `train_length` (tokens). UserError when re_rope refuses; other errors as they come, where the architecture
+        cannot be made small."""
         config = small_config(self.text)
         model = small_model(config)
         hidden_states(model, 0)  # what cannot be run as it is says nothing against the encoding
@@ -156,9 +156,8 @@ class SmallRun:
         """The weights, another config.json, and what to run."""
         self.model.save_pretrained(folder)
         (folder / "config.json").write_text(json.dumps({**config, "architectures": None}), encoding="utf-8")
-        positions = [list(range(first, first + POSITIONS)) for first in self.starts]
-        (folder / "positions.json").write_text(json.dumps(positions), encoding="utf-8")
-        (folder / "ids.json").write_text(json.dumps(list(range(2, 2 + POSITIONS))), encoding="utf-8")
+        (folder / "positions.json").write_text(json.dumps([*map(positions, self.starts)]), encoding="utf-8")
+        (folder / "ids.json").write_text(json.dumps(TOKENS), encoding="utf-8")
 
     def deviation(self, states: list[Any]) -> float:
         """Largest deviation of another run's hidden states, relative to the largest of them."""

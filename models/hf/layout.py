@@ -72,7 +72,7 @@ class Layout:
 def layout_of(stock: nn.Module, layer_types: list[str | None]) -> Layout:
     """The layout of a stock rotary module. UserError when it is none that we know."""
     with torch.device("cpu"), torch.no_grad():
-        features = getattr(stock, _prefix(layer_types[0]) + "inv_freq").shape[-1]
+        features = getattr(stock, prefix_of(layer_types[0]) + "inv_freq").shape[-1]
         inv_freq = torch.linspace(0.9, 0.1, features, dtype=torch.float32)  # whatever the model is loaded in
         probe = _probe(stock, layer_types, inv_freq)
         position_ids = torch.tensor([[1, 2, 5]])
@@ -94,7 +94,8 @@ def layout_of(stock: nn.Module, layer_types: list[str | None]) -> Layout:
     )
 
 
-def _prefix(layer_type: str | None) -> str:
+def prefix_of(layer_type: str | None) -> str:
+    """What stands before the names of a stock module's attributes for one layer type."""
     return "" if layer_type is None else f"{layer_type}_"
 
 
@@ -103,8 +104,8 @@ def _probe(stock: nn.Module, layer_types: list[str | None], inv_freq: Tensor) ->
     probe = copy.deepcopy(stock, {id(stock.config): stock.config})
     probe.rope_type = "default" if layer_types == [None] else dict.fromkeys(layer_types, "default")  # type: ignore[assignment]
     for layer_type in layer_types:
-        setattr(probe, _prefix(layer_type) + "inv_freq", inv_freq.clone())
-        setattr(probe, _prefix(layer_type) + "attention_scaling", 1.0)
+        setattr(probe, prefix_of(layer_type) + "inv_freq", inv_freq.clone())
+        setattr(probe, prefix_of(layer_type) + "attention_scaling", 1.0)
     return probe
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.encodings import Rotary
 from models.encodings.rotary import resonance_angles, resonance_wavelengths
-from models.hf.layout import Layout, layout_of
+from models.hf.layout import Layout, layout_of, prefix_of
 from models.hf.ropes import (
     POSGEN,
     is_fixed,
@@ -85,7 +85,7 @@ class ResonanceRotary(nn.Module):
             except Exception as error:
                 raise UserError(f"{self.stock.__name__} cannot be built to compare with ({told(error)})") from error
             for layer_type, parameters in plain.items():
-                prefix = "" if layer_type is None else f"{layer_type}_"
+                prefix = prefix_of(layer_type)
                 encoding = rotary_of(with_parameters(self.config, layer_type, parameters), layer_type)
                 for now in (1, length, 4 * length):  # ascending: stock modules remember longer inputs
                     positions = self.layout.positions(torch.tensor([[0, now - 1]]))

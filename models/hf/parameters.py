@@ -88,8 +88,8 @@ class Present:
         required, optional = known_keys(self.config, name)
         same = self.parameters["rope_type"] != POSGEN and stock_type(self.parameters["rope_type"]) == name
         stays = self.parameters if same else self.kept()
+        known = _GENERAL | required | optional | keys_read(self.config) | stays.keys() | self._ignored()
         for key, value in rope.items():
-            known = _GENERAL | required | optional | keys_read(self.config) | stays.keys() | self._ignored()
             if key not in known:
                 raise BadValue(f"rope.{key}", value, nearest(key, sorted(known)))
         parameters = {**stays, **rope}

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from models.hf.construction import build_without_weights, carry_over, changes, is_rotary, saved_and_loaded
+from models.hf.layout import prefix_of
 from models.hf.module import ResonanceRotary
 from models.hf.parameters import Present
-from models.hf.ropes import RESONANT, layer_types, longest, read, rotary_of, stock_type, validate, write
+from models.hf.ropes import RESONANT, fill_head_dim, layer_types, longest, read, rotary_of, stock_type, validate, write
 from models.spec import DEFAULT_BASE, EncodingSpec
 from posgen.errors import BadValue, UserError, nearest, told
 
@@ -103,8 +104,7 @@ def _computed(
     ours = [name for name in layer_types(text) if read(text, name)["rope_type"] in RESONANT]
     for name in ours:
         write(text, name, {**read(text, name), "rope_type": stock_type(read(text, name)["rope_type"])})
-    if not getattr(text, "is_heterogeneous", False) and getattr(text, "head_dim", 0) is None:
-        text.head_dim = text.hidden_size // text.num_attention_heads  # stock YaRN divides by it (Mixtral)
+    fill_head_dim(text)  # the class itself is built with the stock type now
     # The architecture may ask for the type's name: with the stock type's it must come to the same values.
     stock = changes(before, build_without_weights(owner, again), exchanged) if ours else computed
     for path, name in computed.keys() | stock.keys():
@@ -256,11 +256,10 @@ def rotary_modules(model: Any) -> list[tuple[nn.Module, str, Any]]:
 def _check_size(module: ResonanceRotary, old: Any) -> None:
     """As many features as before: an encoding for other dimensions would rotate other scalars of a head."""
     for layer_type, encoding in module.encodings.items():
-        prefix = "" if layer_type is None else f"{layer_type}_"
         features = (
             old.encodings[layer_type].head_dim // 2
             if isinstance(old, ResonanceRotary)
-            else getattr(old, f"{prefix}inv_freq").shape[-1]
+            else getattr(old, f"{prefix_of(layer_type)}inv_freq").shape[-1]
         )
         found = len(encoding.frequencies(1)[0])
         if found != features:

@@ -154,11 +154,16 @@ def with_parameters(config: Any, layer_type: str | None, parameters: Mapping[str
 
 
 def with_head_dim(config: Any) -> Any:
-    """A copy of a config that says the size of a head where the class leaves it open (Mixtral): YaRN divides by it."""
+    """A copy of a config, with `fill_head_dim`."""
     config = copy.copy(config)
+    fill_head_dim(config)
+    return config
+
+
+def fill_head_dim(config: Any) -> None:
+    """Say the size of a head where the class leaves it open (Mixtral): stock YaRN divides by it."""
     if not getattr(config, "is_heterogeneous", False) and getattr(config, "head_dim", 0) is None:
         config.head_dim = config.hidden_size // config.num_attention_heads
-    return config
 
 
 @dataclass(frozen=True)

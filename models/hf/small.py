@@ -8,14 +8,16 @@ import torch
 
 SMALL: dict[str, int] = {
     **{"vocab_size": 64, "intermediate_size": 32, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    **{"n_routed_experts": 4, "num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2},
     **{
-        "n_routed_experts": 4,
-        "num_experts": 4,
-        "num_local_experts": 4,
-        "num_experts_per_tok": 2,
         "n_shared_experts": 1,
+        "n_group": 1,
+        "topk_group": 1,
+        "q_lora_rank": 32,
+        "kv_lora_rank": 32,
+        "ffn_dim": 32,
+        "n_inner": 32,
     },
-    **{"n_group": 1, "topk_group": 1, "q_lora_rank": 32, "kv_lora_rank": 32, "ffn_dim": 32, "n_inner": 32},
     **{"first_k_dense_replace": 1, "vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 16},
 }
 """Sizes by the names that transformers' configs give them; other sizes stay."""
@@ -24,6 +26,7 @@ KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
 HEADS = 2
 POSITIONS = 6
 """Tokens of each forward pass."""
+TOKENS = list(range(2, 2 + POSITIONS))
 
 
 def small_config(config: Any) -> Any:
@@ -61,11 +64,16 @@ def small_model(config: Any) -> Any:
     return model
 
 
+def positions(first: int) -> list[int]:
+    """Of the tokens of a forward pass that begins at position `first`."""
+    return list(range(first, first + POSITIONS))
+
+
 def hidden_states(model: Any, first: int) -> torch.Tensor:
     """Last hidden states [POSITIONS, hidden] of a few tokens from position `first` on."""
-    ids = torch.arange(2, 2 + POSITIONS)[None]
+    ids, places = torch.tensor([TOKENS]), torch.tensor([positions(first)])
     with torch.no_grad():
-        output = model(input_ids=ids, position_ids=torch.arange(first, first + POSITIONS)[None], use_cache=False)
+        output = model(input_ids=ids, position_ids=places, use_cache=False)
     found: torch.Tensor = output[0][0]
     return found
 
