@@ -101,10 +101,15 @@ def load(*paths: Path) -> list[Record]:
 
 def sweep_options(profile: str) -> str:
     """The options with which `posgen sweep` makes a profile's records: `--profile quick optim.lr=1` for the profile
-    quick+optim.lr=1, `--until 24` for one that was stopped."""
+    quick+optim.lr=1, `--until 24` for one that was stopped. A long list of settings stands in a profile's name as a
+    digest alone: KEY=VALUE for that one (records say them in full; eval/report/again.py reads them there)."""
+
+    def option(change: str) -> str:
+        key, _, value = change.partition("=")
+        return f"--until {value}" if key == "until" else shlex.quote(change) if value else "KEY=VALUE"
+
     base, *changes = profile.split("+")
-    options = [f"--until {c.removeprefix('until=')}" if c.startswith("until=") else shlex.quote(c) for c in changes]
-    return " ".join([f"--profile {base}", *options])
+    return " ".join([f"--profile {base}", *map(option, changes)])
 
 
 def gather(

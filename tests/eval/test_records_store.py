@@ -158,6 +158,7 @@ def test_gather_takes_quick_by_default_and_the_named_profile_otherwise(tmp_path,
     [
         ("narrow", "--profile narrow"),
         ("quick+optim.lr=1e-3", "--profile quick optim.lr=1e-3"),
+        ("quick+0a1b2c3d4e5f", "--profile quick KEY=VALUE"),
         ("paper+model.precision=bf16+until=24", "--profile paper model.precision=bf16 --until 24"),
     ],
 )
