@@ -75,8 +75,8 @@ def step(
     posgen bench step --profile quick --population 4 --json
     posgen bench step --profile paper --device cuda --population 60 model.precision=bf16
     """
-    from eval.options import compiles, set_threads
-    from eval.progress import Bar
+    from eval.running.progress import Bar
+    from eval.running.settings import compiles, set_threads
     from models.bench import step_times
 
     require(1 <= rounds <= 1000, "rounds", rounds, "use 1 to 1000")
@@ -99,7 +99,7 @@ def cases(
     device and threads."""
     from cli.running import check_device
     from conf.overrides import numbers, read
-    from conf.plan import plan, settings
+    from eval.running.plan import plan, settings
 
     chosen = read(overrides).chosen.get("profile", profile)
     rows: Sequence[tuple[str, str, str]] = DEFAULT if chosen is None else ((chosen, "", MEMBERS.get(chosen, "1")),)

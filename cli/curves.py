@@ -26,8 +26,7 @@ def curves(
     """
     from cli.drawn import collection, folder_of
     from cli.pictures import formats, of_tasks, save
-    from eval.figures.learning import caption, rows, tidy_csv
-    from eval.figures.learning_draw import figure
+    from eval.evidence.figures.learning import caption, figure, rows, tidy_csv
 
     chosen = formats(format)
     found, places, ending = of_tasks(collection(records, profile, protocol, sweep), task)

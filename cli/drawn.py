@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from eval.cells import Collection
-    from eval.records import Record
+    from eval.evidence.cells import Collection
+    from eval.store.records import Record
 
 RESULTS = Path("results")
 _SUFFIXES = {"markdown": "md", "csv": "csv", "latex": "tex"}
@@ -59,7 +59,7 @@ def part(
 ) -> list[Record]:
     """The records of one profile in its folder `below`, or those that were named. Raises UserError when there are none;
     `command` makes them."""
-    from eval.records import gather
+    from eval.store.records import gather
     from posgen.errors import UserError
 
     path = results / (profile or "quick") / below / "records.jsonl"
@@ -78,8 +78,8 @@ def collection(
 ) -> Collection:
     """The cells that the options choose. Raises UserError when there are none."""
     from conf.overrides import words
-    from eval.cells import collect
-    from eval.records import gather
+    from eval.evidence.cells import collect
+    from eval.store.records import gather
 
     protocols = words("protocol", protocol) if protocol is not None else None
     return collect(gather(records or [], profile, results, sweep), protocols, accuracy)
@@ -108,7 +108,7 @@ def show(
     .tex below `out`, printed where that is None."""
     from rich.console import Console
 
-    from eval.files import write_atomically
+    from eval.store.files import write_atomically
 
     for name in formats:
         if name == "terminal":

@@ -13,7 +13,7 @@ import typer
 from cli.fitting import Asked, BaseOption, FactorOption, Fitted, HeadDimOption, TestLengthOption, TrainLengthOption
 
 if TYPE_CHECKING:
-    from eval.figures.feature_gap import Features
+    from eval.evidence.figures.feature_gap import Features
 
 FOLDER = Path("results/encodings")
 
@@ -123,12 +123,12 @@ def plot(
     posgen encodings plot rope --train-length 128 --test-length 512 --feature 5 --out figures
     """
     from cli.fitting import fit
+    from conf.names import RESONANCE
     from conf.overrides import words
-    from eval.figures.encodings_draw import draw_features, draw_figure1, shown_feature
-    from eval.figures.feature_gap import features
-    from eval.figures.style import render
-    from eval.files import write_atomically
-    from eval.names import RESONANCE
+    from eval.evidence.figures.encodings import draw_features, draw_figure1, shown_feature
+    from eval.evidence.figures.feature_gap import features
+    from eval.evidence.figures.style import render
+    from eval.store.files import write_atomically
     from models.encodings import Rotary
     from posgen.errors import BadValue
 
@@ -163,7 +163,7 @@ def plot(
 
 def _features(one: Fitted) -> Features | None:
     """None for an encoding that does not rotate."""
-    from eval.figures.feature_gap import features
+    from eval.evidence.figures.feature_gap import features
     from models.encodings import Rotary
 
     return features(one.encoding, one.train_length, one.test_length) if isinstance(one.encoding, Rotary) else None
@@ -198,7 +198,7 @@ def _sizes(one: Fitted) -> str:
 
 def _remarks(one: Fitted, found: Features | None) -> list[str]:
     """What the numbers need to be read, a line each."""
-    from eval.figures.feature_gap import repetition_length
+    from eval.evidence.figures.feature_gap import repetition_length
     from models.encodings import Rotary
 
     encoding = one.encoding

@@ -90,7 +90,7 @@ def evaluate(
 def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, accuracy: str) -> None:
     from cli.running import records_path, results_table, run_options
     from conf.compose import Choice, compose
-    from eval.testing import evaluate as measure
+    from eval.running.evaluation import evaluate as measure
     from models.spec import AccuracyMode
 
     modes = {mode.value: mode for mode in AccuracyMode}
@@ -110,7 +110,7 @@ def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, 
 
 
 def _origin(runs: Path, run_id: str) -> _Origin:
-    from eval.runs import Run
+    from eval.store.runs import Run
 
     run = Run(runs, run_id)
     data, info = run.spec().data, run.info()  # in this order: spec() tells an unknown run

@@ -90,7 +90,7 @@ def export_rope(
     posgen export-rope --config path/to/config.json --out resonant-model
     posgen export-rope --pe resonance_yarn --config path/to/config.json --test-length 32768 --out long-model
     """
-    from eval.files import write_atomically
+    from eval.store.files import write_atomically
     from models.export_rope import deviation, fragment, longrope, merged, standalone, stock_rope
 
     if out is None:

@@ -31,11 +31,10 @@ def figure3(
     """
 
     from cli.drawn import collection, folder_of
-    from conf import paper
-    from eval.figures.figure3 import caption, claims, curves, tidy_csv
-    from eval.figures.figure3_draw import draw
-    from eval.figures.style import render
-    from eval.files import write_atomically
+    from conf import published as paper
+    from eval.evidence.figures.figure3 import caption, claims, curves, figure, tidy_csv
+    from eval.evidence.figures.style import render
+    from eval.store.files import write_atomically
 
     found = collection(records, profile, protocol, sweep)
     places = list(paper.table1())
@@ -45,9 +44,9 @@ def figure3(
     drawn = {name: curves(found, name, places) for name in found.protocols}
     # Everything is drawn before anything is written: a protocol that cannot be drawn leaves no half set of figures.
     content = {
-        f"figure3-{name}.{suffix}": render(figure, suffix)
+        f"figure3-{name}.{suffix}": render(drawing, suffix)
         for name, lines in drawn.items()
-        for figure in [draw(found, lines, axes)]
+        for drawing in [figure(found, lines, axes)]
         for suffix in ("png", "pdf")
     }
     content["figure3.csv"] = tidy_csv([curve for lines in drawn.values() for curve in lines]).encode()

@@ -27,10 +27,9 @@ def gap(
     """
     from cli.drawn import collection, folder_of
     from cli.pictures import formats, of_tasks, save
-    from eval.figures.encodings_draw import draw_features
-    from eval.figures.gap import caption, gaps, tidy_csv, wavelengths_by_encoding
-    from eval.figures.gap_draw import figure
-    from eval.figures.panels import setting
+    from eval.evidence.figures.encodings import draw_features
+    from eval.evidence.figures.gap import caption, figure, gaps, tidy_csv, wavelengths_by_encoding
+    from eval.evidence.figures.panels import setting
 
     chosen = formats(format)
     found, places, ending = of_tasks(collection(records, profile, protocol, sweep), task)

@@ -27,10 +27,10 @@ def league(
     from cli.drawn import RESULTS, part
     from cli.pictures import formats, save
     from conf.overrides import words
-    from eval.cells import collect
-    from eval.league.draw import figure
-    from eval.league.render import markdown, tidy_csv
-    from eval.league.standings import build
+    from eval.evidence.cells import collect
+    from eval.evidence.league.figure import figure
+    from eval.evidence.league.render import markdown, tidy_csv
+    from eval.evidence.league.standings import build
 
     chosen = formats(format)
     stored = part(records, profile, FOLDER, f"posgen sweep --league --profile {profile or 'quick'}")

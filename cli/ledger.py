@@ -12,7 +12,7 @@ from cli.drawn import RESULTS, RecordsOption
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from eval.ledger.effects import Effects
+    from eval.evidence.ledger.effects import Effects
 
 FOLDER = "ledger"
 
@@ -58,8 +58,8 @@ def ledger(
     """
     from cli.drawn import chosen_formats, show
     from conf.ledger import ledger as read
-    from eval.figures.style import FORMATS
-    from eval.ledger import render as ledger_render
+    from eval.evidence.figures.style import FORMATS
+    from eval.evidence.ledger import render as ledger_render
     from posgen.errors import BadValue
 
     texts = ["terminal", "markdown", "csv"]
@@ -80,8 +80,8 @@ def ledger(
 def _effects(chosen: list[str], records: list[Path] | None, profile: str | None, out: Path | None) -> None:
     from cli.drawn import show
     from cli.pictures import save
-    from eval.ledger import effects_render as render
-    from eval.ledger.draw import figure
+    from eval.evidence.ledger import effects_render as render
+    from eval.evidence.ledger.heatmap import figure
 
     found = _found(records, profile)
     pictures = [name for name in chosen if name not in ("terminal", "markdown", "csv")]
@@ -98,11 +98,11 @@ def _effects(chosen: list[str], records: list[Path] | None, profile: str | None,
 
 def _found(records: list[Path] | None, profile: str | None) -> Effects:
     """The effects in the records of a profile's ledger sweep, or in the files named."""
-    from conf import paper
+    from conf import published as paper
     from conf.ledger import ledger as read
-    from conf.verdict import rules
-    from eval.ledger.effects import build
-    from eval.records import gather
+    from conf.rules import verdict_rules as rules
+    from eval.evidence.ledger.effects import build
+    from eval.store.records import gather
 
     found = gather(records or [], profile, RESULTS, below=FOLDER)
     published = list(paper.table1())

@@ -13,7 +13,7 @@ from cli.options import DeviceOption, PeOption, ThreadsOption
 from cli.pictures import FormatOption, OutOption
 
 if TYPE_CHECKING:
-    from eval.lengths.effective import Rules
+    from conf.rules import LengthRules
 
 FOLDER = "lengths"
 
@@ -76,11 +76,11 @@ def lengths(
     """
     from cli.drawn import RESULTS, part
     from cli.pictures import formats, save
-    from conf.lengths import rules
     from conf.overrides import words
-    from eval.lengths.draw import figure
-    from eval.lengths.effective import build
-    from eval.lengths.render import markdown, tidy_csv
+    from conf.rules import length_rules as rules
+    from eval.evidence.lengths.effective import build
+    from eval.evidence.lengths.figure import figure
+    from eval.evidence.lengths.render import markdown, tidy_csv
     from posgen.errors import BadValue
 
     chosen = formats(format)
@@ -130,7 +130,7 @@ def _known(pe: str | None, measured: Iterable[str]) -> list[str]:
 
 
 def _measure(
-    rules: Rules,
+    rules: LengthRules,
     records: list[Path] | None,
     profile: str | None,
     protocol: str | None,
@@ -146,8 +146,8 @@ def _measure(
     from cli.running import run_options
     from cli.text import duration
     from conf.compose import Choice, compose
-    from conf.lengths_plan import plan_lengths
-    from eval.lengths.measuring import estimate, measure, todo
+    from eval.evidence.lengths.measuring import estimate, measure, todo
+    from eval.evidence.lengths.plan import plan_lengths
     from posgen.errors import UserError
 
     asked = request(

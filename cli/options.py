@@ -113,7 +113,7 @@ def request(
     (None: all of them); what means nothing is refused, not ignored.
     """
     from conf.overrides import check_choice, numbers, read, words
-    from conf.paper import table1_names
+    from conf.published import table1_names
 
     added = [f"{key}={value}" for key, value in (("device", device), ("threads", threads)) if value is not None]
     found = read([*(trailing or ()), *added], sweeps=sweeps)

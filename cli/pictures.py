@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from eval.cells import Collection
+    from eval.evidence.cells import Collection
 
 FormatOption = Annotated[str, typer.Option("--format", metavar="NAME[,NAME...]", help="png, svg, pdf, or all.")]
 OutOption = Annotated[
@@ -32,14 +32,14 @@ TasksOption = Annotated[
 def formats(text: str) -> list[str]:
     """The file formats that an option names. BadValue for one that is unknown."""
     from cli.drawn import chosen_formats
-    from eval.figures.style import FORMATS
+    from eval.evidence.figures.style import FORMATS
 
     return chosen_formats(text, FORMATS)
 
 
 def of_tasks(found: Collection, task: str | None) -> tuple[Collection, list[tuple[str, str]], str]:
     """(the collection's cells of these tasks, the published (task, pe) of them, what file names end in)."""
-    from conf import paper
+    from conf import published as paper
     from conf.overrides import words
     from posgen.errors import BadValue, nearest
 
@@ -59,8 +59,8 @@ def of_tasks(found: Collection, task: str | None) -> tuple[Collection, list[tupl
 def save(folder: Path, figures: Mapping[str, Figure], texts: Mapping[str, str], chosen: list[str]) -> None:
     """Write figures, by name without suffix, in every chosen format, and texts by whole name. All are made before
     the first is written."""
-    from eval.figures.style import SCREEN_DPI, render
-    from eval.files import write_atomically
+    from eval.evidence.figures.style import SCREEN_DPI, render
+    from eval.store.files import write_atomically
 
     content = {
         f"{name}.{kind}": render(figure, kind, SCREEN_DPI) for name, figure in figures.items() for kind in chosen

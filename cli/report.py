@@ -11,9 +11,9 @@ from cli.drawn import RESULTS, ProfileOption
 
 if TYPE_CHECKING:
     from conf.schema import Config, PathsSpec
-    from eval.report.page import Page
-    from eval.report.sources import Sources
-    from eval.tracking.to_wandb import WandbTracker
+    from eval.evidence.report.page import Page
+    from eval.evidence.report.sources import Sources
+    from eval.running.wandb_tracker import WandbTracker
 
 
 def report(
@@ -53,9 +53,9 @@ def report(
     posgen report --out report.html
     posgen report --wandb tracker.mode=offline
     """
-    from eval.files import write_atomically
-    from eval.report.content import build
-    from eval.report.page import html
+    from eval.evidence.report.content import build
+    from eval.evidence.report.page import html
+    from eval.store.files import write_atomically
 
     asked = _asked(settings or [], wandb)
     tracker = _tracker(asked) if asked and wandb else None
@@ -73,11 +73,11 @@ def report(
 
 
 def _sources(results: Path, profile: str) -> Sources:
-    from conf import paper
+    from conf import published as paper
     from conf.ledger import ledger
-    from conf.lengths import rules as lengths
-    from conf.verdict import rules
-    from eval.report.sources import Sources
+    from conf.rules import length_rules as lengths
+    from conf.rules import verdict_rules as rules
+    from eval.evidence.report.sources import Sources
 
     return Sources(
         results,
@@ -109,7 +109,7 @@ def _asked(settings: list[str], wandb: bool) -> Config | None:
 def _tracker(asked: Config) -> WandbTracker:
     """The tracker that is asked for; BadValue where none is."""
     from cli.running import tracker_of
-    from eval.tracking.to_wandb import WandbTracker
+    from eval.running.wandb_tracker import WandbTracker
     from posgen.errors import BadValue
 
     tracker = tracker_of(asked.tracker)
@@ -119,8 +119,8 @@ def _tracker(asked: Config) -> WandbTracker:
 
 
 def _log(tracker: WandbTracker, paths: PathsSpec, page: Page, text: str, sources: Sources) -> None:
-    from eval.report.sources import KINDS
-    from eval.tracking.summary import Holdings, log_summary
+    from eval.evidence.report.sources import KINDS
+    from eval.evidence.report.wandb_summary import Holdings, log_summary
     from posgen.errors import UserError
 
     files = tuple(path for kind in KINDS if (path := sources.path(kind)).exists())

@@ -15,9 +15,9 @@ from cli.text import MISSING, duration, nats, percent, table
 
 if TYPE_CHECKING:
     from conf.schema import Config, ProfileSpec, TrackerSpec
-    from eval.options import RunOptions
-    from eval.plan import PlannedMember
-    from eval.tracking.tracker import Tracker
+    from eval.measuring.planned import PlannedMember
+    from eval.running.settings import RunOptions
+    from eval.running.tracker import Tracker
 
 
 Planner = Callable[[Request, tuple[str, ...], "ProfileSpec"], list["PlannedMember"]]
@@ -57,8 +57,8 @@ def train_all(asked: Request, points: Sequence[tuple[str, ...]], extras: Extras)
 
 
 def run_options(base: Config, sweep: str, profile: str, records: Path) -> RunOptions:
-    """Where and how: what eval.experiment needs of a configuration beside the members."""
-    from eval.options import RunOptions
+    """Where and how: what eval.running.sweep needs of a configuration beside the members."""
+    from eval.running.settings import RunOptions
 
     check_device(base.device)
     return RunOptions(
@@ -104,7 +104,7 @@ def _ending(record: dict[str, Any]) -> str:
 
 
 def _job(asked: Request, overrides: tuple[str, ...], extras: Extras) -> tuple[Config, list[PlannedMember]]:
-    from conf.plan import plan, settings
+    from eval.running.plan import plan, settings
 
     base = settings(asked.profile, overrides, None if extras.apart else asked.seeds)
     if extras.until is not None:
@@ -120,7 +120,7 @@ def _job(asked: Request, overrides: tuple[str, ...], extras: Extras) -> tuple[Co
 
 
 def _announce(base: Config, members: Sequence[PlannedMember], records: Path) -> None:
-    from eval.plan import count
+    from eval.measuring.planned import count
 
     def each(values: Iterable[object]) -> str:
         return ",".join(dict.fromkeys(map(str, values)))
@@ -151,11 +151,10 @@ def _listing(members: Sequence[PlannedMember]) -> str:
 
 def _estimate(base: Config, members: Sequence[PlannedMember], until: int | None) -> None:
     """Print what training these members takes on this machine, from a few real steps."""
-    from eval.estimate import estimate
-    from eval.options import compiles, set_threads
-    from eval.plan import count
-    from eval.populations import populations
-    from eval.progress import Bar
+    from eval.measuring.planned import count
+    from eval.running.populations import estimate, populations
+    from eval.running.progress import Bar
+    from eval.running.settings import compiles, set_threads
 
     check_device(base.device)
     set_threads(base.threads)
@@ -177,8 +176,8 @@ def _estimate(base: Config, members: Sequence[PlannedMember], until: int | None)
 
 
 def _train(members: Sequence[PlannedMember], options: RunOptions) -> None:
-    from eval.experiment import run_sweep
-    from eval.records import load
+    from eval.running.sweep import run_sweep
+    from eval.store.records import load
 
     outcome = run_sweep(members, options)
     if outcome.interrupted:
@@ -204,7 +203,7 @@ def _found(until: int | None) -> str:
 
 def _forget(runs: Path, members: Sequence[PlannedMember]) -> None:
     """Empty the members' run folders, none of which another process may be using."""
-    from eval.runs import Run
+    from eval.store.runs import Run
 
     for member in members:
         run = Run(runs, member.spec.run_id)
@@ -218,11 +217,11 @@ def _forget(runs: Path, members: Sequence[PlannedMember]) -> None:
 def tracker_of(spec: TrackerSpec) -> Tracker:
     """The tracker that a configuration asks for."""
     from conf.schema import TrackerKind
-    from eval.tracking.tracker import NoTracker
+    from eval.running.tracker import NoTracker
 
     if spec.kind is TrackerKind.none:
         return NoTracker()
-    from eval.tracking.to_wandb import WandbTracker
+    from eval.running.wandb_tracker import WandbTracker
 
     return WandbTracker(
         Path(spec.directory), project=spec.project, entity=spec.entity, mode=spec.mode, init_timeout=spec.init_timeout

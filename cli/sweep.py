@@ -25,7 +25,7 @@ from posgen.errors import BadValue, UserError
 if TYPE_CHECKING:
     from cli.running import Planner
     from conf.schema import ProfileSpec
-    from eval.plan import PlannedMember
+    from eval.measuring.planned import PlannedMember
 
 
 def sweep(
@@ -134,14 +134,14 @@ def _planner(ledger: bool, rows: str | None, direction: str | None, league: bool
 
 
 def _ledger_planner(rows: str | None, direction: str) -> Planner:
-    from conf.ledger import directions, places
+    from conf.ledger import directions
     from conf.overrides import numbers
-    from conf.plan import plan_places
+    from eval.running.plan import ledger_places, plan_places
 
     wanted, bases = None if rows is None else numbers("rows", rows), directions(direction)
 
     def planned(asked: Request, overrides: tuple[str, ...], own: ProfileSpec) -> list[PlannedMember]:
-        cells = places(asked.tasks, asked.pes, wanted, bases)
+        cells = ledger_places(asked.tasks, asked.pes, wanted, bases)
         # Each takes a tenth of a second to compose.
         print(f"posgen: planning {len(cells)} cells", file=sys.stderr, flush=True)
         return plan_places(cells, asked.seeds, asked.profile, overrides, own)
@@ -150,7 +150,7 @@ def _ledger_planner(rows: str | None, direction: str) -> Planner:
 
 
 def _league(asked: Request, overrides: tuple[str, ...], own: ProfileSpec) -> list[PlannedMember]:
-    from conf.league import plan_league
+    from eval.running.plan import plan_league
 
     members, left_out = plan_league(asked.tasks, asked.pes, asked.seeds, asked.protocols, asked.profile, overrides, own)
     for pe, error in left_out.items():

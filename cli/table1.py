@@ -38,9 +38,9 @@ def table1(
     Example: posgen table1 --profile quick --format all --out results/quick
     """
     from cli.drawn import chosen_formats, collection, show
-    from conf import paper
-    from eval import table1_render
-    from eval.table1 import build
+    from conf import published as paper
+    from eval.evidence import table1_render
+    from eval.evidence.table1 import build
 
     formats = chosen_formats(format, ["terminal", "markdown", "csv", "latex"])
     published = paper.table1()
@@ -48,9 +48,9 @@ def table1(
     table = build(found, published)
 
     def markdown() -> str:
-        from conf.verdict import rules
-        from eval.verdict.judge import judge
-        from eval.verdict.render import section
+        from conf.rules import verdict_rules as rules
+        from eval.evidence.verdict.judge import judge
+        from eval.evidence.verdict.render import section
 
         return table1_render.markdown(table, section(judge(found, published, rules())))
 

@@ -47,11 +47,11 @@ def verdict(
     Example: posgen verdict --profile quick --format all --out results/quick
     """
     from cli.drawn import chosen_formats, collection, show
-    from conf import paper
-    from conf.verdict import rules as declared
-    from eval.verdict.judge import judge
-    from eval.verdict.render import markdown, terminal
-    from eval.verdict.table import tidy_csv
+    from conf import published as paper
+    from conf.rules import verdict_rules as declared
+    from eval.evidence.verdict.judge import judge
+    from eval.evidence.verdict.render import markdown, terminal
+    from eval.evidence.verdict.table import tidy_csv
 
     formats = chosen_formats(format, ["terminal", "markdown", "csv"])
     published = paper.table1()

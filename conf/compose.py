@@ -135,7 +135,7 @@ def _quoted(text: str) -> str:
 def _set_params(node: Any, params: Sequence[str], checked: bool) -> None:
     """`pe.params.factor=8`: the keys are the encoding's own, so that they are checked here, against its YAML.
 
-    Not with a scaling that the YAML does not know: then conf.plan builds it, and the scaling checks them.
+    Not with a scaling that the YAML does not know: then eval.running.plan builds it, and the scaling checks them.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import open_dict

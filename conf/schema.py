@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from eval.tracking.tracker import TrackMode
 from models.spec import AccuracyMode, EncodingSpec, ModelSpec, OptimSpec, Schedule, Selection, SoftmaxScale
 from posgen.errors import nearest, require
 from posgen.spec import DataSpec, Splits, Task
@@ -54,6 +53,15 @@ class TrackerKind(Enum):
 
     none = "none"
     wandb = "wandb"
+
+
+class TrackMode(Enum):
+    """Where tracked numbers go. `auto` is `online` when there are credentials and `offline` when there are none."""
+
+    auto = "auto"
+    online = "online"
+    offline = "offline"
+    disabled = "disabled"
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]{0,99}")

@@ -1,1 +1,1 @@
-"""Training and measuring members, the record store, and the tables and figures drawn from records alone."""
+"""Everything around a training: `store` keeps it, `measuring` measures it, `running` runs it, `evidence` shows it."""

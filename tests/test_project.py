@@ -16,15 +16,14 @@ from pathlib import Path
 import pytest
 import typer
 
-from tests.committed import results
+from tests.committed import ROOT, results
 
-ROOT = Path(__file__).resolve().parent.parent
-# Each room may import itself and these; design: cli -> conf -> eval -> models -> posgen.
+# Each room may import itself and these; design: cli -> eval -> conf -> models -> posgen.
 BELOW = {
     "posgen": set[str](),
     "models": {"posgen"},
-    "eval": {"models", "posgen"},
-    "conf": {"eval", "models", "posgen"},
+    "conf": {"models", "posgen"},
+    "eval": {"conf", "models", "posgen"},
     "cli": {"conf", "eval", "models", "posgen"},
 }
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,6 +41,10 @@ def modules(node: ast.Import | ast.ImportFrom) -> list[str]:
     return [name.partition(".")[0] for name in names]
 
 
+FLOORS = ("store", "measuring", "running", "evidence")
+"""The rooms of eval, lowest first: each imports itself and those before it."""
+
+
 @pytest.mark.parametrize("room", BELOW)
 def test_imports_only_point_down(room: str) -> None:
     above = BELOW.keys() - BELOW[room] - {room}
@@ -56,6 +59,20 @@ def test_imports_only_point_down(room: str) -> None:
         if module in above or module == "" or (isinstance(node, ast.Import) and module == "eval")
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_imports_within_eval_only_point_down(floor: str) -> None:
+    above = FLOORS[FLOORS.index(floor) + 1 :]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} imports {name}"
+        for path in sorted((ROOT / "eval" / floor).rglob("*.py"))
+        for node in imported(path)
+        for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        if name.startswith(tuple(f"eval.{room}" for room in above))
+    ]
+    assert wrong == []
+    assert {path.name for path in (ROOT / "eval").iterdir() if path.is_dir()} - {"__pycache__"} == set(FLOORS)
 
 
 def test_the_benchmark_needs_numpy_and_pyarrow_alone() -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cli.main import main
-from eval.records import append, load
+from eval.store.records import append, load
 from tests.browser.chromium import Tab, found, tab
 from tests.committed import results
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from eval.metrics import Job, measure
+from eval.measuring.metrics import Job, measure
 from models.encodings import build
 from models.encodings.base import PREFIX
 from models.encodings.kinds.t5_bias import bucket

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,9 @@ from models.encodings import build_rotary as build
 from models.encodings.rotary import resonance_wavelengths
 from models.encodings.scalings.yarn import YaRN
 from models.spec import EncodingSpec
+from tests.committed import ROOT
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = ROOT / "tests" / "golden"
 RELEASED = json.loads((GOLDEN / "encodings_released_code.json").read_text())["cases"]
 TRANSFORMERS = json.loads((GOLDEN / "encodings_transformers.json").read_text())["cases"]
 SCALING_OF_CLASS = {"": "none", "LinearScaled": "pi", "NTKScaled": "ntk", "YaRNScaled": "yarn"}

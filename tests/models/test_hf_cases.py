@@ -23,8 +23,9 @@ from models.hf.small import small_config, small_model
 from models.spec import EncodingSpec
 from posgen.errors import UserError
 from tests import command
+from tests.committed import ROOT
 
-CASES = Path(__file__).parent.parent / "golden" / "cases"
+CASES = ROOT / "tests" / "golden" / "cases"
 CONFIGS = sorted(path.stem.removeprefix("config_") for path in CASES.glob("config_*.json"))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,8 +12,9 @@ from models.encodings import build_rotary as build
 from models.parameters import from_t5
 from models.spec import EncodingSpec, ModelSpec
 from models.transformer import forward
+from tests.committed import ROOT
 
-GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "model_released_code.npz")
+GOLDEN = np.load(ROOT / "tests" / "golden" / "model_released_code.npz")
 MODEL = ModelSpec(layers=2, d_model=64, heads=2, head_dim=16, d_ff=128, dropout=0.0)
 ENCODINGS = {"rotary_hf": EncodingSpec("rope"), "rotary_resonance": EncodingSpec("resonance_rope", resonance=True)}
 

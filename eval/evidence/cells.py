@@ -1,0 +1,202 @@
+"""From records to cells: which measurements Table 1 and Figure 3 pool, and the refusal to pool what differs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from conf import names
+from eval.store.records import Record
+from models.spec import EncodingSpec, ModelSpec, OptimSpec, plain
+from posgen.errors import BadValue, UserError, nearest
+from posgen.spec import DataSpec, Task
+
+# What differs by its nature among members that are pooled, or is only a label.
+_FREE = {"task.name", "task.rule"}
+# What protocols switch (the ledger of text against released code): a difference here is not one of size.
+_SWITCHED = {
+    "data.splits", "model.layers", "model.freeze_ffn", "model.bos", "model.softmax_scale", "optim.schedule",
+    "model.precision",
+}  # fmt: skip
+_SIZES = {"task": Task(), "data": DataSpec(), "model": ModelSpec(), "optim": OptimSpec()}
+_SPECS = {
+    "task": Task, "data": DataSpec, "model": ModelSpec, "optim": OptimSpec, "pe": EncodingSpec,
+    "train_encoding": EncodingSpec,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The seeds of one (protocol, task, encoding), in order of their seed; at most one record a seed. `finished` have
+    numbers: to the end of their schedule, or all to the same epoch of it."""
+
+    finished: tuple[Record, ...] = ()
+    diverged: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The cells of one profile that records fill: (protocol, task, pe) -> Cell. A cell without records is absent."""
+
+    profile: str
+    label: str
+    accuracy_mode: str
+    protocols: tuple[str, ...]
+    cells: Mapping[tuple[str, str, str], Cell]
+
+    def cell(self, protocol: str, task: str, pe: str) -> Cell:
+        """The cell, empty when nothing was measured for it."""
+        return self.cells.get((protocol, task, pe), Cell())
+
+    def records(self, protocol: str | None = None) -> Iterator[Record]:
+        """Every record that is pooled, of one protocol or of all."""
+        for (name, _, _), cell in self.cells.items():
+            if protocol in (None, name):
+                yield from (*cell.finished, *cell.diverged)
+
+    def rows(self, published: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """(task, pe) in the published order, then whatever else was measured, task by task, Resonance after plain."""
+        measured = {(task, pe) for _, task, pe in self.cells}
+        everything = [*published, *sorted(measured - set(published), key=lambda place: names.place_order(*place))]
+        tasks = list(dict.fromkeys(task for task, _ in everything))
+        return sorted(everything, key=lambda row: tasks.index(row[0]))
+
+
+def collect(
+    records: Sequence[Record], protocols: Sequence[str] | None = None, accuracy_mode: str = "teacher_forced"
+) -> Collection:
+    """Sort the records of ONE profile (see `eval.store.records.gather`) into cells.
+
+    Counted are measurements on the test split at the length that the run's configuration calls data.test_length. Of
+    two records of one cell and seed (the same training swept twice) the one made later counts.
+
+    Raises BadValue for a protocol or accuracy mode without records, UserError for records of `posgen lengths` and when
+    the settings of members that would be pooled differ.
+    """
+    if any(record.get("windows") for record in records):
+        raise UserError(
+            "the records are those of `posgen lengths`, taken from a few sequences at many lengths, and no entries of "
+            "a table; show them with `posgen lengths --records FILE`"
+        )
+    tests = [r for r in records if r["split"] == "test" and r["length"] == r["config"]["data"]["test_length"]]
+    if not tests:
+        raise UserError("the records hold no measurement on the test split at data.test_length; run `posgen sweep`")
+    modes = {record["accuracy_mode"] for record in tests}
+    if accuracy_mode not in modes:
+        raise BadValue("accuracy", accuracy_mode, f"no record measured so; {nearest(accuracy_mode, modes)}")
+    tests = sorted((r for r in tests if r["accuracy_mode"] == accuracy_mode), key=lambda record: record["created"])
+    found = sorted({name for record in tests for name in record["protocols"]}, key=names.protocol_order)
+    if not found:
+        raise UserError("the records belong to no protocol; run `posgen sweep`")
+    for name in protocols or ():
+        if name not in found:
+            profile = tests[0]["profile"]
+            raise BadValue(
+                "protocol", name,
+                f"no record of it; {nearest(name, found)}, or run `posgen sweep --profile {profile} --protocol {name}`",
+            )  # fmt: skip
+    chosen = tuple(dict.fromkeys(protocols or found))
+    seeds: dict[tuple[str, str, str], dict[int, Record]] = {}
+    for record in tests:
+        for name in chosen:
+            if name in record["protocols"]:
+                seeds.setdefault((name, record["task"], record["pe"]), {})[record["seed"]] = record
+    for name in chosen:
+        _same_settings(name, {place: list(found.values()) for place, found in seeds.items() if place[0] == name})
+    return Collection(
+        profile=tests[-1]["profile"],
+        label=_label(tests[-1]),
+        accuracy_mode=accuracy_mode,
+        protocols=chosen,
+        cells={place: _cell(by_seed) for place, by_seed in seeds.items()},
+    )
+
+
+def differences(collection: Collection) -> tuple[list[str], bool]:
+    """Where the records' own configuration leaves the paper's text, and whether that makes the sizes others.
+
+    Each is said in a few words, `epochs 8 (published 150)`; a value that not every protocol shares is followed by the
+    protocols that have it.
+    """
+    lines, resized = [], False
+    for node, spec in _SIZES.items():
+        for field, standard in plain(spec).items():
+            if f"{node}.{field}" in _FREE:
+                continue
+            holders: dict[Any, dict[str, None]] = {}
+            for protocol in collection.protocols:
+                for record in collection.records(protocol):
+                    holders.setdefault(record["config"][node].get(field, standard), {})[protocol] = None
+            if set(holders) - {standard}:
+                shared = len(holders) == 1
+                values = ", ".join(str(v) if shared else f"{v} in {' and '.join(p)}" for v, p in holders.items())
+                lines.append(f"{field} {values} (published {standard})")
+                resized = resized or f"{node}.{field}" not in _SWITCHED
+    return lines, resized
+
+
+def _cell(by_seed: dict[int, Record]) -> Cell:
+    ordered = [by_seed[seed] for seed in sorted(by_seed)]
+    return Cell(
+        finished=tuple(record for record in ordered if _has_numbers(record)),
+        diverged=tuple(record for record in ordered if record["status"] == "diverged"),
+    )
+
+
+def _has_numbers(record: Record) -> bool:
+    return bool(record["status"] != "diverged")
+
+
+def _label(record: Record) -> str:
+    node = record["config"].get("profile")
+    return str(node.get("label") or "") if isinstance(node, dict) else ""
+
+
+def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[Record]]) -> None:
+    """One setting a protocol: data, model, optimiser, selection. Within a cell its task and encoding too."""
+    everything = [record for records in cells.values() for record in records]
+    _agree(everything, ("data", "model", "optim"))
+    ends = {r.get("trained_epochs") or r["config"]["optim"].get("epochs") for r in everything if _has_numbers(r)}
+    if len(ends) > 1:
+        told = " and to epoch ".join(map(str, sorted(ends, key=str)))
+        raise UserError(
+            f"records of different settings are never pooled: trained to epoch {told}; "
+            "choose one sweep with --sweep, or name one file with --records"
+        )
+    for records in cells.values():
+        _agree(records, ("task",))
+        # A run that serves several cells carries the configuration of one of them: compare like with like.
+        for node, name in (("pe", records[0]["pe"]), ("protocol", protocol)):
+            own = [r for r in records if isinstance(n := r["config"].get(node), dict) and n.get("name") == name]
+            _agree(own, (node,))
+
+
+def _agree(records: list[Record], nodes: tuple[str, ...]) -> None:
+    settings = [{"selection": r["selection"], **_flat({n: whole(n, r["config"][n]) for n in nodes})} for r in records]
+    for record, setting in zip(records[1:], settings[1:], strict=True):
+        for name in dict.fromkeys([*settings[0], *setting]):
+            one, other = settings[0].get(name), setting.get(name)
+            if one != other and name not in _FREE:
+                first, second = (f"{v} in sweep {r['sweep']}" for v, r in ((one, records[0]), (other, record)))
+                raise UserError(
+                    f"records of different settings are never pooled: {name} is {first} and {second}; "
+                    "choose one sweep with --sweep, or remove the records that no longer count"
+                )
+
+
+def whole(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node of a configuration with the fields that came after it was written, at the value that it stood for."""
+    later = [f for f in dataclasses.fields(_SPECS[name]) if "neutral" in f.metadata] if name in _SPECS else []
+    return {**{f.name: f.metadata["neutral"] for f in later}, **node}
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

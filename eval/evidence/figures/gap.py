@@ -1,0 +1,255 @@
+"""The feature gap at every test position beside the accuracy there, for the rotary encodings that records measured.
+
+A record holds the specification of its test encoding: everything here is computed from that.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conf import names
+from eval.evidence.cells import Collection
+from eval.evidence.figures.bands import Series
+from eval.evidence.figures.encodings import gap_axis
+from eval.evidence.figures.feature_gap import (
+    Features,
+    critical_feature,
+    draws_positions,
+    features,
+    gaps_by_position,
+    wavelengths,
+)
+from eval.evidence.figures.panels import below, differs, draw, labelled, setting
+from eval.evidence.figures.positions import Sizes, rows, sizes
+from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle
+from eval.store.records import Record
+from models.encodings import Rotary, build
+from models.spec import EncodingSpec
+from posgen.errors import UserError
+from posgen.plain import restore
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far one encoding's features at each token's position lie from the trained ones (paper, eq. 8, before its
+    maximum over n), unit vectors, 0 to 2.
+
+    `tokens` are those beyond the training length, 64 to 255 in the paper. `before` and `after` have, for each of them,
+    the largest distance among the pre-critical features and among the others; None where there are no such features.
+    """
+
+    pe: str
+    critical: int | None
+    tokens: tuple[int, ...]
+    before: tuple[float, ...] | None
+    after: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A rotary encoding as a protocol tested it. The decoder predicts token n at position n + `shift`: with BOS in
+    front that is n, else the position before."""
+
+    encoding: Rotary
+    train_length: int
+    test_length: int
+    shift: int
+
+    @property
+    def trained(self) -> int:
+        """How many positions training showed the decoder; the last token is only predicted."""
+        return self.train_length + self.shift
+
+    @property
+    def table_length(self) -> int:
+        """The length, BOS included, for which encodings that depend on it made their table."""
+        return self.test_length + 1 + self.shift
+
+
+def gaps(collection: Collection, protocol: str, order: Sequence[tuple[str, str]] = ()) -> list[Gap]:
+    """The gaps of a protocol's rotary encodings, the published ones first. Encodings that draw their training positions
+    at random have none and are left out.
+
+    Raises UserError when there is no such encoding.
+    """
+    tested = _tested(collection, protocol, order)
+    found = [_gap(pe, one) for pe, one in tested.items() if not draws_positions(one.encoding, one.train_length)]
+    if not found:
+        raise UserError(f"protocol={protocol}: no rotary encoding was tested beyond its training length")
+    return found
+
+
+def wavelengths_by_encoding(
+    collection: Collection, protocol: str, order: Sequence[tuple[str, str]] = ()
+) -> dict[str, Features]:
+    """Features of a protocol's rotary encodings under its lengths, for `draw_features`."""
+    tested = _tested(collection, protocol, order)
+    if not tested:
+        raise UserError(f"protocol={protocol}: no rotary encoding was tested")
+    return {pe: features(one.encoding, one.train_length, one.test_length) for pe, one in tested.items()}
+
+
+def caption(collection: Collection, protocol: str, found: Sequence[Gap]) -> str:
+    """What belongs under the picture of gaps."""
+    critical = ", ".join(f"{names.encoding(one.pe)} {'all' if one.critical is None else one.critical}" for one in found)
+    other = dict.fromkeys(
+        r["pe"] for r in collection.records(protocol) if _in_training(r) not in (None, r["config"]["pe"])
+    )
+    changed = (
+        f" {', '.join(names.encoding(pe) for pe in other)} trained with another table than tested with, a change that "
+        "no gap counts."
+    ) * bool(other)
+    return (
+        "Above: feature gap (the paper's eq. 8 before its maximum over positions, unit vectors, 0 to 2): how far the "
+        "features at the position that predicts a token lie from the nearest trained position's, within the table that "
+        "the encoding is tested with; the largest among pre-critical features, and among the others. Number of "
+        f"pre-critical features: {critical}.{changed} Below: accuracy at that token, line = mean, band = lowest to "
+        f"highest seed. Protocol {names.protocol(protocol)}. Profile {labelled(collection)}. {differs(collection)}"
+    )
+
+
+def tidy_csv(protocol: str, found: Sequence[Gap]) -> str:
+    """The numbers behind the picture: one line a protocol, encoding and token beyond the training length."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("protocol", "pe", "position", "gap_pre_critical", "gap_others"))
+    for one in found:
+        for at, token in enumerate(one.tokens):
+            writer.writerow((protocol, one.pe, token, _text(one.before, at), _text(one.after, at)))
+    return out.getvalue()
+
+
+def _in_training(record: Record) -> dict[str, Any] | None:
+    """The specification that a record's member trained with, where the record has it."""
+    found: dict[str, Any] | None = record["config"].get("train_encoding")
+    return found
+
+
+def _text(values: tuple[float, ...] | None, at: int) -> str:
+    # Six decimals: what is below is rounding, and differs from machine to machine.
+    return "" if values is None else f"{values[at]:.6f}"
+
+
+def _gap(pe: str, one: _Tested) -> Gap:
+    # In one table, the longest one's, of which the last position predicts nothing.
+    table = gaps_by_position(one.encoding, one.trained, one.table_length)[: one.test_length - one.train_length]
+    critical = critical_feature(wavelengths(one.encoding, one.table_length), one.trained)
+    first = table.shape[1] if critical is None else critical
+    before, after = (part.max(axis=1).tolist() if part.size else None for part in np.split(table, [first], axis=1))
+    tokens = tuple(range(one.train_length, one.test_length))
+    return Gap(pe, critical, tokens, None if before is None else tuple(before), None if after is None else tuple(after))
+
+
+def _tested(collection: Collection, protocol: str, order: Sequence[tuple[str, str]]) -> dict[str, _Tested]:
+    specs: dict[str, Any] = {}
+    for (name, _, pe), cell in collection.cells.items():
+        if name == protocol and pe not in specs:
+            specs[pe] = next(iter((*cell.finished, *cell.diverged)))
+    known = list(dict.fromkeys(pe for _, pe in order))
+    found = {}
+    for pe in sorted(specs, key=lambda pe: (known.index(pe) if pe in known else len(known), names.place_order("", pe))):
+        record = specs[pe]
+        config = record["config"]
+        encoding = build(restore(EncodingSpec, config["pe"]), config["model"]["head_dim"])
+        if isinstance(encoding, Rotary) and record["length"] > record["train_length"]:
+            shift = 0 if config["model"]["bos"] else -1
+            found[pe] = _Tested(encoding, record["train_length"], record["length"], shift)
+    return found
+
+
+_COLUMNS, _WIDTH, _BLOCK_HEIGHT, _AROUND = 4, 1.75, 3.0, 0.9  # encodings a row; inches
+# Okabe-Ito, as eval.evidence.figures.style; in grey print the dashes tell them apart.
+_BEFORE: dict[str, Any] = {"color": "#D55E00", "linewidth": 1.0, "label": "gap, pre-critical features"}
+_AFTER: dict[str, Any] = {"color": "0.45", "linewidth": 1.0, "linestyle": (0, (4, 1)), "label": "gap, other features"}
+_TASKS: tuple[tuple[str, Any], ...] = (("#0072B2", "-"), ("#009E73", (0, (3, 1))), ("#000000", (0, (1, 0.8))))
+
+
+def figure(collection: Collection, protocol: str, published: Sequence[tuple[str, str]] = ()) -> Figure:
+    """For every rotary encoding, the feature gap at the positions beyond the training length and, under it, the mean
+    accuracy on each task. Four encodings a row.
+
+    Raises UserError when a protocol tested no rotary encoding beyond its training length.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    found = gaps(collection, protocol, published)
+    accuracies, measured = rows(collection, protocol, published), sizes(collection, protocol)
+    looks = dict(zip(measured, (_TASKS[i % len(_TASKS)] for i in range(len(measured))), strict=True))
+    blocks = -(-len(found) // _COLUMNS)
+    columns = min(_COLUMNS, len(found))
+    with matplotlib.rc_context(SETTINGS):
+        size = (_WIDTH * max(3, columns), _BLOCK_HEIGHT * blocks + _AROUND)
+        drawn = Figure(figsize=size, layout="constrained")
+        grid = drawn.subplots(2 * blocks, columns, squeeze=False, sharex="col")
+        for at in range(blocks * columns):
+            block, column = divmod(at, columns)
+            above, under = grid[2 * block, column], grid[2 * block + 1, column]
+            if at >= len(found):
+                above.remove()
+                under.remove()
+                continue
+            _gap_panel(above, found[at])
+            own = [one for one in accuracies if one.pe == found[at].pe]
+            _accuracy_panel(under, own, looks, measured)
+            if column:
+                above.tick_params(labelleft=False)
+                under.tick_params(labelleft=False)
+        for line in range(blocks):
+            grid[2 * line, 0].set_ylabel("feature gap")
+            grid[2 * line + 1, 0].set_ylabel("accuracy (%)")
+        drawn.legend(
+            handles=_marks(looks), loc="outside lower center", ncols=3 if columns == _COLUMNS else 2, frameon=False,
+            handlelength=2.6, fontsize=SMALL + 0.5, columnspacing=1.2,
+        )  # fmt: skip
+        drawn.suptitle(setting(collection, f"Protocol {protocol}"), fontsize=SMALL + 0.5)
+        settle(drawn)
+    return drawn
+
+
+def _gap_panel(panel: Axes, one: Gap) -> None:
+    panel.set_title(names.encoding(one.pe))
+    bare(panel)
+    gap_axis(panel)
+    panel.axvline(one.tokens[0] - 0.5, **GUIDE)
+    for values, look in ((one.after, _AFTER), (one.before, _BEFORE)):
+        if values is not None:
+            panel.plot(one.tokens, values, **look)
+
+
+def _accuracy_panel(
+    panel: Axes, found: Sequence[Series], looks: Mapping[str, Any], measured: Mapping[str, Sizes]
+) -> None:
+    bare(panel)
+    for one in found:
+        if one.at:
+            draw(panel, one, looks[one.task], scale=100.0, step=measured[one.task].step, width=0.9)
+    own = next(measured[one.task] for one in found if one.task in measured)
+    panel.axvline(own.train_length - 0.5, **GUIDE)
+    panel.axhline(100 * own.chance, **GUIDE)
+    panel.set_ylim(-2, 102)
+    panel.set_xlim(0, own.test_length - 1)
+    ticks = (0, own.train_length, own.test_length)
+    panel.set_xticks(ticks, ["0", f"L={own.train_length}", str(own.test_length)])
+    panel.tick_params(axis="x", labelbottom=True)
+    below(panel, "position (tokens)")
+
+
+def _marks(looks: Mapping[str, tuple[str, Any]]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    marks = [Line2D([], [], **_BEFORE), Line2D([], [], **_AFTER), Line2D([], [], **GUIDE, label="L, chance")]
+    return marks + [
+        Line2D([], [], color=colour, linestyle=dashes, linewidth=1.3, label=f"accuracy, {names.task(task)}")
+        for task, (colour, dashes) in looks.items()
+    ]

@@ -1,0 +1,168 @@
+"""Learning curves from records alone: how each training went by epoch, mean over seeds, lowest and highest seed.
+
+One figure a protocol: a row a quantity, a column a task, a line an encoding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conf import names
+from eval.evidence.cells import Collection
+from eval.evidence.figures import bands
+from eval.evidence.figures.bands import Series, seeds_text, series
+from eval.evidence.figures.panels import (
+    BESIDE,
+    PANEL_WIDTH,
+    band_mark,
+    below,
+    differs,
+    draw,
+    groups,
+    labelled,
+    legend,
+    legend_beside,
+    remarks,
+    title,
+)
+from eval.evidence.figures.positions import sizes
+from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
+from eval.store.records import Record
+from posgen.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that every row of a history has: what readers call it, and by how much it is multiplied for them."""
+
+    key: str
+    title: str
+    scale: float
+
+
+QUANTITIES = (
+    Quantity("train_loss", "training loss (nats)", 1.0),
+    Quantity("validation_loss", "validation loss (nats)", 1.0),
+    Quantity("validation_id_accuracy", "ID accuracy (%)", 100.0),
+    Quantity("validation_ood_accuracy", "OOD accuracy (%)", 100.0),
+)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """A protocol's series, quantity by quantity: `series[quantity.key]` has one for every (task, pe), in order."""
+
+    protocol: str
+    series: dict[str, list[Series]]
+
+    def every(self) -> Iterator[Series]:
+        """All series of all quantities."""
+        for found in self.series.values():
+            yield from found
+
+
+def rows(collection: Collection, protocol: str, published: Sequence[tuple[str, str]]) -> Learning:
+    """The learning curves of a protocol: every published (task, pe), then any other that was measured."""
+    places = collection.rows(published)
+    found = {
+        quantity.key: [_series(collection, (protocol, *place), quantity.key) for place in places]
+        for quantity in QUANTITIES
+    }
+    return Learning(protocol, found)
+
+
+def caption(collection: Collection, found: Learning) -> str:
+    """What belongs under the picture of one protocol."""
+    return (
+        "Learning curves by epoch: loss on the training tokens (mean over the epoch); loss on the validation sequences "
+        "over all generated tokens at the test length; validation accuracy within the training length (ID) and beyond "
+        f"(OOD). Protocol {names.protocol(found.protocol)}; encodings that share a training share its training loss. "
+        f"Profile {labelled(collection)}, {seeds_text(found.every())}: line = mean, band = lowest to highest seed. "
+        f"{differs(collection)}"
+    )
+
+
+def tidy_csv(found: Learning) -> str:
+    """The numbers behind the picture: one line a protocol, task, encoding, quantity and epoch; losses in nats,
+    accuracies as fractions."""
+    lines = (((key,), one) for key, several in found.series.items() for one in several)
+    return bands.tidy_csv(("quantity", "epoch"), lines)
+
+
+def _series(collection: Collection, place: tuple[str, str, str], key: str) -> Series:
+    def by_epoch(record: Record) -> dict[int, float]:
+        return {row["epoch"]: row[key] for row in record["history"] if row.get(key) is not None}
+
+    return series(Series, place, collection.cell(*place), by_epoch)
+
+
+_ROW_HEIGHT, _AROUND = 1.55, 1.2  # inches
+
+
+def figure(collection: Collection, protocol: str, published: Sequence[tuple[str, str]]) -> Figure:
+    """Training loss, validation loss, ID and OOD accuracy against epoch, with chance as a dashed line. More than eight
+    encodings take several blocks of rows.
+
+    Raises UserError when no record has a history.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    found = rows(collection, protocol, published)
+    if not any(one.at for one in found.every()):
+        raise UserError(f"protocol={protocol}: no record has a learning curve; run `posgen sweep` for it")
+    measured, parts = sizes(collection, protocol), groups(found.series["validation_loss"])
+    tasks = list(dict.fromkeys(one.task for one in found.every()))
+    several, count = len(parts) > 1, len(QUANTITIES) * len(parts)
+    with matplotlib.rc_context(SETTINGS):
+        size = (PANEL_WIDTH * max(3, len(tasks)) + BESIDE * several, _ROW_HEIGHT * count + _AROUND)
+        drawn = Figure(figsize=size, layout="constrained")
+        grid = drawn.subplots(count, len(tasks), squeeze=False, sharex="col")
+        lines = [(quantity, part) for part in parts for quantity in QUANTITIES]
+        for (quantity, part), panels in zip(lines, grid, strict=True):
+            drawn_as = styles(part)
+            panels[0].set_ylabel(quantity.title, fontsize=SMALL + 0.5)
+            if several and quantity is QUANTITIES[0]:
+                legend_beside(panels[-1], drawn_as)
+            for panel, task in zip(panels, tasks, strict=True):
+                bare(panel)
+                chosen = [one for one in found.series[quantity.key] if one.task == task and one.pe in part]
+                for one in chosen:
+                    draw(panel, one, drawn_as[one.pe], scale=quantity.scale, width=1.2)
+                if task in measured:
+                    panel.axhline(_chance(quantity.key, measured[task].modulus), **GUIDE)
+                _limits(panel, percent=quantity.scale != 1.0)
+                if quantity is QUANTITIES[-1]:
+                    below(panel, "epoch", remarks(chosen))
+        for task, panel in zip(tasks, grid[0], strict=True):
+            panel.set_title(names.task(task))
+        legend(drawn, {} if several else styles(parts[0]), [_chance_mark(), band_mark()])
+        drawn.suptitle(title(collection, protocol, list(found.every())), fontsize=SMALL + 0.5)
+        settle(drawn)
+    return drawn
+
+
+def _chance(key: str, modulus: int) -> float:
+    return math.log(modulus) if key.endswith("loss") else 100 / modulus
+
+
+def _limits(panel: Axes, percent: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if percent:
+        panel.set_ylim(-2, 102)
+    panel.set_xlim(left=0)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+
+
+def _chance_mark() -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **GUIDE, label="chance")

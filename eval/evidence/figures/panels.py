@@ -1,0 +1,127 @@
+"""What the pictures with a panel a task have in common: a mean and its band, remarks below, the title, the legend."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from conf import names
+from eval.evidence.cells import Collection, differences
+from eval.evidence.figures.bands import Series, seeds_text
+from eval.evidence.figures.style import SMALL
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANEL_WIDTH = 2.3  # inches; three panels span both columns of a page at their natural size
+BAND = "band: lowest to highest seed"
+_TITLE_CHARACTERS, _REMARK_CHARACTERS = 100, 30  # a line; a panel is no wider
+_TOGETHER = 8  # encodings in one panel, beyond which curves hide each other
+BESIDE = 1.3  # inches that a legend beside a row takes
+
+
+def title(collection: Collection, protocol: str, found: Sequence[Series]) -> str:
+    """Protocol, seeds, profile and, when the sizes are not the paper's, that; the profile's label in lines below."""
+    return setting(collection, f"Protocol {protocol}, mean of {seeds_text(found)}")
+
+
+def setting(collection: Collection, what: str) -> str:
+    """`what`, then the profile, whether its sizes are the paper's, and its label."""
+    _, resized = differences(collection)
+    sizes = " (sizes are not the paper's)" if resized else ""
+    head = f"{what}, profile {collection.profile}{sizes}"
+    return "\n".join([head, *textwrap.wrap(collection.label, _TITLE_CHARACTERS)])
+
+
+def differs(collection: Collection) -> str:
+    """One sentence for captions: where the records' configuration leaves the paper's text."""
+    found, _ = differences(collection)
+    return f"Differs from the paper's text: {', '.join(found)}." if found else "All settings are the paper's."
+
+
+def labelled(collection: Collection) -> str:
+    """`quick (its label)`."""
+    return f"{collection.profile} ({collection.label})" if collection.label else collection.profile
+
+
+def remarks(found: Sequence[Series]) -> list[str]:
+    """What a panel would otherwise hide, as lines: curves that are missing, seeds that diverged."""
+    missing = ", ".join(names.encoding(one.pe) for one in found if not one.at)
+    lines = textwrap.wrap(f"missing: {missing}", _REMARK_CHARACTERS) if missing else []
+    return lines + [
+        f"{names.encoding(one.pe)}: {one.diverged} of {one.diverged + len(one.seeds)} diverged"
+        for one in found
+        if one.diverged
+    ]
+
+
+def below(panel: Axes, axis: str, lines: Sequence[str] = ()) -> None:
+    """The name of the x axis and, under it, where they hide no curve, remarks."""
+    panel.set_xlabel("\n".join([axis, *lines]), fontsize=SMALL + 0.5)
+
+
+def draw(
+    panel: Axes, one: Series, look: tuple[str, Any], scale: float = 1.0, step: int = 1, width: float = 1.5
+) -> None:
+    """Mean and band of a series, its values times `scale`, `width` in points. With a `step` of 2 every second point
+    is joined, so that two curves appear; a single point gets a mark."""
+    colour, dashes = look
+    for start in range(step):
+        at, mean, low, high = (part[start::step] for part in (one.at, one.mean, one.low, one.high))
+        if not at:
+            continue
+        lowest, middle, highest = ([scale * value for value in part] for part in (low, mean, high))
+        panel.fill_between(at, lowest, highest, color=colour, alpha=0.18, linewidth=0)
+        panel.plot(
+            at, middle, color=colour, linestyle=dashes, linewidth=width,
+            marker="o" if len(at) == 1 else None, markersize=3,
+        )  # fmt: skip
+
+
+def groups(found: Sequence[Series]) -> list[list[str]]:
+    """The encodings in groups that one panel can show, pairs of plain and Resonance kept together."""
+    chosen = list(dict.fromkeys(one.pe for one in found))
+    pairs: dict[str, list[str]] = {}
+    for pe in chosen:
+        pairs.setdefault(pe.removeprefix(names.RESONANCE), []).append(pe)
+    rows: list[list[str]] = [[]]
+    for pair in pairs.values():
+        if rows[-1] and len(rows[-1]) + len(pair) > _TOGETHER:
+            rows.append([])
+        rows[-1] += pair
+    return rows
+
+
+def legend(figure: Figure, drawn_as: Mapping[str, tuple[str, Any]], others: Sequence[Any]) -> None:
+    """Below all panels: encodings, then `others`, filled column by column, so that the two of a pair stand together."""
+    handles = [*_lines(drawn_as), *others]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(4, (len(handles) + 1) // 2), frameon=False,
+        handlelength=2.6, fontsize=SMALL + 0.5, columnspacing=1.2,
+    )  # fmt: skip
+
+
+def legend_beside(panel: Axes, drawn_as: Mapping[str, tuple[str, Any]]) -> None:
+    """The encodings of one row of panels, to the right of its last one."""
+    panel.legend(
+        handles=_lines(drawn_as), loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, handlelength=2.6,
+        fontsize=SMALL - 0.5,
+    )  # fmt: skip
+
+
+def _lines(drawn_as: Mapping[str, tuple[str, Any]]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], color=colour, linestyle=dashes, linewidth=1.7, label=names.encoding(pe))
+        for pe, (colour, dashes) in drawn_as.items()
+    ]
+
+
+def band_mark() -> Any:
+    """The legend's entry for bands."""
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor="0.8", label=BAND)

@@ -1,0 +1,156 @@
+"""The league: every encoding of the suite on every task, ranked by the mean of its OOD accuracies, from records alone.
+
+An encoding has a rank only when all tasks were measured for it. Whether the order means anything is told beside it:
+differences to the first are tested over seeds (paired t, Holm's correction, eval.evidence.statistics).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from conf import names
+from eval.evidence.cells import Cell, Collection
+from eval.evidence.statistics import Difference, Summary, holm, paired_t, summary
+
+ALPHA = 0.05
+"""Two-sided error rate of the comparisons with the first, all of them together."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One encoding on one task: what its finished seeds reached, fractions by seed, and who diverged."""
+
+    id_accuracy: Mapping[int, float]
+    ood_accuracy: Mapping[int, float]
+    diverged: tuple[int, ...]
+
+    @property
+    def id(self) -> Summary | None:
+        """Of the ID accuracies, in percent."""
+        return _percent(self.id_accuracy)
+
+    @property
+    def ood(self) -> Summary | None:
+        """Of the OOD accuracies, in percent."""
+        return _percent(self.ood_accuracy)
+
+    @property
+    def n_text(self) -> str:
+        """`3`, or `2/3` when one of three seeds diverged."""
+        finished, attempts = len(self.ood_accuracy), len(self.ood_accuracy) + len(self.diverged)
+        return f"{finished}/{attempts}" if self.diverged else str(attempts)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One encoding in one protocol's league. `mean` is that of its tasks' mean OOD accuracies in percent, None when a
+    task is missing, and then there is no `rank` (1 is the highest mean). `p`: of the difference to the first over seeds
+    that both have on all tasks, adjusted; None where it cannot be told."""
+
+    pe: str
+    places: Mapping[str, Place]
+    mean: float | None
+    rank: int | None
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class League:
+    """The leagues of all protocols of a collection; entries by rank, those without one last."""
+
+    collection: Collection
+    tasks: tuple[str, ...]
+    entries: Mapping[str, tuple[Entry, ...]]
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols shown, in their order."""
+        return tuple(self.entries)
+
+
+def build(collection: Collection) -> League:
+    """The league of every protocol of a collection."""
+    tasks = sorted({task for _, task, _ in collection.cells}, key=lambda task: names.place_order(task, ""))
+    return League(collection, tuple(tasks), {name: _entries(collection, name, tasks) for name in collection.protocols})
+
+
+@dataclass(frozen=True)
+class Resonance:
+    """What Resonance changes over a whole league: its encodings minus their counterparts in points of OOD accuracy,
+    the mean over pairs and tasks taken within each seed. `ahead` of `places` pairs on a task have the higher mean."""
+
+    pairs: int
+    ahead: int
+    places: int
+    difference: Difference
+
+
+def resonance(entries: Sequence[Entry]) -> Resonance | None:
+    """Over the pairs of which both sides have finished seeds on every task; None without one, or with no seed that all
+    of them share."""
+    ranked = {entry.pe: entry for entry in entries if entry.rank is not None}
+    pairs = [
+        (entry, ranked[plain])
+        for pe, entry in ranked.items()
+        if (plain := names.counterpart(pe)) in ranked and pe.startswith(names.RESONANCE)
+    ]
+    if not pairs:
+        return None
+    gains = [(_by_seed(own.places), _by_seed(other.places)) for own, other in pairs]
+    seeds = sorted(set.intersection(*(own.keys() & other.keys() for own, other in gains)))
+    found = paired_t([100 * math.fsum(own[s] - other[s] for own, other in gains) / len(gains) for s in seeds])
+    means = [(own.places[task].ood, other.places[task].ood) for own, other in pairs for task in own.places]
+    ahead = sum(own.mean > other.mean for own, other in means if own and other)
+    return Resonance(len(pairs), ahead, len(means), found) if found else None
+
+
+def _entries(collection: Collection, protocol: str, tasks: list[str]) -> tuple[Entry, ...]:
+    pes = {pe for name, _, pe in collection.cells if name == protocol}
+    found = [
+        (pe, {task: _place(collection.cell(protocol, task, pe)) for task in tasks})
+        for pe in sorted(pes, key=lambda pe: names.place_order("", pe))
+    ]
+    means = {pe: _mean(places) for pe, places in found}
+    ranked = sorted((pe for pe, mean in means.items() if mean is not None), key=lambda pe: -(means[pe] or 0.0))
+    by_pe = dict(found)
+    p_values = _compared(ranked, by_pe)
+    entries = [
+        Entry(pe, by_pe[pe], means[pe], 1 + sum((means[o] or 0.0) > (means[pe] or 0.0) for o in ranked), p_values[pe])
+        for pe in ranked
+    ]
+    return (*entries, *(Entry(pe, places, None, None) for pe, places in found if means[pe] is None))
+
+
+def _compared(ranked: list[str], places: Mapping[str, Mapping[str, Place]]) -> dict[str, float | None]:
+    """Encoding -> adjusted p of its difference to the first; None for the first itself."""
+    by_seed = {pe: _by_seed(places[pe]) for pe in ranked}
+    p_values: list[float | None] = []
+    for pe in ranked[1:]:
+        first, own = by_seed[ranked[0]], by_seed[pe]
+        found = paired_t([first[seed] - own[seed] for seed in sorted(first.keys() & own.keys())])
+        p_values.append(found.p if found else None)
+    return {**dict.fromkeys(ranked), **dict(zip(ranked[1:], holm(p_values), strict=True))}
+
+
+def _by_seed(places: Mapping[str, Place]) -> dict[int, float]:
+    """Seed -> mean OOD accuracy of the tasks, of the seeds that finished on all of them."""
+    shared = set.intersection(*(set(place.ood_accuracy) for place in places.values()))
+    return {seed: math.fsum(p.ood_accuracy[seed] for p in places.values()) / len(places) for seed in shared}
+
+
+def _place(cell: Cell) -> Place:
+    def of(name: str) -> dict[int, float]:
+        return {r["seed"]: r["metrics"][name] for r in cell.finished if r["metrics"][name] is not None}
+
+    return Place(of("id_accuracy"), of("ood_accuracy"), tuple(record["seed"] for record in cell.diverged))
+
+
+def _mean(places: Mapping[str, Place]) -> float | None:
+    means = [place.ood.mean for place in places.values() if place.ood]
+    return math.fsum(means) / len(means) if len(means) == len(places) else None
+
+
+def _percent(fractions: Mapping[int, float]) -> Summary | None:
+    return summary([100 * value for value in fractions.values()]) if fractions else None

@@ -1,0 +1,199 @@
+"""Effective length: how far one trained member can be taken before its accuracy falls below a threshold.
+
+A sequence is cut into windows of as many tokens as the training length. The effective length is the end of the last
+window before the first one whose accuracy is below the threshold: up to there, accuracy stays at or above it. Tokens
+that a sequence begins with are given, not predicted, and do not count. Needs no torch: everything is read from records
+that `eval.evidence.lengths.measuring` made, whose key `windows` holds {width, ends, accuracy, sequences, fitted_to}.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from conf import names
+from eval.evidence.cells import Cell
+from eval.evidence.figures.bands import Series, series
+from eval.store.records import Record
+from posgen.errors import UserError
+
+
+@dataclass(frozen=True)
+class Reach:
+    """One seed's effective length in tokens. None: below the threshold in its first window. `open`: at or above it in
+    every window that was measured, so that the true length is this or more."""
+
+    seed: int
+    length: int | None
+    open: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell in one form. `form`: `own`, as Table 1 tests it; `fitted`, scaled at each length n for that length;
+    `fixed`, scaled for `fitted_to` tokens at all lengths. `series` has the accuracy by the end of the window."""
+
+    protocol: str
+    task: str
+    pe: str
+    form: str
+    fitted_to: int | None
+    series: Series
+    reaches: tuple[Reach, ...]
+
+    def scaling(self, train_length: int) -> str:
+        """The form in words for readers."""
+        if self.form == "fitted":
+            return "s = n/L"
+        if self.fitted_to is None:
+            return "none"
+        return f"s = {self.fitted_to / train_length:g}"
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """All rows of one profile, and what they share. Lengths in tokens."""
+
+    profile: str
+    label: str
+    threshold: float
+    window: int
+    sequences: int
+    train_length: int
+    chance: Mapping[str, float]
+    rows: tuple[Row, ...]
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols that have rows."""
+        return tuple(dict.fromkeys(row.protocol for row in self.rows))
+
+    @property
+    def caption(self) -> str:
+        """What belongs above the table and below the figure."""
+        label = f" ({self.label})" if self.label else ""
+        return (
+            f"Effective length in tokens, profile {self.profile}{label}, trained on {self.train_length}: the end of "
+            f"the last window of {self.window} tokens before the first one whose accuracy (teacher-forced) is below "
+            f"{100 * self.threshold:g} %. < means below it in the first window already, ≥ that it stays above as far "
+            "as was measured; a mean over such seeds is a bound, and — where they differ in kind. Accuracy at a length "
+            f"n is that over the {self.window} tokens before it, mean over seeds, from the first {self.sequences} test "
+            "sequences."
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the numbers need to be read."""
+        protocols = "; ".join(names.protocol(protocol) for protocol in self.protocols)
+        return (
+            f"Protocols: {protocols}.",
+            "Scaling: none where an encoding has no factor s; else one s at all lengths, or s = n/L, fitted at each "
+            "length n by the protocol's own rule. Nothing is trained again: s changes at test time only.",
+            "A decoder looks back only, so that one long measurement shows every shorter length; an encoding whose "
+            "positions depend on the length of the sequence is measured at each length alone.",
+        )
+
+
+def windows(accuracy: Sequence[float | None], width: int) -> dict[int, float]:
+    """End -> mean accuracy of each whole window of `width` tokens. `accuracy` is that of every position, None where a
+    token is given; a window with nothing to predict has no entry."""
+    found = {}
+    for end in range(width, len(accuracy) + 1, width):
+        mean = last_window(accuracy[:end], width)
+        if mean is not None:
+            found[end] = mean
+    return found
+
+
+def last_window(accuracy: Sequence[float | None], width: int) -> float | None:
+    """Mean accuracy over the last `width` positions, those left out that are None; None when there is none."""
+    values = [value for value in accuracy[-width:] if value is not None]
+    return math.fsum(values) / len(values) if values else None
+
+
+def reach(seed: int, by_end: Mapping[int, float], threshold: float) -> Reach:
+    """The effective length of one seed's windows (end -> accuracy)."""
+    length = None
+    for end in sorted(by_end):
+        if by_end[end] < threshold:
+            return Reach(seed, length, open=False)
+        length = end
+    return Reach(seed, length, open=length is not None)
+
+
+def build(records: Sequence[Record], threshold: float, protocols: Sequence[str] | None = None) -> Lengths:
+    """The rows of the records of ONE profile, of all protocols or some.
+
+    Raises UserError when there are none, or when they were measured in different ways.
+    """
+    measured = [record for record in records if record.get("windows")]
+    if not measured:
+        raise UserError("the records hold no measurement by length; make them with `posgen lengths --measure`")
+    ways = {(r["windows"]["width"], r["windows"]["sequences"], r["train_length"]) for r in measured}
+    if len(ways) > 1:
+        raise UserError(
+            "these records were measured with different windows, numbers of sequences or training lengths; measure "
+            "them again with `posgen lengths --measure` and one setting"
+        )
+    ((window, sequences, train_length),) = ways
+    first = measured[0]
+    node = first["config"].get("profile")
+    return Lengths(
+        profile=first["profile"],
+        label=str(node.get("label") or "") if isinstance(node, dict) else "",
+        threshold=threshold,
+        window=window,
+        sequences=sequences,
+        train_length=train_length,
+        chance={record["task"]: 1 / record["config"]["task"]["modulus"] for record in measured},
+        rows=tuple(_rows(measured, threshold, protocols)),
+    )
+
+
+def _rows(measured: Sequence[Record], threshold: float, protocols: Sequence[str] | None) -> list[Row]:
+    forms: dict[tuple[str, str, str, str, int | None], dict[int, dict[int, float]]] = {}
+    kept: dict[tuple[str, str, str, str, int | None], dict[int, Record]] = {}
+    for record in sorted(measured, key=lambda record: record["created"]):
+        for protocol in record["protocols"]:
+            if protocols and protocol not in protocols:
+                continue
+            for form, fitted_to, points in _forms(record):
+                place = (protocol, record["task"], record["pe"], form, fitted_to)
+                forms.setdefault(place, {}).setdefault(record["seed"], {}).update(points)
+                kept.setdefault(place, {})[record["seed"]] = record
+    rows = []
+    for place in sorted(forms, key=_order):
+        by_seed = forms[place]
+        cell = Cell(finished=tuple(kept[place][seed] for seed in sorted(by_seed)))
+        line = series(Series, place[:3], cell, functools.partial(_of_seed, by_seed))
+        reaches = tuple(reach(seed, by_seed[seed], threshold) for seed in sorted(by_seed))
+        rows.append(Row(*place, series=line, reaches=reaches))
+    # A fixed s that was only measured at the one length it fits belongs to the fitted form alone.
+    return [row for row in rows if row.form != "fixed" or row.series.at != (row.fitted_to,)]
+
+
+def _of_seed(by_seed: Mapping[int, dict[int, float]], record: Record) -> dict[int, float]:
+    return by_seed[record["seed"]]
+
+
+def _forms(record: Record) -> list[tuple[str, int | None, dict[int, float]]]:
+    """(form, fitted_to, end -> accuracy) for each form that a record has points of."""
+    found = record["windows"]
+    points = dict(zip(found["ends"], found["accuracy"], strict=True))
+    fitted_to = found["fitted_to"]
+    if fitted_to is None:
+        return [("own", None, points)]
+    forms = [("own" if fitted_to == record["config"]["data"]["test_length"] else "fixed", fitted_to, points)]
+    if fitted_to in points:
+        forms.append(("fitted", None, {fitted_to: points[fitted_to]}))
+    return forms
+
+
+_FORMS = ("own", "fitted", "fixed")
+
+
+def _order(place: tuple[str, str, str, str, int | None]) -> tuple[object, ...]:
+    protocol, task, pe, form, fitted_to = place
+    return names.protocol_order(protocol), names.place_order(task, pe), _FORMS.index(form), fitted_to or 0

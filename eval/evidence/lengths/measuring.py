@@ -1,0 +1,214 @@
+"""Finished members measured at lengths far beyond their own: what `posgen lengths --measure` computes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eval.evidence.lengths.effective import last_window, windows
+from eval.measuring.member import Context, Data, test
+from eval.running.progress import Bar
+from eval.running.settings import RunOptions, set_threads
+from eval.store.records import Record, append, key, load
+from eval.store.runs import Run, now
+from models.encodings import Encoding, build
+from models.encodings.base import PREFIX
+from models.positions import try_out
+from models.spec import AccuracyMode, EncodingSpec, ModelSpec
+from models.streams import stream
+from models.workers import parallel
+from posgen.errors import BadValue
+from posgen.plain import plain, restore
+
+_AT_ONCE = 8  # measurements between two writes: what an interruption may cost
+_TIMED = 8_192  # tokens of the batch that an estimate times
+_NODES = ("task", "data", "model", "optim", "profile", "protocol", "train_encoding")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One member under one encoding at one length. `source` is the record of its test in Table 1 or the league, whose
+    weights and settings it is; `fitted_to` the test length that the encoding's scaling is made for, None without one.
+
+    `ends` are the lengths (tokens) at which the accuracy is to be told; those of whole windows come to it when
+    `every`, which takes an encoding that is the same in sequences of every length.
+    """
+
+    source: Record
+    protocols: tuple[str, ...]
+    spec: EncodingSpec
+    length: int
+    ends: tuple[int, ...]
+    every: bool
+    fitted_to: int | None
+
+    @property
+    def label(self) -> str:
+        """How the record calls the test encoding: as its source does when it is that one, else with its parameters."""
+        return self.source["test_encoding"] if self.is_own else f"{self.spec.name}~{self.spec.key}"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is the encoding that the source was tested with."""
+        own: EncodingSpec = restore(EncodingSpec, self.source["config"]["pe"])
+        return own.key == self.spec.key
+
+    def rows(self, sequences: int) -> int:
+        """How many sequences are measured when `sequences` are asked for: never more than the test split has."""
+        return min(sequences, int(self.source["config"]["data"]["test_size"]))
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """`eval.store.records.key` of the record to come."""
+        return key({**self.source, "test_encoding": self.label, "length": self.length})
+
+
+def longest(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> tuple[list[int], str]:
+    """The lengths (tokens) that an encoding can be measured at, and why not at the others, if so."""
+    for at, length in enumerate(lengths):
+        try:
+            try_out(encoding, model, [length + int(model.bos)])
+        except BadValue as error:
+            return list(lengths[:at]), str(error)
+    return list(lengths), ""
+
+
+def same_at_every_length(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> bool:
+    """Whether what the decoder reads of the first positions is the same in sequences of all these lengths (tokens), so
+    that one measurement at the longest, causal as it is, holds those of the others."""
+    lengths = [length + int(model.bos) for length in lengths]
+    whole = encoding.positions(lengths[-1])
+    weights = {PREFIX + k: w[None] for k, w in encoding.initialise(model, stream(0, "lengths")).items()}
+    for length in lengths[:-1]:
+        own = encoding.positions(length)
+        if not torch.equal(own, whole[:length]):
+            return False
+        ends, more = own[[0, -1]], whole[[0, length - 1, -1]]
+        pairs = (
+            (encoding.rotation(own, length), encoding.rotation(own, lengths[-1])),
+            (encoding.bias(weights, ends, model), _corner(encoding.bias(weights, more, model))),
+            (encoding.embedding(weights, ends, model), _rows(encoding.embedding(weights, more, model))),
+        )
+        if not all(_equal(one, other) for one, other in pairs):
+            return False
+    return True
+
+
+def _corner(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias[..., :2, :2]
+
+
+def _rows(embedding: Tensor | None) -> Tensor | None:
+    return None if embedding is None else embedding[:, :2]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return all(map(_equal, one, other))
+    if one is None or other is None:
+        return one is other
+    # One position more or less changes how a product is summed up, and so its last digits.
+    return bool(torch.allclose(one, other, rtol=1e-4, atol=1e-5))
+
+
+def todo(measurements: Sequence[Measurement], options: RunOptions, window: int, sequences: int) -> list[Measurement]:
+    """Those of the measurements that the store does not hold yet for all their protocols, with this window and number
+    of sequences."""
+    stored = load(options.records_path) if options.records_path.exists() else []
+    known = {key(r): r for r in stored if r.get("windows")}
+
+    def done(one: Measurement) -> bool:
+        record = known.get(one.key)
+        if record is None or not {*one.protocols} <= {*record["protocols"]}:
+            return False
+        found, way = record["windows"], (window, one.rows(sequences))
+        return (found["width"], found["sequences"]) == way and {*one.ends} <= {*found["ends"]}
+
+    return [one for one in measurements if not done(one)]
+
+
+def estimate(measurements: Sequence[Measurement], options: RunOptions, sequences: int) -> float:
+    """Seconds that these measurements take here: one batch is timed for every length and kind of encoding."""
+    set_threads(options.threads)
+    data, found = Data(options.data_dir), dict[tuple[int, str], float]()
+    total = 0.0
+    for one in measurements:
+        kind = (one.length, build(one.spec, one.source["config"]["model"]["head_dim"]).structure())
+        batch = max(1, min(one.rows(sequences), _TIMED // one.length))
+        if kind not in found:
+            job = _Job(one, options, data)
+            job.scores(1)  # the first time takes longer: test data are made
+            began = time.perf_counter()
+            job.scores(batch)
+            found[kind] = time.perf_counter() - began
+        total += found[kind] * one.rows(sequences) / batch
+    return total
+
+
+def measure(measurements: Sequence[Measurement], options: RunOptions, window: int, sequences: int) -> None:
+    """Measure and record. What is done is kept when this is interrupted, and the same call goes on from there."""
+    set_threads(options.threads)
+    data, context = Data(options.data_dir), Context.here(options.sweep, options.profile, options.device)
+    with Bar(f"measuring {len(measurements)} times", len(measurements), 0, options.progress) as bar:
+
+        def measured(one: Measurement) -> Record:
+            found = _record(_Job(one, options, data), context, window, sequences)
+            bar.advance()
+            return found
+
+        for start in range(0, len(measurements), _AT_ONCE):
+            append(options.records_path, parallel(measured, measurements[start : start + _AT_ONCE]))
+
+
+class _Job:
+    """A measurement with the run that it is about."""
+
+    def __init__(self, one: Measurement, options: RunOptions, data: Data) -> None:
+        self.one, self.options, self.data = one, options, data
+        self.run = Run(options.runs_dir, one.source["run_id"])
+        self.spec = self.run.spec()
+
+    def scores(self, sequences: int) -> Any:
+        """eval.measuring.metrics.Scores under the encoding, from the first so many test sequences."""
+        one = self.one
+        tokens = self.data.test_tokens(self.spec, one.length)[:sequences]
+        weights = self.run.weights(one.source["test_encoding"])
+        return test(weights, self.spec, one.spec, tokens, AccuracyMode.teacher_forced, self.options.device)
+
+
+def _record(job: _Job, context: Context, window: int, sequences: int) -> Record:
+    one, spec = job.one, job.spec
+    scores = job.scores(sequences)
+    accuracy = [float(value) if value == value else None for value in scores.accuracy]
+    by_end = windows(accuracy, window) if one.every else {}
+    by_end |= {end: value for end in one.ends if (value := last_window(accuracy[:end], window)) is not None}
+    ends = sorted(by_end)
+    source = one.source
+    return {
+        **source,
+        "sweep": context.sweep,
+        "profile": context.profile,
+        "protocols": list(one.protocols),
+        "test_encoding": one.label,
+        "accuracy_mode": AccuracyMode.teacher_forced.value,
+        "length": one.length,
+        "metrics": scores.summary(spec.task.prefix_length, spec.data.train_length),
+        # Thousands of positions a record would be megabytes to keep: the windows are what is read.
+        "accuracy_by_position": None,
+        "history": [],
+        "config": {**{k: source["config"][k] for k in _NODES if k in source["config"]}, "pe": plain(one.spec)},
+        "measured_by": context.maker,
+        "created": now(),
+        "windows": {
+            "width": window,
+            "ends": ends,
+            "accuracy": [round(by_end[end], 6) for end in ends],
+            "sequences": one.rows(sequences),
+            "fitted_to": one.fitted_to,
+        },
+    }

@@ -1,0 +1,102 @@
+"""The commands that make a profile's results again, from what its records say of themselves."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from conf import names
+from eval.evidence.cells import Collection
+from eval.store.records import Record
+
+_CHANGED = "changed: "  # as conf.overrides.changed_name writes it into a label
+
+
+@dataclass(frozen=True)
+class Again:
+    """The commands for the profile of a collection. `kinds`: of what else there are records, `ledger` say."""
+
+    collection: Collection
+    kinds: Sequence[str] = ()
+
+    @property
+    def trained(self) -> str:
+        """The options that choose the profile in a command that trains: `--profile quick optim.lr=1e-3`."""
+        base = self.collection.profile.partition("+")[0]
+        changes = self.collection.label.partition(_CHANGED)[2].split(", ") if self._changed else []
+        return " ".join(["--profile", base, *(shlex.quote(change) for change in changes)])
+
+    @property
+    def drawn(self) -> str:
+        """The option that chooses the profile in a command that draws."""
+        return f"--profile {shlex.quote(self.collection.profile)}"
+
+    @property
+    def _changed(self) -> bool:
+        return "+" in self.collection.profile and _CHANGED in self.collection.label
+
+    @property
+    def sweep(self) -> tuple[str, ...]:
+        """What trains everything of the collection."""
+        return (f"posgen sweep {self._options()} {self.trained}",)
+
+    def other(self, kind: str) -> tuple[str, ...]:
+        """What makes the records of a folder below the profile's."""
+        made = {
+            "ledger": f"posgen sweep --ledger {self.trained}",
+            "league": f"posgen sweep --league {self.trained}",
+            "lengths": f"posgen lengths --measure {self.drawn}",
+        }
+        return (made[kind],)
+
+    @property
+    def explained(self) -> str:
+        """What to know before typing the commands."""
+        commits = sorted({maker["git_commit"] or "an unknown commit" for maker in self._makers()})
+        return (
+            f"In a clone of the project. The trainings of Table 1 were made by the code at {', '.join(commits)}; check "
+            "that out for the sweep if the code has changed since. What is trained already is not trained again."
+        )
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """From a clone of the project to this page."""
+        folder = shlex.quote(f"results/{self.collection.profile}")
+        return (
+            "make setup",
+            ". .venv/bin/activate",
+            *self.sweep,
+            *(command for kind in self.kinds for command in self.other(kind)),
+            *(f"posgen {verb} --format all --out {folder} {self.drawn}" for verb in ("table1", "verdict")),
+            f"posgen figure3 --out {folder} {self.drawn}",
+            f"posgen report {self.drawn}",
+        )
+
+    def _makers(self) -> Iterator[Record]:
+        for record in self.collection.records():
+            yield from record.get("trained_by", [record])
+
+    def unmeasured(self, places: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+        """Protocol -> the places without any record, as readers call them. Protocols without one are left out."""
+        found = {
+            protocol: [
+                f"{names.task(task)} {names.encoding(pe)}"
+                for task, pe in places
+                if not self.collection.cell(protocol, task, pe).finished
+                + self.collection.cell(protocol, task, pe).diverged
+            ]
+            for protocol in self.collection.protocols
+        }
+        return {protocol: cells for protocol, cells in found.items() if cells}
+
+    def _options(self) -> str:
+        cells = self.collection.cells
+        seeds = sorted({record["seed"] for record in self.collection.records()})
+        chosen = {
+            "task": dict.fromkeys(task for _, task, _ in cells),
+            "pe": dict.fromkeys(pe for _, _, pe in cells),
+            "protocol": self.collection.protocols,
+            "seed": () if "seed=" in self.trained else map(str, seeds),
+        }
+        return " ".join(f"--{key} {shlex.quote(','.join(values))}" for key, values in chosen.items() if values)

@@ -1,0 +1,100 @@
+"""Pictures in words, from the numbers that they are drawn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from conf import names
+from eval.evidence.figures.bands import Series
+
+if TYPE_CHECKING:
+    from eval.evidence.figures.feature_gap import Features
+    from eval.evidence.figures.gap import Gap
+    from eval.evidence.league.standings import League
+    from eval.evidence.lengths.effective import Lengths
+
+
+def lines(what: str, found: Sequence[Series], value: Callable[[Series], float], where: str, scale: float = 1.0) -> str:
+    """Line charts with a panel a task: `what` they show, then the encodings of each panel, ordered by `value` times
+    `scale`, highest first. `where` says what that value is."""
+    sentences = []
+    for task in dict.fromkeys(one.task for one in found):
+        ranked = [(scale * value(one), names.encoding(one.pe)) for one in found if one.task == task and one.at]
+        sentences.append(f"{names.task(task)}: {order(ranked) or 'no line'}")
+    return f"{what} Highest to lowest {where}: {'; '.join(sentences)}."
+
+
+def order(ranked: Iterable[tuple[float, str]]) -> str:
+    """`YaRN 76.1, RoPE 27.5`: highest first, equal ones by name, what is not a number left out."""
+    known = [(value, name) for value, name in ranked if not math.isnan(value)]
+    return ", ".join(f"{name} {value:.3g}" for value, name in sorted(known, key=lambda pair: (-pair[0], pair[1])))
+
+
+def last(one: Series) -> float:
+    """The mean at the end of the line."""
+    return one.mean[-1]
+
+
+def percent_from(starts: Mapping[str, int]) -> Callable[[Series], float]:
+    """The mean, in percent, over the points from its task's start on."""
+
+    def over(one: Series) -> float:
+        values = [value for at, value in zip(one.at, one.mean, strict=True) if at >= starts[one.task]]
+        return 100 * math.fsum(values) / len(values) if values else math.nan
+
+    return over
+
+
+def gaps(found: Sequence[Gap]) -> str:
+    """Feature gap above, accuracy below, by position."""
+    before, after = (
+        order((round(max(part), 4), names.encoding(one.pe)) for one in found if (part := getattr(one, side)))
+        for side in ("before", "after")
+    )
+    return (
+        "Line charts over the positions beyond the training length, a column an encoding: feature gap above, accuracy "
+        f"below. Largest gap among pre-critical features: {before or 'none'}; among the others: {after or 'none'}."
+    )
+
+
+def wavelengths(found: Mapping[str, Features]) -> str:
+    """Wavelength and largest gap by feature."""
+    described = []
+    for pe, one in found.items():
+        critical = "all" if one.critical is None else str(one.critical)
+        described.append(
+            f"{names.encoding(pe)} from {one.wavelengths[0]:,.1f} to {one.wavelengths[-1]:,.1f} tokens, {critical} "
+            f"features pre-critical"
+        )
+    return (
+        "Three line charts against the feature, a line an encoding: wavelength on a logarithmic axis with the training "
+        "and the test length marked, its distance to a whole number, and feature gap. "
+        f"{'; '.join(described)}."
+    )
+
+
+def league(found: League, protocol: str) -> str:
+    """OOD accuracy of every encoding, a panel a task."""
+    ranked = [(one.mean, names.encoding(one.pe)) for one in found.entries[protocol] if one.mean is not None]
+    tasks = ", ".join(map(names.task, found.tasks))
+    return (
+        f"Dot plot, an encoding a line, a panel each for {tasks}: OOD accuracy in %, means and seeds. Highest to "
+        f"lowest mean of the tasks: {order(ranked) or 'none has all tasks'}."
+    )
+
+
+def lengths(found: Lengths, protocol: str) -> str:
+    """Accuracy against length on a logarithmic axis."""
+    rows = [row for row in found.rows if row.protocol == protocol and row.form == "own"]
+    sentences = []
+    for task in dict.fromkeys(row.task for row in rows):
+        ends = {names.encoding(row.pe): [one.length or 0 for one in row.reaches] for row in rows if row.task == task}
+        ranked = [(math.fsum(reached) / len(reached), pe) for pe, reached in ends.items() if reached]
+        sentences.append(f"{names.task(task)}: {order(ranked) or 'none'}")
+    return (
+        "Line charts of accuracy against length on a logarithmic axis, a column a task, a row a way of scaling, the "
+        f"threshold of {100 * found.threshold:g} % marked. Longest to shortest mean effective length as in Table 1, in "
+        f"tokens, 0 where it is below the first window: {'; '.join(sentences)}."
+    )

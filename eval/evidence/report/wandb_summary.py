@@ -1,0 +1,159 @@
+"""The summary run: what a profile's records show, put before those who look at W&B.
+
+One run beside those of the members, of job type `summary`: the report with its tables and pictures, and three
+artifacts. The records are a real one; data sets and weights stay where they are and are only referred to, with their
+checksums.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf.schema import TrackMode
+from eval.evidence.figures.style import render
+from eval.evidence.report.page import Page, Picture, Text
+from eval.evidence.report.tables import Table, blocks
+from eval.running.tracker import TrackedMember
+from eval.running.wandb_tracker import WandbTracker
+from eval.store.records import Record
+from posgen.manifest import folder_name
+from posgen.plain import restore
+from posgen.spec import DataSpec, Task
+
+if TYPE_CHECKING:
+    import wandb
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """The files behind a report: those of its records, and where data sets and runs lie."""
+
+    records: tuple[Path, ...]
+    data_dir: Path
+    runs_dir: Path
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A summary run. Its id is made from the records: the same records give the same run again. `data_absent` and
+    `runs_absent` name what could not be referred to, because it is not on this machine."""
+
+    run_id: str
+    mode: TrackMode
+    data_absent: tuple[str, ...]
+    runs_absent: tuple[str, ...]
+
+
+def log_summary(
+    tracker: WandbTracker, page: Page, html: str, records: Sequence[Record], holdings: Holdings
+) -> Logged | None:
+    """Write the summary run of a profile's records and close the tracker. None when W&B failed, which the tracker has
+    then reported."""
+    profile = records[0]["profile"]
+    digest = sha256(b"".join(path.read_bytes() for path in holdings.records)).hexdigest()
+    member = TrackedMember(
+        run_id=f"summary-{digest[:12]}",
+        name=f"{profile} summary",
+        group=f"{profile} summary",
+        job_type="summary",
+        tags=(profile, "summary"),
+        config={"profile": profile, "label": page.label, "records_sha256": digest},
+        task="",
+        trained_as=None,
+    )
+    data, weights = _data(records, holdings), _weights(records, holdings)
+
+    def show(run: wandb.Run) -> None:
+        run.log(dict(_shown(page, html)))
+        _log_records(run, profile, holdings.records)
+        _log_references(run, f"data-{profile}", "dataset", data)
+        _log_references(run, f"weights-{profile}", "model", weights)
+
+    tracker.start([member])
+    done = tracker.present(member.run_id, show)
+    if done:
+        tracker.finish(member.run_id, {}, "finished")
+    tracker.close()
+    return Logged(member.run_id, tracker.mode, _absent(data), _absent(weights)) if done else None
+
+
+def _shown(page: Page, html: str) -> Iterator[tuple[str, Any]]:
+    """The page, and its pictures and tables by themselves, under names such as `report/table1`."""
+    import wandb
+    from PIL import Image
+
+    yield "report/page", wandb.Html(html, inject=False)
+    for section in page.sections:
+        for heading, part in section.parts:
+            name = "-".join(filter(None, (section.key, _word(heading.removeprefix("Protocol ")))))
+            if isinstance(part, Picture):
+                picture = Image.open(io.BytesIO(render(part.figure, "png")))
+                yield f"pictures/{name}", wandb.Image(picture, caption=part.alt)
+            elif isinstance(part, Text):
+                tables = [block for block in blocks(part.markdown) if isinstance(block, Table)]
+                for number, table in enumerate(tables, start=1):
+                    yield f"tables/{name}{f'-{number}' if len(tables) > 1 else ''}", _table(table)
+
+
+def _table(table: Table) -> wandb.Table:
+    """Numbers as numbers where a column holds nothing else, else the printed text; what is missing as nothing."""
+    import wandb
+
+    columns = list(zip(*table.rows, strict=True)) or [() for _ in table.header]
+    plain = [all(cell.missing or cell.plain for cell in column) for column in columns]
+    rows: list[Iterable[Any]] = [
+        [None if cell.missing else cell.value if number else cell.text for cell, number in zip(row, plain, strict=True)]
+        for row in table.rows
+    ]
+    return wandb.Table(columns=[cell.text for cell in table.header], data=rows)
+
+
+def _log_records(run: wandb.Run, profile: str, files: Sequence[Path]) -> None:
+    import wandb
+
+    artifact = wandb.Artifact(_word(f"records-{profile}"), type="records")
+    for file in files:
+        artifact.add_file(str(file), name=f"{file.parent.name}/{file.name}")
+    run.log_artifact(artifact)
+
+
+def _log_references(run: wandb.Run, name: str, kind: str, found: Mapping[str, Sequence[Path]]) -> None:
+    """An artifact whose entries are names, checksums and places, not content; none when there is nothing to name."""
+    import wandb
+
+    artifact = wandb.Artifact(_word(name), type=kind)
+    for folder, files in found.items():
+        for file in files:
+            artifact.add_reference(file.resolve().as_uri(), name=f"{folder}/{file.name}")
+    if any(found.values()):
+        run.log_artifact(artifact)
+
+
+def _data(records: Sequence[Record], holdings: Holdings) -> dict[str, list[Path]]:
+    """Folder of a data set -> its files, none where it is not on this machine."""
+    folders = {
+        folder_name(restore(Task, record["config"]["task"]), restore(DataSpec, record["config"]["data"]))
+        for record in records
+    }
+    return {folder: sorted((holdings.data_dir / folder).glob("*")) for folder in sorted(folders)}
+
+
+def _weights(records: Sequence[Record], holdings: Holdings) -> dict[str, list[Path]]:
+    """Id of a run -> the files of its weights, none where they are not on this machine."""
+    runs = sorted({record["run_id"] for record in records if record["status"] == "finished"})
+    return {run: sorted((holdings.runs_dir / run).glob("weights-*.safetensors")) for run in runs}
+
+
+def _absent(found: Mapping[str, Sequence[Path]]) -> tuple[str, ...]:
+    return tuple(name for name, files in found.items() if not files)
+
+
+def _word(text: str) -> str:
+    """A text as W&B takes it for a name."""
+    return re.sub("[^A-Za-z0-9_.-]+", "-", text).strip("-")

@@ -1,0 +1,65 @@
+"""What every verdict shares: how two cells of one sweep are paired by seed, and what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from eval.evidence.cells import Cell, Collection
+from eval.store.records import Record
+
+Place = tuple[str, str]
+"""(task, pe)"""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two cells, seed by seed: members of one seed share initial weights, data order and dropout masks.
+
+    `differences` has first - second for each of `seeds`; a seed counts when both members finished with a value.
+    `diverged` has the seeds of which a member diverged, `alone` those that only one of the cells has.
+    """
+
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    diverged: tuple[int, ...]
+    alone: tuple[int, ...]
+
+
+def paired(
+    collection: Collection, protocol: str, first: Place, second: Place, value: Callable[[Record], float | None]
+) -> Paired:
+    """The cells `first` and `second` of a protocol, paired; `value` reads what is compared from a record."""
+    return paired_cells(collection.cell(protocol, *first), collection.cell(protocol, *second), value)
+
+
+def paired_cells(first: Cell, second: Cell, value: Callable[[Record], float | None]) -> Paired:
+    """Two cells of whatever protocols, paired."""
+    cells = (first, second)
+    ones, others = (
+        {record["seed"]: number for record in cell.finished if (number := value(record)) is not None} for cell in cells
+    )
+    diverged = sorted({record["seed"] for cell in cells for record in cell.diverged})
+    seeds = sorted(set(ones) & set(others))
+    return Paired(
+        tuple(seeds),
+        tuple(ones[seed] - others[seed] for seed in seeds),
+        tuple(diverged),
+        tuple(sorted((set(ones) ^ set(others)) - set(diverged))),
+    )
+
+
+def ood_points(record: Record) -> float | None:
+    """OOD accuracy in percent."""
+    fraction = record["metrics"]["ood_accuracy"]
+    return None if fraction is None else 100.0 * fraction
+
+
+def below(p: float | None, alpha: float) -> bool:
+    """Whether a p value, if there is one, is at most alpha."""
+    return p is not None and p <= alpha
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """`seed 42`, `seeds 42, 49`."""
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"

@@ -1,0 +1,1 @@
+"""What is measured of trained members: accuracy and loss by position, and the records that hold them."""

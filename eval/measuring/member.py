@@ -1,0 +1,208 @@
+"""What is measured of a member: its validation while it trains, its test afterwards, and records of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eval.measuring.metrics import Job, Scores, measure
+from eval.measuring.planned import PlannedMember, encoding_labels
+from eval.store.provenance import device_name, git_state, versions
+from eval.store.records import SCHEMA, Record
+from eval.store.runs import now
+from models.encodings import Encoding, build
+from models.population import Population
+from models.spec import AccuracyMode, EncodingSpec, MemberSpec, Precision
+from models.training import Progress
+from posgen.dataset import Dataset, prepare
+from posgen.generate import generate
+from posgen.plain import digest, plain
+
+
+class Data:
+    """The data sets of a sweep, each made or checked once, as tensors that members share."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._sets: dict[str, Dataset] = {}
+        self._tensors: dict[tuple[str, str], Tensor] = {}
+
+    def of(self, spec: MemberSpec) -> Dataset:
+        """The member's data set, generated on first use."""
+        key = digest([spec.task, spec.data])
+        if key not in self._sets:
+            self._sets[key] = prepare(spec.task, spec.data, self.root)
+        return self._sets[key]
+
+    def tokens(self, spec: MemberSpec, split: str) -> Tensor:
+        """Tokens [N, L] of a split; the same object for every member of that data."""
+        key = (digest([spec.task, spec.data]), split)
+        if key not in self._tensors:
+            self._tensors[key] = _tensor(getattr(self.of(spec), split))
+        return self._tensors[key]
+
+    def test_tokens(self, spec: MemberSpec, length: int) -> Tensor:
+        """The test sequences at any length: cut, or continued by the rule from their seeds."""
+        tokens = self.tokens(spec, "test")
+        if length <= tokens.shape[1]:
+            return tokens[:, :length]
+        prefixes = self.of(spec).test[:, : spec.task.prefix_length]
+        return _tensor(generate(spec.task, prefixes, length))
+
+
+def _tensor(tokens: np.ndarray) -> Tensor:
+    # torch computes with uint8; the wider unsigned kinds become int32, which holds every token id.
+    return torch.from_numpy(tokens if tokens.dtype == np.uint8 else tokens.astype(np.int32))
+
+
+class Validator:
+    """Measures a population on its validation sequences, every served member under each of its test encodings.
+    `compiled`: fuse the passes with torch.compile, as a training does its steps."""
+
+    def __init__(self, data: Data, compiled: bool = False) -> None:
+        self.data, self.compiled = data, compiled
+        self._encodings: dict[str, tuple[Encoding, ...]] = {}
+
+    def __call__(self, population: Population, members: Sequence[Progress]) -> list[dict[str, dict[str, float | None]]]:
+        jobs: dict[tuple[int, str], Job] = {}  # members that share a slot share what is measured of it
+        for member in members:
+            tokens = self.data.tokens(member.spec, "validation")
+            for encoding, built in zip(member.spec.test_encodings, self._built(member.spec), strict=True):
+                jobs.setdefault((member.slot, encoding.key), Job(member.slot, built, tokens))
+        first = population.members[0]
+        asked = list(jobs.values())
+        measured = measure(population.params, first.model, first.task, asked, compiled=self.compiled)
+        scores = dict(zip(jobs, measured, strict=True))
+        found = []
+        for member in members:
+            spec = member.spec
+            labels = zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True)
+            found.append({
+                label: scores[member.slot, encoding.key].summary(spec.task.prefix_length, spec.data.train_length)
+                for label, encoding in labels
+            })  # fmt: skip
+        return found
+
+    def _built(self, spec: MemberSpec) -> tuple[Encoding, ...]:
+        key = digest([spec.test_encodings, spec.model.head_dim])
+        if key not in self._encodings:
+            self._encodings[key] = tuple(build(e, spec.model.head_dim) for e in spec.test_encodings)
+        return self._encodings[key]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Under which names a sweep's records stand, and what this process computes with."""
+
+    sweep: str
+    profile: str
+    maker: dict[str, Any]
+
+    @staticmethod
+    def here(sweep: str, profile: str, device: str) -> Context:
+        commit, dirty = git_state()
+        maker = {"git_commit": commit, "git_dirty": dirty, "versions": versions(), "device": device_name(device)}
+        return Context(sweep, profile, maker)
+
+
+def test(
+    weights: Mapping[str, Tensor],
+    spec: MemberSpec,
+    encoding: EncodingSpec,
+    tokens: Tensor,
+    accuracy: AccuracyMode,
+    device: str,
+) -> Scores:
+    """One member's chosen weights (no member axis) on test sequences [N, L'] under an encoding; in fp32, whatever the
+    precision of the training, so that a record's numbers are those of the weights alone."""
+    params = {name: weight[None].to(device) for name, weight in weights.items()}
+    job = Job(0, build(encoding, spec.model.head_dim), tokens)
+    return measure(params, replace(spec.model, precision=Precision.fp32), spec.task, [job], accuracy)[0]
+
+
+def record(
+    member: PlannedMember,
+    context: Context,
+    pe: str,
+    label: str,
+    scores: Scores | None,
+    *,
+    encoding: EncodingSpec,
+    length: int,
+    accuracy: AccuracyMode,
+    checkpoint_epoch: int | None,
+    history: Sequence[Mapping[str, Any]],
+    info: Mapping[str, Any],
+) -> Record:
+    """A measurement as the record store holds it (eval.store.records). `scores` None: the member diverged.
+
+    `info` is the run's own account of its training (run.json). Commit, versions and device are those that trained the
+    member; `trained_by` lists them all if they changed on the way, `measured_by` has those of this measurement.
+    """
+    spec = member.spec
+    cells = [c for c in member.cells if c.pe == pe and c.test_encoding == label]
+    config = {**member.config, "pe": plain(encoding)}
+    config["test_encodings"] = {**config.get("test_encodings", {}), label: plain(encoding)}
+    if cells and cells[0].protocol in config.get("protocols", {}):
+        config["protocol"] = config["protocols"][cells[0].protocol]
+    trained_by = info.get("trained_by") or [context.maker]
+    metrics = scores.summary(spec.task.prefix_length, spec.data.train_length) if scores else None
+    return {
+        "schema": SCHEMA,
+        "run_id": spec.run_id,
+        "sweep": context.sweep,
+        "profile": context.profile,
+        "protocols": [c.protocol for c in cells],
+        "task": spec.task.name,
+        "pe": pe,
+        "train_encoding": spec.train_encoding.name,
+        "test_encoding": label,
+        "seed": spec.seed,
+        **_ending(scores, info, history),
+        "split": "test",
+        "accuracy_mode": accuracy.value,
+        "selection": spec.selection.value,
+        "checkpoint_epoch": checkpoint_epoch,
+        "length": length,
+        "train_length": spec.data.train_length,
+        "metrics": metrics,
+        "accuracy_by_position": [_number(x) for x in scores.accuracy] if scores else None,
+        "history": [_flat(row, label) for row in history if label in row["validation"]],
+        "diverged_at": info.get("diverged_at"),
+        "config": config,
+        **trained_by[-1],
+        "trained_by": trained_by,
+        "measured_by": context.maker,
+        "created": now(),
+        "train_seconds": info.get("train_seconds"),
+    }
+
+
+def _ending(scores: Scores | None, info: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if scores is None:
+        return {"status": "diverged"}
+    if info.get("status") == "stopped":
+        return {"status": "stopped", "trained_epochs": history[-1]["epoch"]}
+    return {"status": "finished"}
+
+
+def _number(value: float) -> float | None:
+    # Six digits hold every multiple of 1/N of the paper's 1,000 test sequences, and keep the file small.
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def _flat(row: Mapping[str, Any], label: str) -> dict[str, Any]:
+    measured = row["validation"][label]
+    return {
+        "epoch": row["epoch"],
+        "step": row["step"],
+        "train_loss": row["train_loss"],
+        "train_accuracy": row["train_accuracy"],
+        **{f"validation_{name}": measured[name] for name in ("loss", "id_accuracy", "ood_accuracy")},
+    }

@@ -1,0 +1,218 @@
+"""Which members a choice of tasks, encodings, seeds and protocols asks for: every training once, whatever it serves.
+
+A protocol decides what a cell of Table 1 means. Where it trains with the plain encoding (ledger row 2), RoPE and YaRN
+are one training tested twice; and what protocol `paper` trains for RoPE is that same training. What the ledger and the
+league train is planned here too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from conf.compose import Choice, compose, composer
+from conf.ledger import ledger
+from conf.overrides import changed_name, choices
+from conf.published import table1_names
+from conf.schema import Config, ProfileSpec, ProtocolSpec, TrainWith
+from eval.measuring.planned import Cell, PlannedMember, encoding_labels
+from models.spec import AccuracyMode, EncodingSpec, MemberSpec, plain
+from posgen.errors import BadValue, UserError, require
+
+
+@dataclass
+class _Training:
+    """A training while its cells are being collected; (protocol, pe, test encoding, accuracy) for each."""
+
+    config: Config
+    train_encoding: EncodingSpec
+    tests: list[EncodingSpec] = field(default_factory=list)
+    cells: list[tuple[str, str, EncodingSpec, AccuracyMode]] = field(default_factory=list)
+    protocols: dict[str, ProtocolSpec] = field(default_factory=dict)
+
+
+def plan(
+    tasks: Sequence[str],
+    pes: Sequence[str],
+    seeds: Sequence[int] | None,
+    protocols: Sequence[str] | None,
+    profile: str,
+    overrides: Sequence[str] = (),
+    called: ProfileSpec | None = None,
+) -> list[PlannedMember]:
+    """The members, by task, training encoding and seed. Seeds and protocols None: the profile's. `called`: the profile
+    as their configurations name it, from `settings`.
+
+    Raises BadValue or UserError, one line each, for an unknown name, a value out of range or a scaling's bad parameter.
+    """
+    own = called or settings(profile, overrides).profile
+    places = [(task, pe, protocol) for task in tasks for pe in pes for protocol in protocols or own.protocols]
+    return plan_places(places, seeds, profile, overrides, own)
+
+
+def plan_places(
+    places: Sequence[tuple[str, str, str]],
+    seeds: Sequence[int] | None,
+    profile: str,
+    overrides: Sequence[str],
+    own: ProfileSpec,
+) -> list[PlannedMember]:
+    """`plan` for a list of (task, pe, protocol) that need not be all combinations; `own` is its `called`."""
+    require(bool(seeds or own.seeds), "profile.seeds", own.seeds, "give at least one seed")
+    trainings: dict[str, _Training] = {}
+    with composer() as make:
+        for task, pe, protocol in places:
+            config = make(Choice(task, pe, protocol, profile), overrides)
+            _collect(trainings, dataclasses.replace(config, profile=own), protocol, pe)
+    _check(trainings)
+    return [_member(training, seed) for training in trainings.values() for seed in (seeds or own.seeds)]
+
+
+def settings(profile: str, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Config:
+    """What does not depend on task and encoding: profile, paths, tracker, device, threads.
+
+    The profile's name and label say which overrides changed its numbers (`conf.overrides.changed_name`), and so do
+    `seeds` that are not all the profile's own.
+    """
+    config = compose(Choice(profile=profile), [o for o in overrides if not o.startswith("pe.")])
+    foreign = set(seeds or ()) - set(config.profile.seeds)
+    changes = [*overrides, f"seed={','.join(map(str, seeds or ()))}"] if foreign else overrides
+    name, change = changed_name(config.profile.name, changes)
+    label = f"{config.profile.label}; {change}" if change else config.profile.label
+    return dataclasses.replace(config, profile=dataclasses.replace(config.profile, name=name, label=label))
+
+
+def trained_with(config: Config) -> EncodingSpec:
+    """The encoding during training (ledger row 2): the named one, or under `plain` the same without its scaling."""
+    from models.encodings.build import stretches
+
+    pe = config.pe
+    if config.protocol.train_with is TrainWith.named or not stretches(pe):
+        return pe
+    return EncodingSpec("resonance_rope" if pe.resonance else "rope", "none", pe.resonance, pe.base, {})
+
+
+def _collect(trainings: dict[str, _Training], config: Config, protocol: str, pe: str) -> None:
+    training = _Training(config, trained_with(config))
+    # How it is measured is no part of a training: one may serve cells of several test encodings and accuracies. The
+    # checkpoint is part of a run, which keeps one for each test encoding; runs may share a training.
+    spec = _spec(training, config.seed)
+    training = trainings.setdefault(f"{spec.trajectory} {spec.selection.value}", training)
+    if config.pe not in training.tests:
+        training.tests.append(config.pe)
+    training.protocols[protocol] = config.protocol
+    # An own class is called by its name, not by the path to it.
+    training.cells.append((protocol, config.pe.name if ":" in pe else pe, config.pe, config.protocol.accuracy))
+
+
+def _spec(training: _Training, seed: int) -> MemberSpec:
+    config = training.config
+    return MemberSpec(
+        task=config.task,
+        data=config.data,
+        train_encoding=training.train_encoding,
+        test_encodings=tuple(training.tests),
+        model=config.model,
+        optim=config.optim,
+        selection=config.protocol.selection,
+        accuracy=config.protocol.accuracy,
+        seed=seed,
+    )
+
+
+def _member(training: _Training, seed: int) -> PlannedMember:
+    spec = _spec(training, seed)
+    labels = encoding_labels(spec.test_encodings)
+    cells = tuple(
+        Cell(protocol, pe, labels[training.tests.index(test)], accuracy.value)
+        for protocol, pe, test, accuracy in training.cells
+    )
+    # `pe` and `protocol` are those of the first cell here, and in a record those of its own.
+    config = {
+        **plain(dataclasses.replace(training.config, seed=seed)),
+        "train_encoding": plain(spec.train_encoding),
+        "test_encodings": dict(zip(labels, plain(spec.test_encodings), strict=True)),
+        "protocols": plain(training.protocols),
+        "cells": plain(cells),
+    }
+    return PlannedMember(spec, cells, config)
+
+
+def _check(trainings: dict[str, _Training]) -> None:
+    """Build every encoding and resolve every h once, so that a bad parameter is told before anything is written."""
+    from models.encodings import build
+    from models.positions import try_out
+
+    for training in trainings.values():
+        config = training.config
+        bos, data = int(config.model.bos), config.data
+        try:
+            for encoding in (training.train_encoding, *training.tests):
+                built = build(encoding, config.model.head_dim)
+                try_out(built, config.model, (data.train_length + bos, data.test_length + bos))
+        except BadValue as error:
+            group = "model" if error.key in {f.name for f in dataclasses.fields(config.model)} else "pe"
+            raise (error if error.key == "pe" else error.under(group)) from error
+
+
+DEFAULT = ("paper",)
+"""Every encoding trains with itself."""
+
+
+def plan_league(
+    tasks: Sequence[str],
+    pes: Sequence[str],
+    seeds: Sequence[int] | None,
+    protocols: Sequence[str] | None,
+    profile: str,
+    overrides: Sequence[str],
+    own: ProfileSpec,
+) -> tuple[list[PlannedMember], dict[str, UserError]]:
+    """(members, encodings that these settings leave no way to train, and why). Without `pes`: all of conf/pe;
+    protocols None: `DEFAULT`.
+
+    Each encoding is planned for itself, so that a run's identity does not depend on who else takes part. Members that
+    differ in nothing but the encoding they are tested with train once all the same (eval.running.populations). An
+    encoding that was named is never left out, and neither is anything when all would be: then the first error is
+    raised, as by `plan`.
+    """
+    members: list[PlannedMember] = []
+    left_out: dict[str, UserError] = {}
+    for pe in pes or choices("pe"):
+        try:
+            members += plan(tasks, [pe], seeds, protocols or DEFAULT, profile, overrides, own)
+        except UserError as error:
+            if pes:
+                raise
+            left_out[pe] = error
+    if not members:
+        raise next(iter(left_out.values()))
+    return members, left_out
+
+
+def ledger_places(
+    tasks: Sequence[str], pes: Sequence[str], rows: Sequence[int] | None, bases: Sequence[str]
+) -> list[tuple[str, str, str]]:
+    """(task, pe, protocol) of every base and every variant of the rows (None: all of them), for `plan_places`.
+
+    Without `pes` they are Table 1's, and for a row that acts on others these as well. Raises BadValue for a number that
+    is no row, and for rows that leave no choice in any of the bases.
+    """
+    book = ledger()
+    numbers = [row.number for row in book.rows]
+    for number in rows or ():
+        if number not in numbers:
+            raise BadValue("rows", number, f"the ledger has the rows {', '.join(map(str, numbers))}")
+    chosen = [row for row in book.rows if rows is None or row.number in rows]
+    if not any(row.variants(base) for row in chosen for base in bases):
+        told = ",".join(str(row.number) for row in chosen)
+        raise BadValue("rows", told, f"the text says nothing that preset {bases[0]} could be set to; --direction paper")
+    asked: dict[tuple[str, str, str], None] = {}
+    for task in tasks:
+        for base in bases:
+            for row in chosen:
+                for pe in pes or [*table1_names()[1], *row.encodings]:
+                    asked |= {(task, pe, base): None}
+                    asked |= {(task, pe, variant.protocol): None for variant in row.variants(base)}
+    return list(asked)

@@ -1,0 +1,217 @@
+"""Run folders: results/runs/<run_id> holds what one member was asked, how far it came, its state and its weights.
+
+run.json (status and provenance), config.yaml (the full resolved configuration), spec.json (the member), and then
+state.pt while it trains, or history.json and weights-<test encoding>.safetensors when it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from eval.store.files import write_atomically
+from models.spec import MemberSpec
+from posgen.errors import UserError
+from posgen.plain import plain, restore
+
+DONE = ("finished", "diverged")
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training has to show: its validations, the epoch of the checkpoint chosen for each test encoding, and
+    that checkpoint's weights, read when they are asked for."""
+
+    history: list[dict[str, Any]]
+    chosen: dict[str, int | None]
+    weights: Callable[[str], Mapping[str, Tensor]]
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Run:
+    """One run folder. Files are replaced whole; a killed process leaves the last complete state."""
+
+    def __init__(self, runs_dir: Path, run_id: str) -> None:
+        self.run_id = run_id
+        self.path = runs_dir / run_id
+        self._lock: int | None = None
+
+    def begin(self, spec: MemberSpec, config: Mapping[str, Any]) -> None:
+        """Claim the folder for this process and write what was asked."""
+        from omegaconf import OmegaConf
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"paths.runs={self.path.parent}: {error.strerror}; name a folder that can be written"
+            ) from None
+        self._claim()
+        write_atomically(self.path / "spec.json", _json(plain(spec)))
+        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode())
+
+    def release(self) -> None:
+        """Let another process have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _claim(self) -> None:
+        with contextlib.suppress(ImportError):  # no fcntl on Windows: two processes on one run are then not noticed
+            import fcntl
+
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(handle)
+                raise UserError(
+                    f"run {self.run_id} is being trained by another process; wait for it, or stop it and try again"
+                ) from None
+            self._lock = handle
+
+    def info(self) -> dict[str, Any]:
+        """run.json, or {} when there is none."""
+        return dict(self._read("run.json") or {})
+
+    def report(self, **changes: Any) -> None:
+        """Change entries of run.json."""
+        write_atomically(
+            self.path / "run.json", _json({**self.info(), "run_id": self.run_id, **changes, "updated": now()})
+        )
+
+    @property
+    def done(self) -> bool:
+        return self.info().get("status") in DONE and (self.path / "history.json").exists()
+
+    def spec(self) -> MemberSpec:
+        """The member as it was trained. UserError when there is no such run."""
+        found = self._read("spec.json")
+        if found is None:
+            raise UserError(
+                f"run={self.run_id}: there is no such run below {self.path.parent}; posgen status lists them"
+            )
+        try:
+            spec: MemberSpec = restore(MemberSpec, found)
+        except (TypeError, ValueError, AttributeError) as error:
+            told = " ".join(str(error).split())
+            raise UserError(
+                f"{self.path / 'spec.json'}: damaged, or of another version ({told}); train this member again"
+            ) from None
+        return spec
+
+    def config(self) -> dict[str, Any]:
+        """The full resolved configuration of the training, as plain containers."""
+        from omegaconf import OmegaConf
+
+        file = self.path / "config.yaml"
+        try:
+            found = OmegaConf.to_container(OmegaConf.load(file))
+        except Exception as error:  # yaml and OmegaConf have many kinds
+            found = type(error).__name__
+        if not isinstance(found, dict) or not {"task", "data", "model", "optim"} <= set(found):
+            raise UserError(f"{file} is missing or damaged: delete {self.path} and train this member again")
+        return {str(key): value for key, value in found.items()}
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Replace the state that a continued training starts from."""
+        buffer = io.BytesIO()
+        torch.save({**state, "run_id": self.run_id}, buffer)
+        write_atomically(self.path / "state.pt", buffer.getvalue())
+
+    def state(self) -> dict[str, Any] | None:
+        """The saved state, or None when the member has not begun. UserError when it is damaged."""
+        file = self.path / "state.pt"
+        if not file.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise UserError(
+                f"{file} cannot be read ({type(error).__name__}): begin again with --fresh, or delete {self.path}"
+            ) from None
+        if state.get("run_id") != self.run_id:
+            raise UserError(f"{file} belongs to run {state.get('run_id')}: begin again with --fresh, or put it back")
+        return state
+
+    def save_outcome(
+        self,
+        history: Sequence[Mapping[str, Any]],
+        chosen: Mapping[str, int | None],
+        weights: Mapping[str, Mapping[str, Tensor]],
+    ) -> None:
+        """The history, the epoch of each chosen checkpoint, and its weights; the state is no longer needed."""
+        sums = {}
+        for label, params in weights.items():
+            content = save({k: v.contiguous() for k, v in params.items()})
+            sums[label] = hashlib.sha256(content).hexdigest()
+            write_atomically(self._weights(label), content)
+        outcome = {"history": list(history), "chosen": dict(chosen), "weights_sha256": sums}
+        write_atomically(self.path / "history.json", _json(outcome))
+        (self.path / "state.pt").unlink(missing_ok=True)
+
+    def result(self) -> TrainingResult:
+        """Of a run that is done, or, of one that goes on, so far."""
+        if not self.done and (state := self.state()):
+            best = state["best"]
+            return TrainingResult(
+                list(state["history"]),
+                {label: one["epoch"] for label, one in best.items()},
+                lambda label: best[label]["params"],
+            )
+        found = self._outcome()
+        return TrainingResult(found["history"], found["chosen"], self.weights)
+
+    def validated_epoch(self) -> int:
+        """The epoch of the last validation of a run that goes on, 0 before the first."""
+        state = self.state()
+        return int(state["history"][-1]["epoch"]) if state and state["history"] else 0
+
+    def _outcome(self) -> dict[str, Any]:
+        found = self._read("history.json")
+        if not isinstance(found, dict) or not {"history", "chosen", "weights_sha256"} <= set(found):
+            raise UserError(f"{self.path / 'history.json'} is damaged: delete {self.path} and train this member again")
+        return found
+
+    def weights(self, label: str) -> dict[str, Tensor]:
+        """The weights chosen for a test encoding."""
+        file = self._weights(label)
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{file} cannot be read ({error.strerror}): delete {self.path} and train again") from None
+        if hashlib.sha256(content).hexdigest() != self._outcome()["weights_sha256"].get(label):
+            raise UserError(f"{file} is not what training wrote: delete {self.path} and train this member again")
+        return load(content)
+
+    def _weights(self, label: str) -> Path:
+        return self.path / f"weights-{label}.safetensors"
+
+    def _read(self, name: str) -> Any:
+        file = self.path / name
+        if not file.exists():
+            return None
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            raise UserError(f"{file} is damaged: delete {self.path} and train this member again") from None
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()

@@ -1,0 +1,61 @@
+"""docs/adding-an-encoding.md runs as it stands, in a copy of the project."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.committed import ROOT
+
+PAGE = (ROOT / "docs" / "adding-an-encoding.md").read_text()
+BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    return [(language, name or "", text) for language, name, text in BLOCK.findall(PAGE)]
+
+
+def posgen(line: str, where: Path) -> str:
+    """Run a line of the page with the packages of the folder that it is typed in."""
+    words = shlex.split(line)
+    assert words[0] == "posgen"
+    command = [sys.executable, "-c", "from cli.main import main; main()", *words[1:]]
+    if words[1] in ("train", "sweep"):
+        command += ["--threads", "1"]
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{line}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    for room in ("cli", "conf", "eval", "models", "posgen"):
+        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def test_the_page_runs_as_it_stands(copy: Path) -> None:
+    own = next(text for _, name, text in blocks() if name == "steps.py")
+    (copy / "steps.py").write_text(own)
+    (first,) = [text for language, name, text in blocks() if (language, name) == ("sh", "")]
+    outputs = [posgen(line, copy) for line in first.splitlines()]
+    assert all("1 trained and measured" in out for out in outputs)
+
+    for language, name, text in blocks():
+        if name.startswith(("models/", "conf/")):
+            (copy / name).write_text(own + "\n\n" + text if language == "python" else text)
+    (copy / "steps.py").unlink()
+    (suite,) = [text for _, name, text in blocks() if name == "suite"]
+    said = {line: posgen(line, copy) for line in suite.splitlines()}
+    assert re.search(r"^ *steps\b", said["posgen encodings"], re.MULTILINE)
+    shown = json.loads(said["posgen encodings show steps --json"])
+    assert shown["inv_freq"][:5] == [1.0, 0.5, 0.5, 0.25, 0.25]
+    assert "2 trained and measured" in said["posgen sweep --profile smoke --task cot --pe rope,steps"]

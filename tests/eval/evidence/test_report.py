@@ -1,0 +1,299 @@
+"""The report's page: what it says, against the records; what it is made of, against HTML's own rules."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+import urllib.parse
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from cli.app import app
+from cli.main import main
+from cli.report import report
+from eval.evidence.figures.bands import Series
+from eval.evidence.report import alt
+from eval.evidence.report.page import Page, Section, Text, html
+from eval.evidence.report.tables import Prose, Table, blocks
+from eval.store.records import append, load
+from posgen.errors import UserError
+from tests.committed import ROOT, results
+
+LABEL = 'a <small> & "other" profile\'s label'
+VOID = {"meta", "link", "img", "br", "hr"}
+
+
+class Reader(HTMLParser):
+    """A page as a list of elements, each with its attributes and its text; complains of tags that do not pair."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str], list[str]]] = []
+        self._open: list[tuple[str, dict[str, str], list[str]]] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({name for name, _ in attrs}) == len(attrs), (tag, attrs)
+        element: tuple[str, dict[str, str], list[str]] = (tag, {name: value or "" for name, value in attrs}, [])
+        self.elements.append(element)
+        if tag not in VOID:
+            self._open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop()[0] == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        for _, _, text in self._open:
+            text.append(data)
+
+    def of(self, tag: str) -> list[tuple[dict[str, str], str]]:
+        """Attributes and text of every element of a kind."""
+        return [(attributes, "".join(text)) for name, attributes, text in self.elements if name == tag]
+
+
+def rows(table: str) -> list[list[str]]:
+    """The texts of a table's cells."""
+    return [[re.sub("<[^>]*>", "", cell) for cell in re.findall("<td[^>]*>(.*?)</td>", line)] for line in
+            re.findall("<tr>(.*?)</tr>", table)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with the quick records of one protocol, under another label and without YaRN on CoT."""
+    folder = tmp_path_factory.mktemp("work")
+    kept = [r for r in load(results() / "quick/records.jsonl") if (r["task"], r["pe"]) != ("cot", "yarn")]
+    for record in kept:
+        record["config"]["profile"]["label"] = LABEL
+        record["protocols"] = [name for name in record["protocols"] if name == "paper"]
+    append(folder / "results/quick/records.jsonl", [record for record in kept if record["protocols"]])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(place: Path) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        with pytest.raises(SystemExit) as ended:
+            main(["report"])
+    assert ended.value.code == 0
+    return (place / "results/quick/report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def read(text: str) -> Reader:
+    return Reader(text)
+
+
+def test_tags_pair_and_ids_are_there_once(read: Reader) -> None:
+    ids = Counter(attributes["id"] for _, attributes, _ in read.elements if "id" in attributes)
+    assert ids
+    assert set(ids.values()) == {1}
+    pointing = [a["aria-labelledby"] for _, a, _ in read.elements if "aria-labelledby" in a]
+    pointing += [a["href"][1:] for a, _ in read.of("a") if a["href"].startswith("#")]
+    assert set(pointing) <= set(ids)
+    assert [len(read.of(tag)) for tag in ("html", "head", "title", "body", "h1", "main", "nav")] == [1] * 7
+    assert {a["href"][1:] for a, _ in read.of("a") if a["href"].startswith("#")} == {
+        a["id"] for a, _ in read.of("section")
+    }
+
+
+def test_nothing_comes_from_elsewhere(read: Reader, text: str) -> None:
+    sources = [a["src"] for _, a, _ in read.elements if "src" in a] + [a["href"] for a, _ in read.of("link")]
+    assert len(sources) == 6
+    assert all(source.startswith("data:") for source in sources)
+    assert {a["href"] for a, _ in read.of("a") if not a["href"].startswith("#")} == {"https://arxiv.org/abs/2403.00071"}
+    policy = next(a["content"] for a, _ in read.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", urllib.parse.unquote(text))
+
+
+def test_the_label_stands_wherever_numbers_do_and_is_never_markup(read: Reader) -> None:
+    assert read.of("small") == []
+    ((_, title),) = read.of("title")
+    assert LABEL in title
+    assert f"profile quick ({LABEL})" in read.of("header")[0][1]
+    measured = [caption for a, caption in read.of("figcaption") if not a["id"].startswith(("ledger", "provenance"))]
+    assert len(measured) >= 9
+    assert all(LABEL in caption for caption in measured)
+    assert "does not have the paper's sizes" in read.of("header")[0][1]
+    assert "train_size 4000 (published 10000)" in read.of("header")[0][1]
+
+
+def test_table_1_has_the_numbers_of_the_records(place: Path, text: str) -> None:
+    table = rows(text.partition('<section id="table1"')[2].partition("</table>")[0])
+    records = load(place / "results/quick/records.jsonl")
+    for task, title in (("recursive", "Recursive"), ("cot", "CoT"), ("semi_recursive", "Semi-recursive")):
+        for pe, name in (("rope", "RoPE"), ("yarn", "YaRN"), ("resonance_yarn", "Resonance YaRN")):
+            found = [100 * r["metrics"]["ood_accuracy"] for r in records if (r["task"], r["pe"]) == (task, pe)]
+            (line,) = [line for line in table if line[:2] == [title, name]]
+            expected = f"{statistics.mean(found):.2f} ± {statistics.stdev(found):.2f}" if found else "—"
+            assert line[5] == expected, (task, pe)
+
+
+def test_what_is_missing_is_named_with_a_command_that_exists(read: Reader, text: str) -> None:
+    missing = [words for a, words in read.of("div") if a.get("class") == "missing"]
+    assert any("CoT YaRN" in words for words in missing)
+    for kind, command in (("ledger", "sweep --ledger"), ("league", "sweep --league"), ("lengths", "lengths --measure")):
+        assert any(
+            f"results/quick/{kind}/records.jsonl" in w and f"posgen {command} --profile quick" in w for w in missing
+        )
+    assert len(re.findall(r'class="gap">\(not measured\)', text)) == 3
+    group = typer.main.get_command(app)
+    lines = [line.split() for _, block in read.of("pre") for line in block.splitlines() if line.startswith("posgen ")]
+    assert len(lines) >= 8
+    for _, verb, *words in lines:
+        options = {name for parameter in getattr(group, "commands")[verb].params for name in parameter.opts}  # noqa: B009
+        assert {word for word in words if word.startswith("--")} <= options, (verb, words)
+
+
+def test_the_way_back_names_everything_that_was_trained(read: Reader) -> None:
+    again = read.of("pre")[-1][1]
+    assert "--task recursive,cot,semi_recursive" in again
+    assert "--seed 42,4955,5549 --profile quick" in again
+    commits = {r["git_commit"] for r in load(results() / "quick/records.jsonl")}
+    assert all(commit in read.of("main")[0][1] for commit in commits)
+
+
+def test_pictures_are_told_in_words(read: Reader) -> None:
+    words = [a["alt"] for a, _ in read.of("img")]
+    assert len(words) == len(set(words)) == 5
+    assert all("RoPE" in one and len(one) > 150 for one in words)
+    assert any(
+        "pre-critical features" in one and "Resonance RoPE 0" not in one.split("among the others")[1] for one in words
+    )
+
+
+def test_the_page_is_small_and_always_the_same(place: Path, text: str) -> None:
+    assert len(text.encode()) < 3_000_000
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cli.main import main; main()"
+    call = [sys.executable, "-c", code, "report", "--out", "again.html"]
+    done = subprocess.run(
+        call, cwd=place, capture_output=True, text=True, env={"PYTHONHASHSEED": "7", "PATH": ""}, check=True
+    )
+    assert "not measured: Effective length" in done.stdout
+    assert (place / "again.html").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--profile", "paper"], "profile=paper: no records at results/paper/records.jsonl"),
+        (["tracker.mode=offline"], "tracker.mode=offline: means something with --wandb only"),
+        (["--wandb", "tracker=none"], "--wandb needs tracker=wandb"),
+        (["--wandb", "tracker.mood=offline"], "tracker.mood"),
+        (["--wandb", "optim.lr=1"], "optim.lr=1: means nothing to this command"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], line: str
+) -> None:
+    monkeypatch.chdir(place)
+    before = sorted(place.rglob("*"))
+    with pytest.raises(SystemExit) as ended:
+        main(["report", *words])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1
+    assert sorted(place.rglob("*")) == before
+
+
+def test_records_of_another_folder_make_a_page_beside_them(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    append(tmp_path / "own/quick/records.jsonl", load(place / "results/quick/records.jsonl"))
+    with pytest.raises(SystemExit) as ended:
+        main(["report", "--profile", "quick", "paths.results=own"])
+    assert ended.value.code == 0
+    page = (tmp_path / "own/quick/report.html").read_text(encoding="utf-8")
+    assert "own/quick/records.jsonl" in page
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("eval.evidence.report.content.build", lambda _: Page("t", "l", "", "", ()))
+    with pytest.raises(UserError, match=r"cannot write results/quick/records\.jsonl/x\.html"):
+        report(out=Path("results/quick/records.jsonl/x.html"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("27.52 ± 4.54", 27.52), ("**76.06 ± 18.32**", 76.06), ("-37.77", -37.77), ("+7.41", 7.41), ("2/3", 2.0),
+        ("[-15.69, +35.32]", -15.69), ("< 0.001", 0.001), ("≥4096", 4096.0), ("−0.5", -0.5), ("10,000", 10000.0),
+        ("1.2e-05", 1.2e-05), ("100 %", 100.0), ("—", None), ("", None), ("no effect", None),
+    ],
+)  # fmt: skip
+def test_a_column_of_numbers_sorts_by_number(cell: str, value: float | None) -> None:
+    (table,) = [block for block in blocks(f"| a | b |\n| --- | ---: |\n| x | {cell} |\n") if isinstance(block, Table)]
+    assert table.rows[0][1].value == value
+    page = html(Page("t", "l", "", "", (Section("s", "S", (("", Text(f"| b |\n| ---: |\n| {cell} |\n")),)),)))
+    (attributes,) = [a for a, _ in Reader(page).of("td")]
+    assert attributes.get("data-value") == (None if value is None else f"{value:.12g}")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<script>alert(1)</script>", "![x](http://a.example/x.png)", "[x](javascript:alert(1))", "<img src=x onerror=y>",
+     "[x](../secret.html)"],
+)  # fmt: skip
+def test_no_text_becomes_markup_or_leaves_the_page(hostile: str) -> None:
+    markdown = f"{hostile}\n\n- {hostile}\n\n| a {hostile} |\n| --- |\n| {hostile} |\n"
+    page = Page(hostile, hostile, markdown, hostile, (Section("s", hostile, ((hostile, Text(markdown)),)),))
+    read = Reader(html(page))
+    assert [len(read.of(tag)) for tag in ("script", "img")] == [1, 0]  # the page's own
+    assert {a["href"].partition(":")[0] for a, _ in read.of("a")} <= {"#s", "http"}
+    assert not any(name.startswith("on") for _, attributes, _ in read.elements for name in attributes)
+
+
+def test_a_paragraph_above_a_table_is_its_caption_and_headings_stand_below_the_sections() -> None:
+    markdown = "# Deep\n\nFirst.\n\nOf the *table*.\n\n| a |\n| --- |\n| b |\n\n- a note\n"
+    read = Reader(html(Page("t", "profile q", "", "", (Section("s", "S", (("", Text(markdown)),)),))))
+    assert [caption for _, caption in read.of("figcaption")] == ["Of the table. Profile q."]
+    assert [text for _, text in read.of("h3")] == ["Deep"]
+    assert "First." in [text for _, text in read.of("p")]
+    kinds = [type(block) for block in blocks(markdown)]
+    assert kinds == [Prose, Prose, Prose, Table, Prose]
+
+
+def series(task: str, pe: str, *mean: float) -> Series:
+    return Series("paper", task, pe, (1,), 0, tuple(range(len(mean))), mean, mean, mean)
+
+
+def test_words_name_the_highest_first() -> None:
+    found = [
+        series("cot", "rope", 0.5, 0.25), series("cot", "yarn", 0.1, 0.75), series("cot", "nope"),
+        series("recursive", "rope"),
+    ]  # fmt: skip
+    said = alt.lines("Lines.", found, alt.last, "at the end, in %", 100)
+    assert said == "Lines. Highest to lowest at the end, in %: CoT: YaRN 75, RoPE 25; Recursive: no line."
+    assert alt.percent_from({"cot": 1})(found[1]) == pytest.approx(75)
+
+
+def test_a_changed_profile_is_made_again_by_its_settings(full_sweep: Any) -> None:
+    from eval.evidence.cells import collect
+    from eval.evidence.report.again import Again
+
+    made = full_sweep()
+    for record in made:
+        record["profile"] = "quick+optim.lr=1e-3+seed=1_2_3"
+        record["config"]["profile"]["label"] = "quick profile; changed: optim.lr=1e-3, seed=1,2,3"
+    again = Again(collect(made), ["league"])
+    assert again.sweep == (
+        "posgen sweep --task recursive,cot,semi_recursive --pe rope,resonance_rope,yarn,resonance_yarn "
+        "--protocol paper,zero_shot --profile quick optim.lr=1e-3 seed=1,2,3",
+    )
+    assert "posgen sweep --league --profile quick optim.lr=1e-3 seed=1,2,3" in again.everything
+    assert again.everything[-1] == "posgen report --profile quick+optim.lr=1e-3+seed=1_2_3"
