@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from eval.evidence.cells import Collection
-    from eval.store.records import Record
 
 RESULTS = Path("results")
 _SUFFIXES = {"markdown": "md", "csv": "csv", "latex": "tex"}
@@ -54,20 +53,6 @@ def folder_of(records: list[Path] | None, profile: str | None) -> Path:
     return records[0].parent if records else RESULTS / (profile or "quick")
 
 
-def part(
-    records: list[Path] | None, profile: str | None, below: str, command: str, results: Path = RESULTS
-) -> list[Record]:
-    """The records of one profile in its folder `below`, or those that were named. Raises UserError when there are none;
-    `command` makes them."""
-    from eval.store.records import gather
-    from posgen.errors import UserError
-
-    path = results / (profile or "quick") / below / "records.jsonl"
-    if not records and not path.exists():
-        raise UserError(f"profile={profile or 'quick'}: no records at {path}; make them with `{command}`")
-    return gather(records or [path], profile, results)
-
-
 def collection(
     records: list[Path] | None,
     profile: str | None,
@@ -79,7 +64,7 @@ def collection(
     """The cells that the options choose. Raises UserError when there are none."""
     from conf.overrides import words
     from eval.evidence.cells import collect
-    from eval.store.records import gather
+    from eval.store.gathering import gather
 
     protocols = words("protocol", protocol) if protocol is not None else None
     return collect(gather(records or [], profile, results, sweep), protocols, accuracy)

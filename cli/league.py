@@ -24,16 +24,17 @@ def league(
     posgen league --profile quick
     posgen league --profile narrow --format svg --out figures
     """
-    from cli.drawn import RESULTS, part
+    from cli.drawn import RESULTS
     from cli.pictures import formats, save
     from conf.overrides import words
     from eval.evidence.cells import collect
     from eval.evidence.league.figure import figure
     from eval.evidence.league.render import markdown, tidy_csv
     from eval.evidence.league.standings import build
+    from eval.store.gathering import gather
 
     chosen = formats(format)
-    stored = part(records, profile, FOLDER, f"posgen sweep --league --profile {profile or 'quick'}")
+    stored = gather(records or [], profile, RESULTS, below=FOLDER)
     found = build(collect(stored, words("protocol", protocol) if protocol is not None else None))
     figures = {f"league-{name}": figure(found, name) for name in found.protocols}
     folder = out or (records[0].parent if records else RESULTS / found.collection.profile / FOLDER)

@@ -102,7 +102,7 @@ def _found(records: list[Path] | None, profile: str | None) -> Effects:
     from conf.ledger import ledger as read
     from conf.rules import verdict_rules as rules
     from eval.evidence.ledger.effects import build
-    from eval.store.records import gather
+    from eval.store.gathering import gather
 
     found = gather(records or [], profile, RESULTS, below=FOLDER)
     published = list(paper.table1())

@@ -74,13 +74,15 @@ def lengths(
     posgen lengths --profile quick --measure --lengths 64,256,1024 --factors 8,16 --sequences 100
     posgen lengths --threshold 0.9 --protocol paper
     """
-    from cli.drawn import RESULTS, part
+    from cli.drawn import RESULTS
     from cli.pictures import formats, save
     from conf.overrides import words
     from conf.rules import length_rules as rules
     from eval.evidence.lengths.effective import build
     from eval.evidence.lengths.figure import figure
     from eval.evidence.lengths.render import markdown, tidy_csv
+    from eval.store.gathering import gather
+    from eval.store.kinds import LengthsRecord
     from posgen.errors import BadValue
 
     chosen = formats(format)
@@ -104,11 +106,10 @@ def lengths(
         for name, value in asked.items():
             if value is not None and value is not False and value != []:
                 raise BadValue(name, value, "means nothing without --measure; leave it out, or measure")
-    remedy = f"posgen lengths --measure --profile {profile or 'quick'}"
-    stored = part(records, profile, FOLDER, remedy, results)
+    stored = gather(records or [], profile, results, below=FOLDER, kind=LengthsRecord)
     protocols = words("protocol", protocol) if protocol is not None else None
-    pes = _known(pe, (record["pe"] for record in stored))
-    table = build([record for record in stored if record["pe"] in pes], found.threshold, protocols)
+    pes = _known(pe, (record.pe for record in stored))
+    table = build([record for record in stored if record.pe in pes], found.threshold, protocols)
     figures = {f"lengths-{name}": figure(table, name) for name in table.protocols}
     folder = out or (records[0].parent if records else results / (profile or table.profile) / FOLDER)
     save(folder, figures, {"lengths.md": markdown(table), "lengths.csv": tidy_csv(table)}, chosen)
@@ -163,7 +164,7 @@ def _measure(
     if records and not profile:
         name = found.profile
     options = run_options(base, FOLDER, found.profile, results / name / FOLDER / "records.jsonl")
-    ids = {r["run_id"] for place, cell in found.cells.items() if place[2] in pes for r in cell.finished}
+    ids = {r.run_id for place, cell in found.cells.items() if place[2] in pes for r in cell.finished}
     gone = {run_id for run_id in ids if not (options.runs_dir / run_id / "history.json").exists()}
     if gone == ids:
         raise UserError(
@@ -173,8 +174,8 @@ def _measure(
     plan = plan_lengths(found, rules, pes)
     for line in (*plan.remarks, *([f"{len(gone)} runs are not below {options.runs_dir}: left out"] if gone else [])):
         print(line)
-    there = [one for one in plan.measurements if one.source["run_id"] not in gone]
-    window = rules.window or next(found.records())["train_length"]
+    there = [one for one in plan.measurements if one.source.run_id not in gone]
+    window = rules.window or next(found.records()).train_length
     left = todo(there, options, window, rules.sequences)
     print(f"{len(there) - len(left)} of {len(there)} measurements are done", flush=True)
     if left:

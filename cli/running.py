@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eval.measuring.planned import PlannedMember
     from eval.running.settings import RunOptions
     from eval.running.tracker import Tracker
+    from eval.store.kinds import AccuracyRecord
 
 
 Planner = Callable[[Request, tuple[str, ...], "ProfileSpec"], list["PlannedMember"]]
@@ -82,25 +83,24 @@ def records_path(base: Config, apart: bool, below: str = "") -> Path:
     return folder / "records.jsonl"
 
 
-def results_table(records: Iterable[dict[str, Any]]) -> str:
+def results_table(records: Iterable[AccuracyRecord]) -> str:
     """Measurements, one a line: how trained, how tested, and the accuracies in percent."""
     header = ("run", "task", "trained with", "tested with", "seed", "length", "ID %", "OOD %", "loss", "epoch", "")
     rows = []
     for r in records:
-        metrics = r["metrics"] or {}
-        epoch = MISSING if r["checkpoint_epoch"] is None else str(r["checkpoint_epoch"])
-        note = r["accuracy_mode"].replace("teacher_forced", "") if r["status"] == "finished" else _ending(r)
+        epoch = MISSING if r.checkpoint_epoch is None else str(r.checkpoint_epoch)
+        note = r.accuracy_mode.replace("teacher_forced", "") if r.status == "finished" else _ending(r)
         rows.append(
-            (r["run_id"], r["task"], r["train_encoding"], r["test_encoding"], str(r["seed"]), str(r["length"]),
-             percent(metrics.get("id_accuracy")), percent(metrics.get("ood_accuracy")), nats(metrics.get("loss")),
+            (r.run_id, r.task, r.train_encoding, r.test_encoding, str(r.seed), str(r.length),
+             percent(r.id_accuracy), percent(r.ood_accuracy), nats(r.metrics.loss if r.metrics else None),
              epoch, note)
         )  # fmt: skip
     return table(header, list(dict.fromkeys(rows)))
 
 
-def _ending(record: dict[str, Any]) -> str:
-    epochs = record["config"]["optim"].get("epochs")
-    return f"epoch {record['trained_epochs']} of {epochs}" if record["status"] == "stopped" else str(record["status"])
+def _ending(record: AccuracyRecord) -> str:
+    epochs = record.training.optim.epochs
+    return f"epoch {record.trained_epochs} of {epochs}" if record.status == "stopped" else str(record.status)
 
 
 def _job(asked: Request, overrides: tuple[str, ...], extras: Extras) -> tuple[Config, list[PlannedMember]]:
@@ -184,8 +184,8 @@ def _train(members: Sequence[PlannedMember], options: RunOptions) -> None:
         print("posgen: interrupted; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(130)
     ids = [member.spec.run_id for member in members]
-    records = [r for r in load(options.records_path) if r["run_id"] in ids]
-    print(results_table(sorted(records, key=lambda r: ids.index(r["run_id"]))))
+    records = [r for r in load(options.records_path) if r.run_id in ids]
+    print(results_table(sorted(records, key=lambda r: ids.index(r.run_id))))
     for count, words in (
         (outcome.finished, "trained and measured"),
         (outcome.stopped, f"stopped at epoch {options.until} and measured; without --until they go on from there"),

@@ -13,6 +13,7 @@ from conf.schema import GROUPS, Config, ScalingLengths
 from models.spec import EncodingSpec, plain
 from posgen.errors import BadValue, UserError, nearest
 
+TITLED = ("pe", "task", "protocol")
 OWN = "rope"
 """The file of conf/pe that a user's own class starts from."""
 
@@ -20,8 +21,8 @@ OWN = "rope"
 @dataclass(frozen=True)
 class Choice:
     """One file of each group that an experiment varies. None: the default of conf/config.yaml. `pe` may also be a
-    user's own class, `package.module:Class` or `path/to/file.py:Class`; `protocol` a preset with switches thrown,
-    `paper+splits=released`, which is then the protocol's name."""
+    user's own class, `package.module:Class` or `path/to/file.py:Class`; `protocol` a preset with
+    overridden switches, `paper+splits=released`, which is then the protocol's name."""
 
     task: str | None = None
     pe: str | None = None
@@ -49,6 +50,7 @@ def composer() -> Iterator[Callable[[Choice, Sequence[str]], Config]]:
 
     schema = OmegaConf.structured(Config)
     _thaw(schema)
+    _allow_titles(schema)
     ConfigStore.instance().store(name="schema", node=schema)
     _register_resolvers()
     GlobalHydra.instance().clear()
@@ -63,11 +65,11 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
 
     named = {k: v for k, v in dataclasses.asdict(choice).items() if v is not None}
     if choice.pe and ":" in choice.pe:
-        named["pe"], own = OWN, _own_encoding(choice.pe)
-        overrides = [*own, *overrides]
+        named["pe"] = OWN
+        overrides = [*_own_encoding(choice.pe), *overrides]
     if choice.protocol and "+" in choice.protocol:
-        named["protocol"], thrown = _thrown_switches(choice.protocol, overrides)
-        overrides = [*thrown, *overrides]
+        named["protocol"], switches = _overridden_switches(choice.protocol, overrides)
+        overrides = [*switches, *overrides]
     for group, name in named.items():
         check_choice(group, name)
     params = [o for o in overrides if o.startswith("pe.params.")]
@@ -75,6 +77,7 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
         node = hydra_compose(
             "config", [f"{k}={v}" for k, v in named.items()] + [o for o in overrides if o not in params]
         )
+        _drop_titles(node)
         _set_params(node, params, checked=not any(o.startswith(("pe.scaling=", "pe.kind=")) for o in overrides))
         return _typed(node)
     except OmegaConfBaseException as error:
@@ -92,20 +95,20 @@ def _own_encoding(name: str) -> list[str]:
     return [f"pe.name={name.rpartition(':')[2]}", f"pe.{key}={_quoted(name)}"]
 
 
-def _thrown_switches(protocol: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
+def _overridden_switches(protocol: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
     """`paper+splits=released` -> the preset `paper`, and what the rest of the name changes of it.
 
     Raises BadValue for a switch that is no key of conf/protocol, a value that it does not take, or one that `overrides`
     sets too.
     """
     preset, *changes = protocol.split("+")
-    thrown = [f"protocol.{change}" for change in changes]
-    read(thrown)
-    for text in thrown:
+    switches = [f"protocol.{change}" for change in changes]
+    read(switches)
+    for text in switches:
         key, _, value = text.partition("=")
         if any(other.partition("=")[0] == key for other in overrides):
             raise BadValue(key, value, f"is the protocol {protocol} already; leave the setting out")
-    return preset, [*thrown, f"protocol.name={_quoted(protocol)}"]
+    return preset, [*switches, f"protocol.name={_quoted(protocol)}"]
 
 
 def _function_code(h: str) -> str:
@@ -189,6 +192,23 @@ def _thaw(node: Any) -> None:
             _thaw(child)
 
 
+def _allow_titles(node: Any) -> None:
+    """Files of these groups have a `title`, what readers call them (conf.names). It is no setting: no field of the
+    dataclasses, of no record and of no identity."""
+    from omegaconf import OmegaConf
+
+    for group in TITLED:
+        OmegaConf.update(node, f"{group}.title", None, force_add=True)
+
+
+def _drop_titles(node: Any) -> None:
+    from omegaconf import open_dict
+
+    for group in TITLED:
+        with open_dict(node[group]):
+            node[group].pop("title", None)
+
+
 def _one_line(error: BaseException) -> str:
     """OmegaConf says what is wrong in the first line, and where in `full_key`."""
     key = getattr(error, "full_key", None)
@@ -199,7 +219,7 @@ def _register_resolvers() -> None:
     """The arithmetic that YAML cannot do: conf/pe and conf/model use these by name."""
     from omegaconf import OmegaConf
 
-    for resolver in (either, scaling_factor, ramp_length, origin_length, trained_positions, eightfold):
+    for resolver in (either, positions, scaling_length, scaling_factor, ramp_length, eightfold):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
@@ -208,26 +228,27 @@ def either(value: Any, otherwise: Any) -> Any:
     return otherwise if value is None else value
 
 
-def scaling_factor(lengths: ScalingLengths, train_length: int, test_length: int) -> float:
-    """s (ledger row 3): L'/L, or with the code's lengths, BOS included, (L'+1)/(L+1)."""
-    extra = 1 if lengths is ScalingLengths.code else 0
-    return (test_length + extra) / (train_length + extra)
+def positions(length: int, bos: bool) -> int:
+    """How many positions a sequence of `length` tokens has: one more where a BOS stands in front of it.
 
-
-def ramp_length(lengths: ScalingLengths, train_length: int, test_length: int) -> int:
-    """The length that places YaRN's ramp (ledger row 3): L, or L'+1 in the code."""
-    return test_length + 1 if lengths is ScalingLengths.code else train_length
-
-
-def origin_length(lengths: ScalingLengths, train_length: int) -> int:
-    """Llama 3's length trained on: L, or with the code's lengths L+1. (Dynamic NTK and LongRoPE count positions, BOS
-    included: `trained_positions`.)"""
-    return train_length + 1 if lengths is ScalingLengths.code else train_length
-
-
-def trained_positions(length: int, bos: bool) -> int:
-    """How many positions a sequence of this length has: one more with BOS."""
+    The only place where a BOS is counted.
+    """
     return length + int(bos)
+
+
+def scaling_length(lengths: ScalingLengths, length: int, bos: bool) -> int:
+    """A length as scalings see it (ledger row 3): the text's, in tokens, or the code's, in positions."""
+    return positions(length, bos) if lengths is ScalingLengths.code else length
+
+
+def scaling_factor(lengths: ScalingLengths, train_length: int, test_length: int, bos: bool) -> float:
+    """s (ledger row 3): L'/L, or in the code with its BOS (L'+1)/(L+1)."""
+    return scaling_length(lengths, test_length, bos) / scaling_length(lengths, train_length, bos)
+
+
+def ramp_length(lengths: ScalingLengths, train_length: int, test_length: int, bos: bool) -> int:
+    """The length that places YaRN's ramp (ledger row 3): L, or in the code, which takes the test's, L'+1 with BOS."""
+    return scaling_length(lengths, test_length if lengths is ScalingLengths.code else train_length, bos)
 
 
 def eightfold(length: int) -> int:

@@ -1,48 +1,48 @@
-"""What readers call the things that records know by their ids. An id that is not here is shown as it is."""
+"""What readers call the things that records know by their ids: each file of conf/pe, conf/task and conf/protocol has a
+`title`, and an id without one is shown as it is. Reading titles needs neither torch nor hydra."""
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from conf.published import table1_names
+from posgen.errors import UserError
+
 RESONANCE = "resonance_"
-_ENCODINGS = {
-    "rope": "RoPE", "yarn": "YaRN", "pi": "PI", "ntk": "NTK-aware", "dynamic_ntk": "Dynamic NTK",
-    "ntk_by_parts": "NTK-by-parts", "llama3": "Llama 3", "longrope": "LongRoPE", "p_rope": "p-RoPE",
-    "partial": "Partial rotary", "randomized": "Randomized RoPE", "nope": "NoPE", "alibi": "ALiBi",
-    "t5_bias": "T5 bias", "fire": "FIRE", "learned": "Learned", "sinusoidal": "Sinusoidal",
-}  # fmt: skip
-_TASKS = {"recursive": "Recursive", "cot": "CoT", "semi_recursive": "Semi-recursive"}
-_PROTOCOLS = {
-    "paper": "trained with the encoding that it is tested with, as the text says",
-    "zero_shot": "trained with the plain encoding, scaled only when tested, with the released code's lengths",
-    "zero_shot_text": "trained with the plain encoding, scaled only when tested, with the lengths that the text states",
-    "released": "the released code's own choices throughout",
-}
 
 
 def encoding(pe: str) -> str:
-    """`resonance_yarn` -> `Resonance YaRN`."""
-    if pe.startswith(RESONANCE):
+    """`yarn` -> `YaRN`. A Resonance form is called after its plain one unless its own file has a title."""
+    titles = _titles("pe")
+    if pe.startswith(RESONANCE) and pe not in titles:
         return f"Resonance {encoding(pe.removeprefix(RESONANCE))}"
-    return _ENCODINGS.get(pe, pe)
+    return titles.get(pe, pe)
 
 
 def task(name: str) -> str:
     """`semi_recursive` -> `Semi-recursive`."""
-    return _TASKS.get(name, name)
+    return _titles("task").get(name, name)
 
 
 def protocol(name: str) -> str:
     """What a protocol means in half a sentence, `zero_shot: trained with ...` or `paper+layers=6: as paper, but
     layers=6`; the bare name when it is not known."""
-    preset, *thrown = name.split("+")
-    if thrown:
-        return f"{name}: as {preset}, but {' and '.join(thrown)}"
-    return f"{name}: {_PROTOCOLS[name]}" if name in _PROTOCOLS else name
+    preset, *switches = name.split("+")
+    if switches:
+        return f"{name}: as {preset}, but {' and '.join(switches)}"
+    title = _titles("protocol").get(name)
+    return f"{name}: {title}" if title else name
 
 
-def protocol_order(name: str) -> tuple[int, str]:
-    """A sorting key: the presets as listed here, each followed by what is changed of it, then others by name."""
-    known, preset = list(_PROTOCOLS), name.partition("+")[0]
-    return (known.index(preset) if preset in known else len(known), name)
+def protocol_order(name: str) -> tuple[int, str, str]:
+    """A sorting key: preset `paper`, then the other presets by name, each followed by those with some of its switches
+    overridden; then unknown ones."""
+    preset = name.partition("+")[0]
+    rank = 0 if preset == "paper" else 1 if preset in _titles("protocol") else 2
+    return (rank, preset, name)
 
 
 def counterpart(pe: str) -> str:
@@ -50,12 +50,35 @@ def counterpart(pe: str) -> str:
     return pe.removeprefix(RESONANCE) if pe.startswith(RESONANCE) else RESONANCE + pe
 
 
-def place_order(task: str, pe: str) -> tuple[object, ...]:
-    """A sorting key for (task, encoding): tasks as in the paper, encodings as they are listed here, each followed by
-    its Resonance form; then others by name."""
+def place_order(task: str, pe: str) -> tuple[int, str, int, str, str, bool]:
+    """A sorting key for (task, encoding): those that Table 1 publishes first, in its order; then tasks by name and
+    encodings by title. An encoding is followed by its Resonance form."""
     plain = pe.removeprefix(RESONANCE)
-    tasks, encodings = list(_TASKS), list(_ENCODINGS)
+    tasks, encodings = _published()
     return (
-        tasks.index(task) if task in tasks else len(tasks), task,
-        encodings.index(plain) if plain in encodings else len(encodings), plain, pe != plain,
+        tasks.get(task, len(tasks)), task,
+        encodings.get(plain, len(encodings)), encoding(plain).casefold(), plain, pe != plain,
     )  # fmt: skip
+
+
+@cache
+def _published() -> tuple[dict[str, int], dict[str, int]]:
+    """The places of Table 1's tasks and plain encodings."""
+    tasks, encodings = table1_names()
+    plain = dict.fromkeys(pe.removeprefix(RESONANCE) for pe in encodings)
+    return {name: i for i, name in enumerate(tasks)}, {name: i for i, name in enumerate(plain)}
+
+
+@cache
+def _titles(group: str) -> dict[str, str]:
+    """Name -> title, of every file of a group that has one."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, where libyaml is there
+    titles = {}
+    for file in sorted((Path(__file__).parent / group).glob("*.yaml")):
+        try:
+            node = yaml.load(file.read_bytes(), loader)
+        except yaml.YAMLError as error:
+            raise UserError(f"{file}: {' '.join(str(error).split())}; mend the file") from None
+        if isinstance(node, dict) and node.get("title"):
+            titles[file.stem] = str(node["title"])
+    return titles

@@ -32,8 +32,8 @@ class Best:
 
 @dataclass
 class Progress:
-    """What a member has to show so far. `slot` is the place of its weights in the population, which it may share;
-    `seconds` is its share of the population's wall time."""
+    """A member's results so far. `slot` is the place of its weights in the population, which several members may
+    share; `seconds` is its part of the population's wall time."""
 
     spec: MemberSpec
     slot: int
@@ -41,6 +41,31 @@ class Progress:
     best: dict[str, Best] = field(default_factory=dict)
     diverged_at: dict[str, Any] | None = None
     seconds: float = 0.0
+
+
+@dataclass
+class EpochSums:
+    """Sums over the sequences of the running epoch, one entry a slot [P]. They stay on the device: reading them every
+    step would make a GPU wait for the CPU. `first_bad`: the first step whose loss was not finite, 0 for none."""
+
+    loss: Tensor
+    correct: Tensor
+    first_bad: Tensor
+
+    @classmethod
+    def none(cls, population: Population) -> EpochSums:
+        """Those of an epoch that has not begun."""
+        size, device = len(population), population.device
+        # float64: an epoch adds thousands of float32 values, and a resumed epoch must end in the same sum.
+        sums = (torch.zeros(size, dtype=torch.float64, device=device) for _ in range(2))
+        return cls(*sums, torch.zeros(size, dtype=torch.int64, device=device))
+
+    def add(self, result: StepResult, sequences: int, step: int) -> None:
+        """Add a step on this many sequences a member; `step` counts from 1."""
+        self.loss += result.loss.double() * sequences
+        self.correct += result.accuracy.double() * sequences
+        bad = ~result.loss.isfinite() & (self.first_bad == 0)
+        self.first_bad = torch.where(bad, step, self.first_bad)
 
 
 Validate = Callable[[Population, Sequence[Progress]], Sequence[Mapping[str, Metrics]]]
@@ -67,8 +92,6 @@ class Watcher:
 class Trainer:
     """Drives one population. `progress` has an entry for every member that it serves; diverged ones move to `lost`."""
 
-    _first_bad: Tensor
-
     def __init__(
         self, population: Population, validate: Validate, watcher: Watcher, served: Sequence[MemberSpec] | None = None
     ) -> None:
@@ -76,13 +99,13 @@ class Trainer:
         trajectory that it does not train). Without it: the population's own."""
         self.population, self.validate, self.watcher = population, validate, watcher
         slots = {spec.trajectory: slot for slot, spec in enumerate(population.members)}
-        shared = [(spec, slots[spec.trajectory]) for spec in served or ()]
-        own = [(spec, slot) for slot, spec in enumerate(population.members)]
-        self.progress = [Progress(spec, slot) for spec, slot in shared or own]
+        self.progress = [Progress(spec, slots[spec.trajectory]) for spec in served or ()] or [
+            Progress(spec, slot) for slot, spec in enumerate(population.members)
+        ]
         self.lost: list[Progress] = []
         self.per_epoch = batches_per_epoch(population.members[0].data.train_size, population.optim.batch_size)
         self.total = total_steps(population.members[0])
-        self._reset_sums()
+        self._sums = EpochSums.none(population)
 
     @property
     def finished(self) -> bool:
@@ -95,10 +118,7 @@ class Trainer:
             epoch, index = divmod(self.population.steps, self.per_epoch)
             tokens = self.population.batch(epoch, index)
             result = self.population.step(tokens)
-            self._loss += result.loss.double() * tokens.shape[1]
-            self._right += result.accuracy.double() * tokens.shape[1]
-            bad = ~result.loss.isfinite() & (self._first_bad == 0)
-            self._first_bad = torch.where(bad, self.population.steps, self._first_bad)
+            self._sums.add(result, tokens.shape[1], self.population.steps)
             self.watcher.stepped(self.population.steps, result)
             now = time.perf_counter()
             for member in self.progress:
@@ -118,9 +138,9 @@ class Trainer:
             "history": member.history,
             "best": {k: {"epoch": b.epoch, "score": b.score, "params": b.params} for k, b in member.best.items()},
             "seconds": member.seconds,
-            "loss_sum": self._loss[slot].item(),
-            "right_sum": self._right[slot].item(),
-            "first_bad": int(self._first_bad[slot].item()),
+            "loss_sum": self._sums.loss[slot].item(),
+            "right_sum": self._sums.correct[slot].item(),
+            "first_bad": int(self._sums.first_bad[slot].item()),
         }
 
     def load(self, states: Sequence[Mapping[str, Any]]) -> None:
@@ -131,67 +151,69 @@ class Trainer:
             member.history = list(state["history"])
             member.best = {k: Best(**b) for k, b in state["best"].items()}
             member.seconds = state["seconds"]
-        self._reset_sums()
+        self._sums = EpochSums.none(self.population)
         for slot, state in trained.items():
-            self._loss[slot], self._right[slot] = state["loss_sum"], state["right_sum"]
-            self._first_bad[slot] = state["first_bad"]
-
-    def _reset_sums(self) -> None:
-        size, device = len(self.population), self.population.device
-        self._loss = torch.zeros(size, dtype=torch.float64, device=device)
-        self._right = torch.zeros(size, dtype=torch.float64, device=device)
-        self._first_bad = torch.zeros(size, dtype=torch.int64, device=device)
+            self._sums.loss[slot], self._sums.correct[slot] = state["loss_sum"], state["right_sum"]
+            self._sums.first_bad[slot] = state["first_bad"]
 
     def _end_epoch(self, epoch: int) -> None:
         sequences = self.progress[0].spec.data.train_size
-        losses, right = (self._loss / sequences).tolist(), (self._right / sequences).tolist()
-        first_bad = self._first_bad.tolist()
-        self._reset_sums()
+        losses, accuracies = (self._sums.loss / sequences).tolist(), (self._sums.correct / sequences).tolist()
+        first_bad = self._sums.first_bad.tolist()
         healthy = []
         for member in self.progress:
-            limit, loss = DIVERGED_TIMES_CHANCE * math.log(member.spec.task.modulus), losses[member.slot]
-            if math.isfinite(loss) and loss <= limit:
+            reason = divergence(losses[member.slot], member.spec.task.modulus)
+            if not reason:
                 healthy.append(member)
                 continue
-            reason = f"the loss {loss:.1f} is above {limit:.1f}" if math.isfinite(loss) else "the loss is not finite"
             step = first_bad[member.slot] or self.population.steps
             member.diverged_at = {"epoch": epoch, "step": step, "reason": reason}
             self.lost.append(member)
             self.watcher.diverged(member)
         if len(healthy) < len(self.progress):
+            # Without the lost ones the weights move up in the population, and slots are numbered anew.
             kept = sorted({member.slot for member in healthy})
             self.population.keep(kept)
             self.progress = healthy
             for member in healthy:
                 member.slot = kept.index(member.slot)
-            losses, right = [losses[slot] for slot in kept], [right[slot] for slot in kept]
-            self._reset_sums()
+            losses, accuracies = [losses[slot] for slot in kept], [accuracies[slot] for slot in kept]
+        self._sums = EpochSums.none(self.population)  # after `keep`: one entry for each member that is left
         optim = self.population.optim
         if self.progress and (epoch % optim.validate_every == 0 or epoch == optim.epochs):
-            self._validate(epoch, losses, right)
+            self._validate(epoch, losses, accuracies)
 
-    def _validate(self, epoch: int, losses: Sequence[float], right: Sequence[float]) -> None:
+    def _validate(self, epoch: int, losses: Sequence[float], accuracies: Sequence[float]) -> None:
         lr = self.population.optimizer.param_groups[0]["lr"]
         weights = functools.cache(self._weights)  # one copy for all who share a slot
-        for member, found in zip(self.progress, self.validate(self.population, self.progress), strict=True):
+        for member, measured in zip(self.progress, self.validate(self.population, self.progress), strict=True):
             member.history.append(
                 {
                     "epoch": epoch,
                     "step": self.population.steps,
                     "train_loss": losses[member.slot],
-                    "train_accuracy": right[member.slot],
+                    "train_accuracy": accuracies[member.slot],
                     "lr": float(lr),
-                    "validation": {label: dict(metrics) for label, metrics in found.items()},
+                    "validation": {label: dict(metrics) for label, metrics in measured.items()},
                 }
             )
-            for label, metrics in found.items():
+            for label, metrics in measured.items():
                 score = selection_score(member.spec.selection, epoch, metrics)
+                # Strictly better: among equal scores the first epoch is kept.
                 if label not in member.best or score > member.best[label].score:
                     member.best[label] = Best(epoch, score, weights(member.slot))
             self.watcher.validated(member)
 
     def _weights(self, slot: int) -> dict[str, Tensor]:
         return {name: weight[slot].detach().to("cpu", copy=True) for name, weight in self.population.params.items()}
+
+
+def divergence(loss: float, modulus: int) -> str:
+    """Why an epoch of this mean loss (nats) counts as diverged; empty if it does not."""
+    if not math.isfinite(loss):
+        return "the loss is not finite"
+    limit = DIVERGED_TIMES_CHANCE * math.log(modulus)  # a uniform guess among m tokens costs ln m
+    return f"the loss {loss:.1f} is above {limit:.1f}" if loss > limit else ""
 
 
 def selection_score(selection: Selection, epoch: int, metrics: Metrics) -> float:

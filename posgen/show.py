@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from posgen.generate import generate
-from posgen.rules import FAR_START, dependencies
+from posgen.rules import dependencies, rule
 from posgen.spec import Task
 
 # Columns of the picture's left margin.
@@ -54,10 +54,9 @@ def render(task: Task, rows: Sequence[Row], width: int = 100) -> str:
 
 def _heading(task: Task, rows: Sequence[Row]) -> str:
     h = f"sum mod {task.modulus}" if task.h == "sum_mod" else f"{task.h}, modulus {task.modulus}"
-    rule = (FAR_START[task.rule].__doc__ or "").partition("\n")[0]
     return (
         f"{task.name}: after a seed of {task.prefix_length} tokens, each new token x_l is computed from earlier ones.\n"
-        f"j = {task.far} far, k = {task.near} near, h = {h}. {rule}\n"
+        f"j = {task.far} far, k = {task.near} near, h = {h}. {rule(task.rule).summary}\n"
         f"{' '.join(str(row.token) for row in rows)}"
     )
 

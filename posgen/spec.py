@@ -8,15 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from posgen import rules
 from posgen.errors import require
-
-
-class Rule(Enum):
-    """Which earlier tokens a new token depends on (paper, section 4.1)."""
-
-    recursive = "recursive"
-    cot = "cot"
-    semi_recursive = "semi_recursive"
 
 
 class Splits(Enum):
@@ -30,12 +23,13 @@ class Splits(Enum):
 class Task:
     """One subtask of PosGen: x_l = h(far tokens, near tokens) over the vocabulary {0..modulus-1}.
 
-    `far` (the paper's j) and `near` (k) count the tokens; the first far + near tokens are the seed. `h` names a
-    function of posgen.functions or, as `package.module:function`, one of the user's own.
+    `rule` names a module of posgen.rules. `far` (the paper's j) and `near` (k) count the tokens; the first far + near
+    tokens are the seed. `h` names a function of posgen.functions or, as `package.module:function`, one of the user's
+    own.
     """
 
     name: str = "recursive"
-    rule: Rule = Rule.recursive
+    rule: str = "recursive"
     modulus: int = 17
     far: int = 1
     near: int = 3
@@ -44,6 +38,7 @@ class Task:
     code: str = field(default="", metadata={"neutral": ""})
 
     def __post_init__(self) -> None:
+        rules.rule(self.rule)
         require(2 <= self.modulus <= 32_000, "modulus", self.modulus, "use 2 to 32000 (the paper: 17)")
         require(0 <= self.far <= 64, "far", self.far, "use 0 to 64 far tokens (the paper: 1)")
         require(0 <= self.near <= 64, "near", self.near, "use 0 to 64 near tokens (the paper: 3)")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conf import names
-from eval.store.records import Record
+from eval.store.kinds import AccuracyRecord
 from models.spec import EncodingSpec, ModelSpec, OptimSpec, plain
 from posgen.errors import BadValue, UserError, nearest
 from posgen.spec import DataSpec, Task
@@ -32,8 +32,8 @@ class Cell:
     """The seeds of one (protocol, task, encoding), in order of their seed; at most one record a seed. `finished` have
     numbers: to the end of their schedule, or all to the same epoch of it."""
 
-    finished: tuple[Record, ...] = ()
-    diverged: tuple[Record, ...] = ()
+    finished: tuple[AccuracyRecord, ...] = ()
+    diverged: tuple[AccuracyRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Collection:
         """The cell, empty when nothing was measured for it."""
         return self.cells.get((protocol, task, pe), Cell())
 
-    def records(self, protocol: str | None = None) -> Iterator[Record]:
+    def records(self, protocol: str | None = None) -> Iterator[AccuracyRecord]:
         """Every record that is pooled, of one protocol or of all."""
         for (name, _, _), cell in self.cells.items():
             if protocol in (None, name):
@@ -65,49 +65,44 @@ class Collection:
 
 
 def collect(
-    records: Sequence[Record], protocols: Sequence[str] | None = None, accuracy_mode: str = "teacher_forced"
+    records: Sequence[AccuracyRecord], protocols: Sequence[str] | None = None, accuracy_mode: str = "teacher_forced"
 ) -> Collection:
     """Sort the records of ONE profile (see `eval.store.records.gather`) into cells.
 
     Counted are measurements on the test split at the length that the run's configuration calls data.test_length. Of
     two records of one cell and seed (the same training swept twice) the one made later counts.
 
-    Raises BadValue for a protocol or accuracy mode without records, UserError for records of `posgen lengths` and when
-    the settings of members that would be pooled differ.
+    Raises BadValue for a protocol or accuracy mode without records, UserError when the settings of members that would be
+    pooled differ.
     """
-    if any(record.get("windows") for record in records):
-        raise UserError(
-            "the records are those of `posgen lengths`, taken from a few sequences at many lengths, and no entries of "
-            "a table; show them with `posgen lengths --records FILE`"
-        )
-    tests = [r for r in records if r["split"] == "test" and r["length"] == r["config"]["data"]["test_length"]]
+    tests = [r for r in records if r.split == "test" and r.length == r.training.data.test_length]
     if not tests:
         raise UserError("the records hold no measurement on the test split at data.test_length; run `posgen sweep`")
-    modes = {record["accuracy_mode"] for record in tests}
+    modes = {record.accuracy_mode for record in tests}
     if accuracy_mode not in modes:
         raise BadValue("accuracy", accuracy_mode, f"no record measured so; {nearest(accuracy_mode, modes)}")
-    tests = sorted((r for r in tests if r["accuracy_mode"] == accuracy_mode), key=lambda record: record["created"])
-    found = sorted({name for record in tests for name in record["protocols"]}, key=names.protocol_order)
+    tests = sorted((r for r in tests if r.accuracy_mode == accuracy_mode), key=lambda record: record.created)
+    found = sorted({name for record in tests for name in record.protocols}, key=names.protocol_order)
     if not found:
         raise UserError("the records belong to no protocol; run `posgen sweep`")
     for name in protocols or ():
         if name not in found:
-            profile = tests[0]["profile"]
+            profile = tests[0].profile
             raise BadValue(
                 "protocol", name,
                 f"no record of it; {nearest(name, found)}, or run `posgen sweep --profile {profile} --protocol {name}`",
             )  # fmt: skip
     chosen = tuple(dict.fromkeys(protocols or found))
-    seeds: dict[tuple[str, str, str], dict[int, Record]] = {}
+    seeds: dict[tuple[str, str, str], dict[int, AccuracyRecord]] = {}
     for record in tests:
         for name in chosen:
-            if name in record["protocols"]:
-                seeds.setdefault((name, record["task"], record["pe"]), {})[record["seed"]] = record
+            if name in record.protocols:
+                seeds.setdefault((name, record.task, record.pe), {})[record.seed] = record
     for name in chosen:
         _same_settings(name, {place: list(found.values()) for place, found in seeds.items() if place[0] == name})
     return Collection(
-        profile=tests[-1]["profile"],
-        label=_label(tests[-1]),
+        profile=tests[-1].profile,
+        label=tests[-1].training.label,
         accuracy_mode=accuracy_mode,
         protocols=chosen,
         cells={place: _cell(by_seed) for place, by_seed in seeds.items()},
@@ -128,7 +123,7 @@ def differences(collection: Collection) -> tuple[list[str], bool]:
             holders: dict[Any, dict[str, None]] = {}
             for protocol in collection.protocols:
                 for record in collection.records(protocol):
-                    holders.setdefault(record["config"][node].get(field, standard), {})[protocol] = None
+                    holders.setdefault(record.config[node].get(field, standard), {})[protocol] = None
             if set(holders) - {standard}:
                 shared = len(holders) == 1
                 values = ", ".join(str(v) if shared else f"{v} in {' and '.join(p)}" for v, p in holders.items())
@@ -137,28 +132,19 @@ def differences(collection: Collection) -> tuple[list[str], bool]:
     return lines, resized
 
 
-def _cell(by_seed: dict[int, Record]) -> Cell:
+def _cell(by_seed: dict[int, AccuracyRecord]) -> Cell:
     ordered = [by_seed[seed] for seed in sorted(by_seed)]
     return Cell(
-        finished=tuple(record for record in ordered if _has_numbers(record)),
-        diverged=tuple(record for record in ordered if record["status"] == "diverged"),
+        finished=tuple(record for record in ordered if record.finished),
+        diverged=tuple(record for record in ordered if record.status == "diverged"),
     )
 
 
-def _has_numbers(record: Record) -> bool:
-    return bool(record["status"] != "diverged")
-
-
-def _label(record: Record) -> str:
-    node = record["config"].get("profile")
-    return str(node.get("label") or "") if isinstance(node, dict) else ""
-
-
-def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[Record]]) -> None:
+def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[AccuracyRecord]]) -> None:
     """One setting a protocol: data, model, optimiser, selection. Within a cell its task and encoding too."""
     everything = [record for records in cells.values() for record in records]
     _agree(everything, ("data", "model", "optim"))
-    ends = {r.get("trained_epochs") or r["config"]["optim"].get("epochs") for r in everything if _has_numbers(r)}
+    ends = {r.trained_epochs or r.training.optim.epochs for r in everything if r.finished}
     if len(ends) > 1:
         told = " and to epoch ".join(map(str, sorted(ends, key=str)))
         raise UserError(
@@ -168,18 +154,18 @@ def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[Record]
     for records in cells.values():
         _agree(records, ("task",))
         # A run that serves several cells carries the configuration of one of them: compare like with like.
-        for node, name in (("pe", records[0]["pe"]), ("protocol", protocol)):
-            own = [r for r in records if isinstance(n := r["config"].get(node), dict) and n.get("name") == name]
+        for node, name in (("pe", records[0].pe), ("protocol", protocol)):
+            own = [r for r in records if isinstance(n := r.config.get(node), dict) and n.get("name") == name]
             _agree(own, (node,))
 
 
-def _agree(records: list[Record], nodes: tuple[str, ...]) -> None:
-    settings = [{"selection": r["selection"], **_flat({n: whole(n, r["config"][n]) for n in nodes})} for r in records]
+def _agree(records: list[AccuracyRecord], nodes: tuple[str, ...]) -> None:
+    settings = [{"selection": r.selection, **_flat({n: whole(n, r.config[n]) for n in nodes})} for r in records]
     for record, setting in zip(records[1:], settings[1:], strict=True):
         for name in dict.fromkeys([*settings[0], *setting]):
             one, other = settings[0].get(name), setting.get(name)
             if one != other and name not in _FREE:
-                first, second = (f"{v} in sweep {r['sweep']}" for v, r in ((one, records[0]), (other, record)))
+                first, second = (f"{v} in sweep {r.sweep}" for v, r in ((one, records[0]), (other, record)))
                 raise UserError(
                     f"records of different settings are never pooled: {name} is {first} and {second}; "
                     "choose one sweep with --sweep, or remove the records that no longer count"

@@ -84,11 +84,11 @@ def build(collection: Collection, published: Mapping[tuple[str, str], Published]
 
 
 def _measure(cell: Cell, published: Published | None) -> Measured:
-    ood, ood_std = _summary(record["metrics"]["ood_accuracy"] for record in cell.finished)
-    within, id_std = _summary(record["metrics"]["id_accuracy"] for record in cell.finished)
+    ood, ood_std = _summary(record.ood_accuracy for record in cell.finished)
+    within, id_std = _summary(record.id_accuracy for record in cell.finished)
     return Measured(
-        seeds=tuple(record["seed"] for record in cell.finished),
-        diverged_seeds=tuple(record["seed"] for record in cell.diverged),
+        seeds=tuple(record.seed for record in cell.finished),
+        diverged_seeds=tuple(record.seed for record in cell.diverged),
         ood_percent=ood,
         ood_std_points=ood_std,
         id_percent=within,
@@ -130,18 +130,16 @@ def _caption(collection: Collection) -> str:
 
 
 def _notes(collection: Collection, rows: tuple[Row, ...]) -> Iterable[str]:
-    one = next(collection.records())
-    data = one["config"]["data"]
-    first = one["config"]["task"].get("far", 0) + one["config"]["task"].get("near", 0)
-    trained = data.get("train_length", one["train_length"])
+    record = next(collection.records())
+    first, trained = record.training.task.prefix_length, record.train_length
     yield (
-        f"ID = tokens {first} to {trained - 1}, OOD = tokens {trained} to {data['test_length'] - 1}, "
-        f"{collection.accuracy_mode.replace('_', '-')}, checkpoint {one['selection']}. ± is the sample standard "
+        f"ID = tokens {first} to {trained - 1}, OOD = tokens {trained} to {record.training.data.test_length - 1}, "
+        f"{collection.accuracy_mode.replace('_', '-')}, checkpoint {record.selection}. ± is the sample standard "
         "deviation over seeds in points; var. is 100 times the variance of the fractions, most likely what the paper "
         "prints after its ±; n counts seeds; diff. = measured - published in points. Bold (starred in a "
         "terminal): the better of an encoding and its Resonance form, both when equal to two decimals."
     )
-    moduli = sorted({record["config"]["task"]["modulus"] for record in collection.records()})
+    moduli = sorted({record.training.task.modulus for record in collection.records()})
     if moduli != [Task().modulus]:
         chance = " and ".join(f"{100 / modulus:.1f} % (modulus {modulus})" for modulus in moduli)
         yield f"Chance is {chance} here and {100 / Task().modulus:.1f} % in the paper (modulus {Task().modulus})."
@@ -157,7 +155,7 @@ def _notes(collection: Collection, rows: tuple[Row, ...]) -> Iterable[str]:
         ]
         if fallen:
             yield f"Diverged under {protocol}, not part of the means: {', '.join(fallen)}."
-    seeds = sorted({record["seed"] for record in collection.records()})
+    seeds = sorted({record.seed for record in collection.records()})
     yield f"Seeds: {', '.join(map(str, seeds))}. Made by {provenance(collection)}."
 
 
@@ -169,12 +167,12 @@ def provenance(collection: Collection) -> str:
     """Version, commits and devices of the code that made the records: more than one is worth a reader's attention."""
     versions, commits, devices = set(), set(), set()
     for record in collection.records():
-        for maker in record.get("trained_by", [record]):
-            versions.add(str(maker["versions"].get("posgen", "of unknown version")))
-            commit = maker["git_commit"]
-            dirty = " with uncommitted changes" if maker["git_dirty"] else ""
+        for maker in record.trained_by:
+            versions.add(str(maker.versions.get("posgen", "of unknown version")))
+            commit = maker.git_commit
+            dirty = " with uncommitted changes" if maker.git_dirty else ""
             commits.add(f"{commit[:12]}{dirty}" if commit else "an unknown commit")
-            devices.add(maker["device"])
+            devices.add(maker.device)
     mixed = "several commits: " if len(commits) > 1 else ""
     return (
         f"posgen {', '.join(sorted(versions))} at {mixed}{', '.join(sorted(commits))}, on {'; '.join(sorted(devices))}"

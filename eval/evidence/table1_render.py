@@ -149,11 +149,11 @@ def _tidy(table: Table1) -> Iterator[dict[str, object]]:
                 "published_best_of_pair": row.published_best if row.published else None,
                 "difference_points": _rounded(measured.difference_points),
                 "accuracy_mode": table.collection.accuracy_mode,
-                "train_length": first["train_length"] if first else None,
-                "test_length": first["length"] if first else None,
-                "modulus": first["config"]["task"]["modulus"] if first else None,
-                "run_ids": " ".join(record["run_id"] for record in records),
-                "git_commits": " ".join(sorted({record["git_commit"] or "unknown" for record in records})),
+                "train_length": first.train_length if first else None,
+                "test_length": first.length if first else None,
+                "modulus": first.training.task.modulus if first else None,
+                "run_ids": " ".join(record.run_id for record in records),
+                "git_commits": " ".join(sorted({record.trained_by[-1].git_commit or "unknown" for record in records})),
             }
 
 

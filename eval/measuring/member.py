@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
 from eval.measuring.metrics import Job, Scores, measure
 from eval.measuring.planned import PlannedMember, encoding_labels
-from eval.store.provenance import device_name, git_state, versions
-from eval.store.records import SCHEMA, Record
+from eval.store.kinds import AccuracyRecord, Maker, Metrics, Training, Validation, as_training
+from eval.store.provenance import maker
 from eval.store.runs import now
 from models.encodings import Encoding, build
 from models.population import Population
@@ -102,13 +103,11 @@ class Context:
 
     sweep: str
     profile: str
-    maker: dict[str, Any]
+    maker: Maker
 
     @staticmethod
     def here(sweep: str, profile: str, device: str) -> Context:
-        commit, dirty = git_state()
-        maker = {"git_commit": commit, "git_dirty": dirty, "versions": versions(), "device": device_name(device)}
-        return Context(sweep, profile, maker)
+        return Context(sweep, profile, maker(device))
 
 
 def test(
@@ -139,57 +138,55 @@ def record(
     checkpoint_epoch: int | None,
     history: Sequence[Mapping[str, Any]],
     info: Mapping[str, Any],
-) -> Record:
-    """A measurement as the record store holds it (eval.store.records). `scores` None: the member diverged.
+) -> AccuracyRecord:
+    """A measurement as the record store holds it. `scores` None: the member diverged.
 
-    `info` is the run's own account of its training (run.json). Commit, versions and device are those that trained the
-    member; `trained_by` lists them all if they changed on the way, `measured_by` has those of this measurement.
+    `info` is the run's own account of its training (run.json), which lists all that trained it.
     """
     spec = member.spec
     cells = [c for c in member.cells if c.pe == pe and c.test_encoding == label]
-    config = {**member.config, "pe": plain(encoding)}
-    config["test_encodings"] = {**config.get("test_encodings", {}), label: plain(encoding)}
-    if cells and cells[0].protocol in config.get("protocols", {}):
-        config["protocol"] = config["protocols"][cells[0].protocol]
-    trained_by = info.get("trained_by") or [context.maker]
-    metrics = scores.summary(spec.task.prefix_length, spec.data.train_length) if scores else None
-    return {
-        "schema": SCHEMA,
-        "run_id": spec.run_id,
-        "sweep": context.sweep,
-        "profile": context.profile,
-        "protocols": [c.protocol for c in cells],
-        "task": spec.task.name,
-        "pe": pe,
-        "train_encoding": spec.train_encoding.name,
-        "test_encoding": label,
-        "seed": spec.seed,
-        **_ending(scores, info, history),
-        "split": "test",
-        "accuracy_mode": accuracy.value,
-        "selection": spec.selection.value,
-        "checkpoint_epoch": checkpoint_epoch,
-        "length": length,
-        "train_length": spec.data.train_length,
-        "metrics": metrics,
-        "accuracy_by_position": [_number(x) for x in scores.accuracy] if scores else None,
-        "history": [_flat(row, label) for row in history if label in row["validation"]],
-        "diverged_at": info.get("diverged_at"),
-        "config": config,
-        **trained_by[-1],
-        "trained_by": trained_by,
-        "measured_by": context.maker,
-        "created": now(),
-        "train_seconds": info.get("train_seconds"),
-    }
+    protocols = member.config.get("protocols", {})
+    stopped = scores is not None and info.get("status") == "stopped"
+    return AccuracyRecord(
+        run_id=spec.run_id,
+        sweep=context.sweep,
+        profile=context.profile,
+        created=now(),
+        measured_by=context.maker,
+        training=_training(member, context, info),
+        protocols=tuple(c.protocol for c in cells),
+        task=spec.task.name,
+        pe=pe,
+        train_encoding=spec.train_encoding.name,
+        test_encoding=label,
+        seed=spec.seed,
+        status="diverged" if scores is None else "stopped" if stopped else "finished",
+        split="test",
+        accuracy_mode=accuracy.value,
+        selection=spec.selection.value,
+        checkpoint_epoch=checkpoint_epoch,
+        length=length,
+        train_length=spec.data.train_length,
+        metrics=metrics_of(scores, spec) if scores else None,
+        diverged_at=info.get("diverged_at"),
+        train_seconds=info.get("train_seconds"),
+        trained_epochs=history[-1]["epoch"] if stopped else None,
+        encoding=plain(encoding),
+        protocol=protocols.get(cells[0].protocol) if cells else member.config.get("protocol"),
+        accuracy_by_position=tuple(map(_number, scores.accuracy)) if scores else None,
+        history=tuple(_validation(row, label) for row in history if label in row["validation"]),
+    )
 
 
-def _ending(scores: Scores | None, info: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    if scores is None:
-        return {"status": "diverged"}
-    if info.get("status") == "stopped":
-        return {"status": "stopped", "trained_epochs": history[-1]["epoch"]}
-    return {"status": "finished"}
+def metrics_of(scores: Scores, spec: MemberSpec) -> Metrics:
+    """The means that a record holds."""
+    return Metrics(**scores.summary(spec.task.prefix_length, spec.data.train_length))
+
+
+def _training(member: PlannedMember, context: Context, info: Mapping[str, Any]) -> Training:
+    """What the records of a training share. Who trained it stands in its run.json."""
+    makers = tuple(msgspec.convert(entry, Maker) for entry in info.get("trained_by") or ())
+    return as_training(member.config, makers or (context.maker,))
 
 
 def _number(value: float) -> float | None:
@@ -197,12 +194,12 @@ def _number(value: float) -> float | None:
     return round(float(value), 6) if np.isfinite(value) else None
 
 
-def _flat(row: Mapping[str, Any], label: str) -> dict[str, Any]:
+def _validation(row: Mapping[str, Any], label: str) -> Validation:
     measured = row["validation"][label]
-    return {
-        "epoch": row["epoch"],
-        "step": row["step"],
-        "train_loss": row["train_loss"],
-        "train_accuracy": row["train_accuracy"],
+    return Validation(
+        epoch=row["epoch"],
+        step=row["step"],
+        train_loss=row["train_loss"],
+        train_accuracy=row["train_accuracy"],
         **{f"validation_{name}": measured[name] for name in ("loss", "id_accuracy", "ood_accuracy")},
-    }
+    )

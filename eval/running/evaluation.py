@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from eval.measuring.member import Context, Data, record, test
 from eval.measuring.planned import Cell, PlannedMember, count, encoding_labels
 from eval.running.progress import Bar
 from eval.running.settings import RunOptions, set_threads
-from eval.store.records import Record, append
+from eval.store.kinds import AccuracyRecord
+from eval.store.records import append
 from eval.store.runs import Run
 from models.encodings import build
 from models.spec import AccuracyMode, EncodingSpec
@@ -24,7 +27,7 @@ def test_all(members: Sequence[tuple[PlannedMember, Run]], options: RunOptions, 
         return
     with Bar(f"testing {count(len(members))}", len(members), 0, options.progress) as bar:
 
-        def measured(one: tuple[PlannedMember, Run]) -> list[Record]:
+        def measured(one: tuple[PlannedMember, Run]) -> list[AccuracyRecord]:
             records = _test_own(*one, options, context, data)
             bar.advance()
             return records
@@ -33,11 +36,13 @@ def test_all(members: Sequence[tuple[PlannedMember, Run]], options: RunOptions, 
         found = parallel(measured, members, options.device)
     append(options.records_path, [record for records in found for record in records])
     for (member, run), records in zip(members, found, strict=True):
-        own = [r for r in records if r["accuracy_mode"] == member.spec.accuracy.value]
+        own = [r for r in records if r.accuracy_mode == member.spec.accuracy.value]
         options.tracker.finish(member.spec.run_id, _summary(own), run.info()["status"])
 
 
-def _test_own(member: PlannedMember, run: Run, options: RunOptions, context: Context, data: Data) -> list[Record]:
+def _test_own(
+    member: PlannedMember, run: Run, options: RunOptions, context: Context, data: Data
+) -> list[AccuracyRecord]:
     spec, info, result = member.spec, run.info(), run.result()
     tokens = data.test_tokens(spec, spec.data.test_length)
     records = []
@@ -58,8 +63,14 @@ def _test_own(member: PlannedMember, run: Run, options: RunOptions, context: Con
     return records
 
 
-def _summary(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    return {r["test_encoding"]: {**(r["metrics"] or {}), "checkpoint_epoch": r["checkpoint_epoch"]} for r in records}
+def _summary(records: Sequence[AccuracyRecord]) -> dict[str, dict[str, Any]]:
+    return {
+        r.test_encoding: {
+            **(msgspec.to_builtins(r.metrics) if r.metrics else {}),
+            "checkpoint_epoch": r.checkpoint_epoch,
+        }
+        for r in records
+    }
 
 
 def evaluate(
@@ -68,7 +79,7 @@ def evaluate(
     lengths: Sequence[int] | None = None,
     encodings: Sequence[EncodingSpec] | None = None,
     accuracy: AccuracyMode = AccuracyMode.teacher_forced,
-) -> list[Record]:
+) -> list[AccuracyRecord]:
     """Measure finished runs again: at other lengths (tokens), under other encodings, or running free.
 
     None stands for the run's own lengths and encodings. An encoding that was not validated is measured with the
@@ -101,7 +112,7 @@ def evaluate(
             jobs += [(run, member, encoding, length) for encoding in encodings or spec.test_encodings]
     with Bar(f"measuring {len(jobs)} times", len(jobs), 0, options.progress) as bar:
 
-        def measured(job: tuple[Run, PlannedMember, EncodingSpec, int]) -> Record:
+        def measured(job: tuple[Run, PlannedMember, EncodingSpec, int]) -> AccuracyRecord:
             found = _again(*job, accuracy, options, context, data)
             bar.advance()
             return found
@@ -120,7 +131,7 @@ def _again(
     options: RunOptions,
     context: Context,
     data: Data,
-) -> Record:
+) -> AccuracyRecord:
     spec, result = member.spec, run.result()
     labels = encoding_labels(spec.test_encodings)
     own = [label for label, test_encoding in zip(labels, spec.test_encodings, strict=True) if test_encoding == encoding]

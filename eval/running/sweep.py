@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+import msgspec
 import torch
 
 from eval.measuring.member import Context, Data, Validator
@@ -23,7 +24,8 @@ from eval.running.populations import populations, trained
 from eval.running.progress import Bar
 from eval.running.settings import RunOptions, compiles, set_threads
 from eval.running.tracker import TrackedMember
-from eval.store.records import Record, load
+from eval.store.kinds import AccuracyRecord
+from eval.store.records import load_if_there
 from eval.store.runs import Run
 from models import memory
 from models.population import Population, StepResult, batches_per_epoch
@@ -56,7 +58,7 @@ def run_sweep(plan: Sequence[PlannedMember], options: RunOptions) -> Outcome:
     with ExitStack() as stack:
         data, context = Data(options.data_dir), Context.here(options.sweep, options.profile, options.device)
         todo: list[tuple[PlannedMember, Run]] = []
-        measured = load(options.records_path) if options.records_path.exists() else []
+        measured = load_if_there(options.records_path)
         for member in plan:
             run = Run(options.runs_dir, member.spec.run_id)
             if options.until is not None:
@@ -112,10 +114,10 @@ def _stop(
     outcome.stopped += [member.spec.run_id for member, _ in members]
 
 
-def _covered(member: PlannedMember, measured: Sequence[Record]) -> bool:
+def _covered(member: PlannedMember, measured: Sequence[AccuracyRecord]) -> bool:
     """Whether every cell of the member has its record."""
-    own = [r for r in measured if r["run_id"] == member.spec.run_id]
-    found = {(protocol, r["pe"], r["test_encoding"], r["accuracy_mode"]) for r in own for protocol in r["protocols"]}
+    own = [r for r in measured if r.run_id == member.spec.run_id]
+    found = {(protocol, r.pe, r.test_encoding, r.accuracy_mode) for r in own for protocol in r.protocols}
     return all((c.protocol, c.pe, c.test_encoding, c.accuracy) in found for c in member.cells)
 
 
@@ -232,8 +234,9 @@ def _train(
     for member, run, _ in group:
         epoch = steps // batches_per_epoch(member.spec.data.train_size, member.spec.optim.batch_size)
         trained_by = [*run.info().get("trained_by", [])] if steps else []
-        if context.maker not in trained_by[-1:]:
-            trained_by.append(context.maker)
+        maker = msgspec.to_builtins(context.maker)
+        if maker not in trained_by[-1:]:
+            trained_by.append(maker)
         run.report(**_header(member, options), trained_by=trained_by, status="running", epoch=epoch)
     compiled = compiles(options.device, options.compiled)
     leading = trained(specs)

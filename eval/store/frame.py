@@ -6,10 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from msgspec import structs
 
+from eval.store.kinds import AccuracyRecord
 from eval.store.records import load
 
-_NESTED = ("config", "history", "accuracy_by_position", "versions", "diverged_at", "metrics")
+_NESTED = (
+    "training",
+    "encoding",
+    "protocol",
+    "history",
+    "accuracy_by_position",
+    "measured_by",
+    "diverged_at",
+    "metrics",
+)
 
 
 def frame(*paths: Path | str) -> pd.DataFrame:
@@ -18,11 +29,18 @@ def frame(*paths: Path | str) -> pd.DataFrame:
     The nested parts (configuration, history, accuracy by position) stay in the records; `curves` unfolds the history.
     """
     records = load(*map(Path, paths))
-    flat = [{**{k: v for k, v in r.items() if k not in _NESTED}, **(r["metrics"] or {})} for r in records]
-    return pd.DataFrame(flat)
+    names = [name for name in AccuracyRecord.__struct_fields__ if name not in _NESTED]
+    return pd.DataFrame(
+        [
+            {**{name: getattr(r, name) for name in names}, **(structs.asdict(r.metrics) if r.metrics else {})}
+            for r in records
+        ]
+    )
 
 
 def curves(*paths: Path | str, keys: Sequence[str] = ("task", "pe", "protocols", "seed")) -> pd.DataFrame:
     """One row a validation, with the record's `keys` in front: what Figure 3 is drawn from."""
     records = load(*map(Path, paths))
-    return pd.DataFrame([{**{k: r[k] for k in keys}, **row} for r in records for row in r["history"]])
+    return pd.DataFrame(
+        [{**{key: getattr(r, key) for key in keys}, **structs.asdict(row)} for r in records for row in r.history]
+    )

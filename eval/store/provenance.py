@@ -10,8 +10,15 @@ from pathlib import Path
 import numpy
 import torch
 
+from eval.store.kinds import Maker
 from posgen import __file__ as source
 from posgen import __version__
+
+
+def maker(device: str) -> Maker:
+    """This process: what a record says of who computed it."""
+    commit, dirty = git_state()
+    return Maker(commit, dirty, versions(), device_name(device))
 
 
 def git_state() -> tuple[str | None, bool | None]:

@@ -1,256 +1,233 @@
-"""The record store: one measurement a line of JSON, from which every table and figure is drawn.
+"""The record store: files of JSON lines, from which every table and figure is drawn.
 
-A record is a plain dict; `_FIELDS` names its keys and types. Accuracies are fractions, losses are nats; a number
-that does not exist is null, never zero. Reading needs neither torch nor pandas.
+A line is a record (eval.store.kinds), which names the training that it belongs to, or a training: what all its records
+share, the resolved configuration above all, stands once a file. Adding records writes behind what is there and rewrites
+nothing. Files of schema 1, a whole record with its configuration a line, are read as well. Needs neither torch nor
+pandas.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
 import os
-import shlex
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from eval.store.files import write_atomically
-from posgen.errors import BadValue, UserError, nearest
+import msgspec
+from filelock import FileLock, Timeout
 
-Record = dict[str, Any]
-SCHEMA = 1
+from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, Maker, Record, Training, as_training
+from posgen.errors import UserError
 
-_NUMBER = (int, float)
-_NULL = type(None)
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "schema": (int,),
-    "run_id": (str,),
-    "sweep": (str,),
-    "profile": (str,),
-    "protocols": (list,),
-    "task": (str,),
-    "pe": (str,),
-    "train_encoding": (str,),
-    "test_encoding": (str,),
-    "seed": (int,),
-    "status": (str,),
-    "split": (str,),
-    "accuracy_mode": (str,),
-    "selection": (str,),
-    "checkpoint_epoch": (int, _NULL),
-    "length": (int,),
-    "train_length": (int,),
-    "metrics": (dict, _NULL),
-    "accuracy_by_position": (list, _NULL),
-    "history": (list,),
-    "diverged_at": (dict, _NULL),
-    "config": (dict,),
-    "git_commit": (str, _NULL),
-    "git_dirty": (bool, _NULL),
-    "versions": (dict,),
-    "device": (str,),
-    "created": (str,),
-    "train_seconds": (*_NUMBER, _NULL),
-}
-STATUSES = ("finished", "stopped", "diverged")
-"""How a training ended before its measurement. `stopped`: at epoch `trained_epochs` of a schedule that goes on."""
-_METRICS = ("id_accuracy", "ood_accuracy", "loss")
-_CONFIG_NODES = ("task", "data", "model", "optim")
-_KEY = ("profile", "run_id", "test_encoding", "split", "accuracy_mode", "length", "pe")
+SCHEMA = 2
+LOCK = ".lock"
+"""The file beside a store that its writers lock; it stays, and git ignores it."""
+_WAIT = 600.0  # seconds for another process that writes
+_TRAINING = re.compile(rb'\{"kind":"training","schema":\d+,"id":"([0-9a-f]{12})"')
+_SHOWN_BY = {kind.kind: kind.shown_by for kind in (AccuracyRecord, LengthsRecord)}
 
-
-def key(record: Record) -> tuple[Any, ...]:
-    """The identity of a measurement: of two records with equal keys the later one counts."""
-    return tuple(record[name] for name in _KEY)
+Kind = TypeVar("Kind", bound=Record)
 
 
 def append(path: Path, new: Iterable[Record]) -> None:
-    """Add records to the file at `path`, replacing those with the same key, in one atomic step.
+    """Add records to the file at `path`. Of records with equal keys the last one counts (`load`).
 
-    A replaced record hands its protocols on to its successor: a run that was swept under `paper` and later under
-    `zero_shot` counts in both. Two processes may append to one file at once.
-
-    Raises UserError when a record is malformed or when the file there is damaged; the file then stays as it was.
+    Several processes may add to one file at once. A process that is killed in the middle leaves a torn last line, which
+    readers leave out and the next writer removes. Raises UserError when a record is malformed or cannot be written; the
+    file then stays as it was.
     """
-    new = list(new)
-    for record in new:
-        if complaint := _complaint(record):
-            raise UserError(f"this record cannot be stored: {complaint}; report it with the run id {_run_id(record)}")
-    with _locked(path.parent):
-        merged = {key(record): record for record in (load(path) if path.exists() else [])}
-        for record in new:
-            older = merged.get(key(record))
-            protocols = [*(older["protocols"] if older else []), *record["protocols"]]
-            merged[key(record)] = {**record, "protocols": list(dict.fromkeys(protocols))}
-        lines = (json.dumps(record, separators=(",", ":"), allow_nan=False) for record in merged.values())
-        write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
-
-
-def load(*paths: Path) -> list[Record]:
-    """All records of the files, in their order; of equal keys the last one counts.
-
-    Raises UserError naming the file, the line and the remedy when a file is missing or a line is not a record.
-    """
-    found: dict[tuple[Any, ...], Record] = {}
-    for path in paths:
-        for record in _read(path):
-            found[key(record)] = record
-    return list(found.values())
-
-
-def sweep_options(profile: str) -> str:
-    """The options with which `posgen sweep` makes a profile's records: `--profile quick optim.lr=1` for the profile
-    quick+optim.lr=1, `--until 24` for one that was stopped. A long list of settings stands in a profile's name as a
-    digest alone: KEY=VALUE for that one (records say them in full; eval/evidence/report/again.py reads them there)."""
-
-    def option(change: str) -> str:
-        key, _, value = change.partition("=")
-        return f"--until {value}" if key == "until" else shlex.quote(change) if value else "KEY=VALUE"
-
-    base, *changes = profile.split("+")
-    return " ".join([f"--profile {base}", *map(option, changes)])
-
-
-def gather(
-    paths: Sequence[Path], profile: str | None, results: Path, sweep: str | None = None, below: str = ""
-) -> list[Record]:
-    """The records that a table or figure is drawn from: those of ONE profile.
-
-    Without `paths` they come from `results`/<profile>/records.jsonl, of the profile quick unless another is named.
-    With `paths` and no profile, all records must belong to one. A folder may hold a changed form of the profile that it
-    is named after, such as results/paper that of bf16 products: where that is all it holds, that is meant. `sweep`
-    keeps the records of that sweep alone. `below` names a folder of the profile's that holds the records of `posgen
-    sweep --<below>`: `ledger`.
-
-    Raises UserError when there are none, or when profiles would be mixed.
-    """
-    if not paths:
-        profile = profile or "quick"
-        path = results / profile / below / "records.jsonl"
-        if not path.exists():
-            others = sorted(other.relative_to(results).parts[0] for other in results.glob(f"*/{below}/records.jsonl"))
-            hint = f"there are records of {', '.join(others)}" if others else "there are none of any profile"
-            command = " ".join(["posgen sweep", *([f"--{below}"] if below else []), sweep_options(profile)])
-            raise UserError(
-                f"profile={profile}: no records at {path} ({hint}); make them with `{command}`, or name others with "
-                "--records"
-            )
-        paths = [path]
-    records = load(*paths)
+    records = list(new)
+    for record in records:
+        _check(record)
     if not records:
-        raise UserError(f"{_names(paths)}: no record in it; run `posgen sweep` or name other files with --records")
-    profiles = dict.fromkeys(record["profile"] for record in records)
-    if profile is None and len(profiles) > 1:
-        raise UserError(f"profiles {', '.join(profiles)} are never mixed in one table: choose one with --profile")
-    chosen = profile or next(iter(profiles))
-    own = all(results / chosen in path.parents for path in paths)
-    if own and len(profiles) == 1 and next(iter(profiles)).startswith(f"{chosen}+"):
-        chosen = next(iter(profiles))
-    if chosen not in profiles:
-        raise BadValue("profile", chosen, f"no record of it in {_names(paths)}; {nearest(chosen, profiles)}")
-    records = [record for record in records if record["profile"] == chosen]
-    sweeps = dict.fromkeys(record["sweep"] for record in records)
-    if sweep is not None and sweep not in sweeps:
-        raise BadValue("sweep", sweep, f"no record of it in {_names(paths)}; {nearest(sweep, sweeps)}")
-    return [record for record in records if sweep in (None, record["sweep"])]
-
-
-def _names(paths: Sequence[Path]) -> str:
-    return ", ".join(str(path) for path in paths)
-
-
-def _read(path: Path) -> Iterator[Record]:
+        return
     try:
-        lines = path.read_bytes().splitlines()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.parent / LOCK, timeout=_WAIT), path.open("r+b" if path.exists() else "w+b") as file:
+            known = _recover(file)
+            _write(file, b"".join(_lines(records, known)))
+    except Timeout:
+        raise UserError(f"{path} is being written by another process for {_WAIT:.0f} s; try again later") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot write {path} ({reason}): name a place that you can write to") from None
+
+
+@overload
+def load(*paths: Path) -> list[AccuracyRecord]: ...
+@overload
+def load(*paths: Path, kind: type[Kind]) -> list[Kind]: ...
+def load(*paths: Path, kind: type[Any] = AccuracyRecord) -> list[Any]:
+    """All records of the files, in the order in which their keys first appear; of equal keys the last one counts.
+
+    Raises UserError naming the file, the line and the remedy when a file is missing, a line is not a record, or the
+    records are of another kind.
+    """
+    records: dict[Key, Any] = {}
+    for path in paths:
+        for record in _read(path, kind):
+            older = records.get(record.key)
+            records[record.key] = record if older is None else record.merged(older)
+    return list(records.values())
+
+
+@overload
+def load_if_there(path: Path) -> list[AccuracyRecord]: ...
+@overload
+def load_if_there(path: Path, kind: type[Kind]) -> list[Kind]: ...
+def load_if_there(path: Path, kind: type[Any] = AccuracyRecord) -> list[Any]:
+    """`load`, or no record where there is no file yet."""
+    return load(path, kind=kind) if path.exists() else []
+
+
+def _check(record: Record) -> None:
+    """Whether the record is read back as what it is: made in code, its values have not been checked by any reader."""
+    try:
+        data = msgspec.json.decode(msgspec.json.encode({**_plain(record), "training": None}))
+        training = msgspec.convert(msgspec.to_builtins(record.training), Training)
+        again = msgspec.convert({**data, "training": training}, type(record))
+        if again != record:
+            name = next(n for n in type(record).__struct_fields__ if getattr(again, n) != getattr(record, n))
+            raise msgspec.ValidationError(f"{name} holds what JSON cannot - at `$.{name}`")
+    except (msgspec.ValidationError, TypeError) as error:
+        raise UserError(
+            f"this record cannot be stored: {_complaint(error)}; report it with the run id {record.run_id}"
+        ) from None
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in type(record).__struct_fields__ if name != "training"}
+
+
+def _lines(records: Iterable[Record], known: set[str]) -> Iterator[bytes]:
+    """The lines of the records, each behind that of its training where `known` has not that yet."""
+    for record in records:
+        training = record.training
+        if training.id not in known:
+            known.add(training.id)
+            head = {"kind": "training", "schema": SCHEMA, "id": training.id}
+            yield msgspec.json.encode({**head, **msgspec.to_builtins(training)}) + b"\n"
+        head = {"kind": record.kind, "schema": SCHEMA, "training": training.id}
+        yield msgspec.json.encode({**head, **_plain(record)}) + b"\n"
+
+
+def _recover(file: Any) -> set[str]:
+    """The ids of the trainings in the file, which is left at its end, without the torn line of a process that was killed."""
+    known = set()
+    end, last = 0, b"\n"
+    for line in file:
+        if not line.endswith(b"\n") and not _whole(line):
+            break
+        end, last = end + len(line), line
+        if match := _TRAINING.match(line):
+            known.add(match.group(1).decode())
+    file.seek(end)
+    file.truncate()
+    if not last.endswith(b"\n"):  # a file that an editor left without it
+        file.write(b"\n")
+    return known
+
+
+def _whole(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def _write(file: Any, data: bytes) -> None:
+    """Write at the end, whole or not at all."""
+    start = file.tell()
+    try:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    except BaseException:
+        # By the file's number: what a failed write left in the buffer would be tried again.
+        os.ftruncate(file.fileno(), start)
+        raise
+
+
+def _read(path: Path, kind: type[Kind]) -> Iterator[Kind]:
+    try:
+        content = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"cannot read the records {path} ({reason}): check the path given to --records") from None
+    lines = content.split(b"\n")
+    # Behind the last end of a line stands what is being written right now, or what a killed process left.
+    if lines[-1].strip() and not _whole(lines[-1]):
+        print(
+            f"posgen: {path} ends within a line: a record is being written, or its writer was killed", file=sys.stderr
+        )
+        lines.pop()
+    trainings: dict[str, Training] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except ValueError:
-            complaint: str | None = "is not a whole JSON record"
-        else:
-            complaint = _complaint(record)
-        if complaint:
+            record = _parsed(msgspec.json.decode(line), kind, trainings)
+        except (msgspec.ValidationError, ValueError, TypeError) as error:
+            whole = not isinstance(error, msgspec.DecodeError) or isinstance(error, msgspec.ValidationError)
+            complaint = _complaint(error) if whole else "is not a whole JSON record"
             raise UserError(
                 f"{path}, line {number}: {complaint}; restore the file, or delete that line and run the same sweep "
                 "again (finished members are not trained again)"
-            )
-        yield record
+            ) from None
+        except _OtherKindError as other:
+            shown = _SHOWN_BY.get(other.kind, "another command")
+            raise UserError(
+                f"{path} holds records of kind {other.kind}, and this takes {kind.kind}: show them with "
+                f"`{shown} --records {path}`"
+            ) from None
+        if record is not None:
+            yield record
 
 
-def _complaint(record: Any) -> str | None:
-    """What is wrong with a record, or None."""
-    if not isinstance(record, dict):
-        return "is not a JSON object"
-    if record.get("schema") != SCHEMA:
-        return f"schema={record.get('schema')}, but this version of posgen reads schema {SCHEMA}"
-    for name, types in _FIELDS.items():
-        if name not in record:
-            return f"the key {name} is missing"
-        if not _is(record[name], types):
-            wanted = " or ".join("null" if kind is _NULL else kind.__name__ for kind in types)
-            return f"{name}={str(record[name])[:40]} should be {wanted}"
-    return _complaint_within(record)
+class _OtherKindError(Exception):
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
 
 
-def _complaint_within(record: Record) -> str | None:
-    if not all(isinstance(name, str) for name in record["protocols"]):
-        return "protocols should hold names"
-    for node in _CONFIG_NODES:
-        if not isinstance(record["config"].get(node), dict):
-            return f"config.{node} is missing"
-    for dotted in ("data.test_length", "task.modulus"):
-        node, name = dotted.split(".")
-        if not _is(record["config"][node].get(name), (int,)):
-            return f"config.{dotted} is missing"
-    if record["status"] not in STATUSES:
-        return f"status={record['status']} should be one of {', '.join(STATUSES)}"
-    if (record["status"] == "stopped") != _is(record.get("trained_epochs"), (int,)):
-        return "trained_epochs should be a whole number when the status is stopped, and only then"
-    metrics = record["metrics"]
-    if (metrics is None) != (record["status"] == "diverged"):
-        return "metrics should be null when the status is diverged, and only then"
-    for name in _METRICS if metrics else ():
-        if name not in metrics:
-            return f"metrics.{name} is missing"
-    for name, value in (metrics or {}).items():
-        top = 1.0 if name.endswith("accuracy") else math.inf
-        if value is not None and not (_is(value, _NUMBER) and 0.0 <= value <= top and math.isfinite(value)):
-            return f"metrics.{name}={value} should be {'a fraction from 0 to 1' if top == 1.0 else 'finite'} or null"
-    for row in record["history"]:
-        if not isinstance(row, dict) or not _is(row.get("epoch"), _NUMBER):
-            return "every row of history should have an epoch"
-        if not _is(loss := row.get("validation_loss"), (*_NUMBER, _NULL)) or (loss and not math.isfinite(loss)):
-            return f"history: validation_loss={loss} at epoch {row['epoch']} should be a finite number or null"
-    return None
+def _parsed(node: Any, kind: type[Kind], trainings: dict[str, Training]) -> Kind | None:
+    """The record of a line; None for that of a training, which `trainings` then knows."""
+    if not isinstance(node, dict):
+        raise ValueError("is not a JSON object")
+    schema = node.pop("schema", None)
+    if schema == 1:
+        node, name = _of_schema_1(node, trainings)
+    elif schema != SCHEMA:
+        raise ValueError(f"schema={schema}, but this version of posgen reads schemas 1 and {SCHEMA}")
+    else:
+        name = str(node.pop("kind", None))
+        if name == "training":
+            trainings[str(node.pop("id", ""))] = msgspec.convert(node, Training)
+            return None
+        if node.get("training") not in trainings:
+            raise ValueError(f"names the training {node.get('training')}, which no line before it describes")
+        node["training"] = trainings[node["training"]]
+    if name != kind.kind:
+        raise _OtherKindError(name)
+    return msgspec.convert(node, kind)
 
 
-def _is(value: Any, types: tuple[type, ...]) -> bool:
-    """isinstance, but true and false are no numbers."""
-    return isinstance(value, types) and (not isinstance(value, bool) or bool in types)
+def _of_schema_1(node: dict[str, Any], trainings: dict[str, Training]) -> tuple[dict[str, Any], str]:
+    """A record with its configuration in it, as version 0.1 wrote them, in today's form, and its kind."""
+    if not isinstance(config := node.pop("config", None), dict):
+        raise ValueError("the key config is missing")
+    maker = {name: node.pop(name, None) for name in ("git_commit", "git_dirty", "versions", "device")}
+    trained_by = msgspec.convert(node.pop("trained_by", None) or [maker], tuple[Maker, ...])
+    training = as_training(config, trained_by)
+    node["training"] = trainings.setdefault(training.id, training)
+    node["encoding"], node["protocol"] = config.get("pe"), config.get("protocol")
+    node["measured_by"] = node.get("measured_by") or trained_by[-1]
+    return node, LengthsRecord.kind if "windows" in node else AccuracyRecord.kind
 
 
-def _run_id(record: Any) -> Any:
-    return record.get("run_id") if isinstance(record, dict) else None
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: two processes that append at once would otherwise lose each other's records.
-
-    Where a folder cannot be locked (some network disks, Windows) the write is still atomic, only not exclusive.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, ImportError):
-            import fcntl
-
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+def _complaint(error: Exception) -> str:
+    """`seed: Expected `int`, got `str``: where, then what."""
+    text, _, place = " ".join(str(error).split()).partition(" - at `$")
+    return f"{place.rstrip('`').lstrip('.')}: {text}" if place else text

@@ -17,12 +17,13 @@ from models.encodings import PositionInputs
 from models.encodings import build_rotary as build
 from models.parameters import initialise, parameter_count, stacked
 from models.plain import PlainDecoder
-from models.population import Population, StepResult, make_optimizer, total_steps
+from models.optim import fast_forward, make_optimizer
+from models.population import Population, StepResult, total_steps
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec, ModelSpec, OptimSpec, Schedule, Selection
 from models.training import Progress, Trainer, Watcher, selection_score
 from models.transformer import dropout_lanes, forward
 from posgen.generate import generate
-from posgen.spec import DataSpec, Rule, Task
+from posgen.spec import DataSpec, Task
 
 MODEL = ModelSpec(layers=2, d_model=32, heads=2, head_dim=16, d_ff=64, dropout=0.1)
 DATA = DataSpec(train_length=16, test_length=32, train_size=44, validation_size=8, test_size=8)
@@ -32,7 +33,7 @@ YARN = EncodingSpec("resonance_yarn", "yarn", True, params={"factor": 2.0, "ramp
 
 
 def member(rule: str = "cot", encoding: EncodingSpec = ROPE, seed: int = 1, **changes: object) -> MemberSpec:
-    spec = MemberSpec(Task(rule, Rule(rule), 7), DATA, encoding, (encoding,), MODEL, OPTIM, seed)
+    spec = MemberSpec(Task(rule, rule, 7), DATA, encoding, (encoding,), MODEL, OPTIM, seed)
     return replace(spec, **changes)  # type: ignore[arg-type]
 
 
@@ -227,6 +228,7 @@ def test_schedule_of_the_paper() -> None:
         group = optimizer.param_groups[0]
         seen.append((group["lr"], group["betas"][0]))
         if step < 11_849:
+            optimizer.step()
             scheduler.step()
     lr, beta1 = np.array(seen).T
     peak = 0.1 * 11_850 - 1
@@ -239,6 +241,29 @@ def test_schedule_of_the_paper() -> None:
     np.testing.assert_allclose(lr, np.where(up <= 1, cosine(first, 2e-4, up), cosine(2e-4, last, down)), rtol=1e-6)
     np.testing.assert_allclose(beta1, np.where(up <= 1, cosine(0.95, 0.85, up), cosine(0.85, 0.95, down)), rtol=1e-6)
     assert total_steps(member(data=DataSpec(), optim=OptimSpec())) == 11_850
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("total", [2, 10, 79])
+@pytest.mark.parametrize("pct_start", [0.1, 0.5])
+def test_a_schedule_is_resumed_where_it_was(total: int, pct_start: float) -> None:
+    optim = OptimSpec(pct_start=pct_start)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer, scheduler = make_optimizer([weight], optim, total)
+    assert scheduler is not None
+    for done in range(total):
+        resumed_optimizer, resumed = make_optimizer([weight], optim, total)
+        assert resumed is not None
+        fast_forward(resumed, done)
+        for _ in range(2):  # where it is, and one step further
+            now, again = optimizer.param_groups[0], resumed_optimizer.param_groups[0]
+            assert (again["lr"], again["betas"]) == (now["lr"], now["betas"])
+            if done + 1 == total or resumed.last_epoch > done:
+                break
+            optimizer.step()
+            scheduler.step()
+            resumed_optimizer.step()
+            resumed.step()
 
 
 def test_constant_schedule_keeps_the_rate() -> None:

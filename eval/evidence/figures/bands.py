@@ -7,10 +7,9 @@ import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from eval.evidence.cells import Cell
-from eval.store.records import Record
+from eval.store.kinds import AccuracyRecord
 
 
 @dataclass(frozen=True)
@@ -28,28 +27,27 @@ class Series:
     high: tuple[float, ...]
 
 
-Kind = TypeVar("Kind", bound=Series)
-
-
-def series(
-    kind: type[Kind],
-    place: tuple[str, str, str],
-    cell: Cell,
-    numbers: Callable[[Record], Mapping[int, float]],
-) -> Kind:
-    """The series of a cell at `place` (protocol, task, pe). `numbers` gives a record's value at each point it has."""
-    seeds = [numbers(record) for record in cell.finished]
-    at = sorted(set.intersection(*(set(values) for values in seeds))) if seeds else []
-    columns = [[values[point] for values in seeds] for point in at]
-    return kind(
+def series(place: tuple[str, str, str], by_seed: Mapping[int, Mapping[int, float]], diverged: int = 0) -> Series:
+    """The series of a cell at `place` (protocol, task, pe). `by_seed`: seed -> the value at each point that it has."""
+    values = [by_seed[seed] for seed in sorted(by_seed)]
+    at = sorted(set.intersection(*map(set, values))) if values else []
+    columns = [[points[point] for points in values] for point in at]
+    return Series(
         *place,
-        seeds=tuple(record["seed"] for record in cell.finished),
-        diverged=len(cell.diverged),
+        seeds=tuple(sorted(by_seed)),
+        diverged=diverged,
         at=tuple(at),
         mean=tuple(math.fsum(column) / len(column) for column in columns),
         low=tuple(min(column) for column in columns),
         high=tuple(max(column) for column in columns),
     )
+
+
+def cell_series(
+    place: tuple[str, str, str], cell: Cell, numbers: Callable[[AccuracyRecord], Mapping[int, float]]
+) -> Series:
+    """The series of a cell's finished seeds. `numbers` gives a record's value at each point that it has."""
+    return series(place, {record.seed: numbers(record) for record in cell.finished}, len(cell.diverged))
 
 
 def seeds_text(found: Iterable[Series]) -> str:

@@ -10,13 +10,12 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conf import names
 from conf.published import Axes
 from eval.evidence.cells import Cell, Collection
-from eval.evidence.figures.bands import Series, seeds_text, series
+from eval.evidence.figures.bands import Series, cell_series, seeds_text
 from eval.evidence.figures.panels import PANEL_WIDTH, band_mark, below, differs, draw, labelled, legend, remarks, title
 from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
 from posgen.errors import UserError
@@ -34,22 +33,12 @@ CLAIMS = {
 """What the paper says about its figure."""
 
 
-@dataclass(frozen=True)
-class Curve(Series):
-    """Validation loss of one cell in nats, at the epochs that all its finished seeds have. Empty when it is missing."""
-
-    @property
-    def epochs(self) -> tuple[int, ...]:
-        """The points of the curve."""
-        return self.at
-
-
-def curves(collection: Collection, protocol: str, published: Sequence[tuple[str, str]]) -> list[Curve]:
+def curves(collection: Collection, protocol: str, published: Sequence[tuple[str, str]]) -> list[Series]:
     """The curves of a protocol: one for every published (task, pe), then any other that was measured."""
     return [_curve(protocol, *place, collection.cell(protocol, *place)) for place in collection.rows(published)]
 
 
-def caption(collection: Collection, found: Sequence[Curve]) -> str:
+def caption(collection: Collection, found: Sequence[Series]) -> str:
     """What belongs under the figure of one protocol: setting, seeds, the meaning of curve and band."""
     return (
         f"Validation loss (nats a generated token, at the test length) against epoch. Protocol "
@@ -58,9 +47,9 @@ def caption(collection: Collection, found: Sequence[Curve]) -> str:
     )
 
 
-def claims(found: Sequence[Curve]) -> list[str]:
+def claims(found: Sequence[Series]) -> list[str]:
     """The paper's claims about its figure, each as it came out on the mean curves of one protocol, a line a claim."""
-    by_place = {(curve.task, curve.pe): curve for curve in found if curve.epochs}
+    by_place = {(curve.task, curve.pe): curve for curve in found if curve.at}
     pairs = [
         (plain, resonance)
         for (task, pe), resonance in by_place.items()
@@ -76,7 +65,7 @@ def claims(found: Sequence[Curve]) -> list[str]:
     return lines
 
 
-def tidy_csv(found: Sequence[Curve]) -> str:
+def tidy_csv(found: Sequence[Series]) -> str:
     """The numbers behind the figures: one line a protocol, task, encoding and epoch."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -86,30 +75,30 @@ def tidy_csv(found: Sequence[Curve]) -> str:
     return out.getvalue()
 
 
-def _points(curve: Curve) -> Iterator[tuple[object, ...]]:
-    for numbers in zip(curve.epochs, curve.mean, curve.low, curve.high, strict=True):
+def _points(curve: Series) -> Iterator[tuple[object, ...]]:
+    for numbers in zip(curve.at, curve.mean, curve.low, curve.high, strict=True):
         yield (curve.protocol, curve.task, curve.pe, *numbers, len(curve.seeds), curve.diverged)
 
 
-def _curve(protocol: str, task: str, pe: str, cell: Cell) -> Curve:
-    return series(
-        Curve, (protocol, task, pe), cell,
+def _curve(protocol: str, task: str, pe: str, cell: Cell) -> Series:
+    return cell_series(
+        (protocol, task, pe), cell,
         lambda record: {
-            row["epoch"]: row["validation_loss"]
-            for row in record["history"]
-            if row.get("validation_loss") is not None
+            row.epoch: row.validation_loss
+            for row in record.history
+            if row.validation_loss is not None
         },
     )  # fmt: skip
 
 
-def _minima(plain: Curve, resonance: Curve) -> tuple[bool, str]:
+def _minima(plain: Series, resonance: Series) -> tuple[bool, str]:
     low, high = min(resonance.mean), min(plain.mean)
     who = f"{names.task(plain.task)} {names.encoding(resonance.pe)} {low:.3f} vs {names.encoding(plain.pe)} {high:.3f}"
     return low < high, who
 
 
-def _throughout(plain: Curve, resonance: Curve) -> tuple[bool, str]:
-    ours, theirs = (dict(zip(curve.epochs, curve.mean, strict=True)) for curve in (resonance, plain))
+def _throughout(plain: Series, resonance: Series) -> tuple[bool, str]:
+    ours, theirs = (dict(zip(curve.at, curve.mean, strict=True)) for curve in (resonance, plain))
     common = sorted(set(ours) & set(theirs))
     below = sum(ours[epoch] < theirs[epoch] for epoch in common)
     who = f"{names.task(plain.task)} {names.encoding(resonance.pe)} at {below} of {len(common)} epochs"
@@ -127,7 +116,7 @@ def _claim(text: str, outcomes: list[tuple[bool, str]]) -> str:
 _HEIGHT = 3.2  # inches
 
 
-def figure(collection: Collection, found: Sequence[Curve], paper: Mapping[str, Axes]) -> Figure:
+def figure(collection: Collection, found: Sequence[Series], paper: Mapping[str, Axes]) -> Figure:
     """The figure of the curves of one protocol. `paper` has the paper's own ranges of the axes, by task.
 
     A y range of the paper's is kept where all curves, bands and the chance line fit into it, else widened: nothing is
@@ -137,7 +126,7 @@ def figure(collection: Collection, found: Sequence[Curve], paper: Mapping[str, A
     from matplotlib.figure import Figure
 
     protocol = found[0].protocol
-    if not any(curve.epochs for curve in found):
+    if not any(curve.at for curve in found):
         raise UserError(f"protocol={protocol}: no record has a validation curve; run `posgen sweep` for it")
     drawn_as = styles([curve.pe for curve in found])
     tasks = list(dict.fromkeys(curve.task for curve in found))
@@ -145,7 +134,7 @@ def figure(collection: Collection, found: Sequence[Curve], paper: Mapping[str, A
         figure = Figure(figsize=(PANEL_WIDTH * max(3, len(tasks)), _HEIGHT), layout="constrained")
         panels = figure.subplots(1, len(tasks), squeeze=False)[0]
         moduli = {
-            task: sorted({r["config"]["task"]["modulus"] for r in collection.records(protocol) if r["task"] == task})
+            task: sorted({r.training.task.modulus for r in collection.records(protocol) if r.task == task})
             for task in tasks
         }
         for panel, task in zip(panels, tasks, strict=True):
@@ -159,7 +148,7 @@ def figure(collection: Collection, found: Sequence[Curve], paper: Mapping[str, A
 
 
 def _panel(
-    panel: Panel, found: Sequence[Curve], drawn_as: Mapping[str, Any], paper: Axes | None, moduli: Sequence[int]
+    panel: Panel, found: Sequence[Series], drawn_as: Mapping[str, Any], paper: Axes | None, moduli: Sequence[int]
 ) -> None:
     panel.set_title(names.task(found[0].task))
     below(panel, "epoch", remarks(found))
@@ -177,7 +166,7 @@ def _chance_mark(modulus: int) -> Any:
     return Line2D([], [], **GUIDE, label=f"chance: ln {modulus} = {math.log(modulus):.2f}")
 
 
-def _curve_limits(panel: Panel, found: Sequence[Curve], paper: Axes | None, chances: Sequence[float]) -> None:
+def _curve_limits(panel: Panel, found: Sequence[Series], paper: Axes | None, chances: Sequence[float]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     values = [value for curve in found for value in (*curve.low, *curve.high)] + list(chances)
@@ -186,6 +175,6 @@ def _curve_limits(panel: Panel, found: Sequence[Curve], paper: Axes | None, chan
     else:
         margin = 0.08 * (max(values) - min(values)) or 0.1
         panel.set_ylim(max(0.0, min(values) - margin), max(values) + margin)
-    last = max((epoch for curve in found for epoch in curve.epochs), default=0)
+    last = max((epoch for curve in found for epoch in curve.at), default=0)
     panel.set_xlim(0, last or (paper.epochs[1] if paper else 1))
     panel.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))

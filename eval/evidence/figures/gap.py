@@ -28,11 +28,9 @@ from eval.evidence.figures.feature_gap import (
 from eval.evidence.figures.panels import below, differs, draw, labelled, setting
 from eval.evidence.figures.positions import Sizes, rows, sizes
 from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle
-from eval.store.records import Record
+from eval.store.kinds import AccuracyRecord
 from models.encodings import Rotary, build
-from models.spec import EncodingSpec
 from posgen.errors import UserError
-from posgen.plain import restore
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,9 +100,7 @@ def wavelengths_by_encoding(
 def caption(collection: Collection, protocol: str, found: Sequence[Gap]) -> str:
     """What belongs under the picture of gaps."""
     critical = ", ".join(f"{names.encoding(one.pe)} {'all' if one.critical is None else one.critical}" for one in found)
-    other = dict.fromkeys(
-        r["pe"] for r in collection.records(protocol) if _in_training(r) not in (None, r["config"]["pe"])
-    )
+    other = dict.fromkeys(r.pe for r in collection.records(protocol) if _in_training(r) not in (None, r.encoding))
     changed = (
         f" {', '.join(names.encoding(pe) for pe in other)} trained with another table than tested with, a change that "
         "no gap counts."
@@ -129,9 +125,9 @@ def tidy_csv(protocol: str, found: Sequence[Gap]) -> str:
     return out.getvalue()
 
 
-def _in_training(record: Record) -> dict[str, Any] | None:
+def _in_training(record: AccuracyRecord) -> dict[str, Any] | None:
     """The specification that a record's member trained with, where the record has it."""
-    found: dict[str, Any] | None = record["config"].get("train_encoding")
+    found: dict[str, Any] | None = record.config.get("train_encoding")
     return found
 
 
@@ -151,19 +147,21 @@ def _gap(pe: str, one: _Tested) -> Gap:
 
 
 def _tested(collection: Collection, protocol: str, order: Sequence[tuple[str, str]]) -> dict[str, _Tested]:
-    specs: dict[str, Any] = {}
+    records: dict[str, AccuracyRecord] = {}
     for (name, _, pe), cell in collection.cells.items():
-        if name == protocol and pe not in specs:
-            specs[pe] = next(iter((*cell.finished, *cell.diverged)))
+        if name == protocol and pe not in records:
+            records[pe] = next(iter((*cell.finished, *cell.diverged)))
     known = list(dict.fromkeys(pe for _, pe in order))
     found = {}
-    for pe in sorted(specs, key=lambda pe: (known.index(pe) if pe in known else len(known), names.place_order("", pe))):
-        record = specs[pe]
-        config = record["config"]
-        encoding = build(restore(EncodingSpec, config["pe"]), config["model"]["head_dim"])
-        if isinstance(encoding, Rotary) and record["length"] > record["train_length"]:
-            shift = 0 if config["model"]["bos"] else -1
-            found[pe] = _Tested(encoding, record["train_length"], record["length"], shift)
+    for pe in sorted(
+        records, key=lambda pe: (known.index(pe) if pe in known else len(known), names.place_order("", pe))
+    ):
+        record = records[pe]
+        model = record.training.model
+        encoding = build(record.spec, model.head_dim)
+        if isinstance(encoding, Rotary) and record.length > record.train_length:
+            shift = 0 if model.bos else -1
+            found[pe] = _Tested(encoding, record.train_length, record.length, shift)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from conf import names
 from eval.evidence.cells import Collection
 from eval.evidence.figures import bands
-from eval.evidence.figures.bands import Series, seeds_text, series
+from eval.evidence.figures.bands import Series, cell_series, seeds_text
 from eval.evidence.figures.panels import (
     BESIDE,
     PANEL_WIDTH,
@@ -30,7 +30,7 @@ from eval.evidence.figures.panels import (
 )
 from eval.evidence.figures.positions import sizes
 from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
-from eval.store.records import Record
+from eval.store.kinds import AccuracyRecord
 from posgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,10 +97,10 @@ def tidy_csv(found: Learning) -> str:
 
 
 def _series(collection: Collection, place: tuple[str, str, str], key: str) -> Series:
-    def by_epoch(record: Record) -> dict[int, float]:
-        return {row["epoch"]: row[key] for row in record["history"] if row.get(key) is not None}
+    def by_epoch(record: AccuracyRecord) -> dict[int, float]:
+        return {row.epoch: value for row in record.history if (value := getattr(row, key)) is not None}
 
-    return series(Series, place, collection.cell(*place), by_epoch)
+    return cell_series(place, collection.cell(*place), by_epoch)
 
 
 _ROW_HEIGHT, _AROUND = 1.55, 1.2  # inches

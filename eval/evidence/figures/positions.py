@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from conf import names
 from eval.evidence.cells import Collection
 from eval.evidence.figures import bands
-from eval.evidence.figures.bands import Series, seeds_text, series
+from eval.evidence.figures.bands import Series, cell_series, seeds_text
 from eval.evidence.figures.panels import (
     BESIDE,
     PANEL_WIDTH,
@@ -29,7 +29,8 @@ from eval.evidence.figures.panels import (
     title,
 )
 from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
-from eval.store.records import Record
+from eval.store.kinds import AccuracyRecord
+from posgen import rules
 from posgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def rows(collection: Collection, protocol: str, published: Sequence[tuple[str, s
     """The accuracies (fractions) of a protocol by position: one series for every published (task, pe), then any other
     that was measured."""
     return [
-        series(Series, (protocol, *place), collection.cell(protocol, *place), _by_position)
+        cell_series((protocol, *place), collection.cell(protocol, *place), _by_position)
         for place in collection.rows(published)
     ]
 
@@ -66,9 +67,8 @@ def sizes(collection: Collection, protocol: str) -> dict[str, Sizes]:
     """Task -> its sizes, for the tasks that a protocol measured."""
     found = {}
     for record in collection.records(protocol):
-        task = record["config"]["task"]
-        step = 2 if task.get("rule") == "semi_recursive" else 1
-        found[record["task"]] = Sizes(record["train_length"], record["length"], task["modulus"], step)
+        task = record.training.task
+        found[record.task] = Sizes(record.train_length, record.length, task.modulus, rules.rule(task.rule).period)
     return found
 
 
@@ -93,8 +93,8 @@ def tidy_csv(found: Sequence[Series]) -> str:
     return bands.tidy_csv(("position",), (((), one) for one in found))
 
 
-def _by_position(record: Record) -> dict[int, float]:
-    return {at: value for at, value in enumerate(record["accuracy_by_position"] or ()) if value is not None}
+def _by_position(record: AccuracyRecord) -> dict[int, float]:
+    return {at: value for at, value in enumerate(record.accuracy_by_position or ()) if value is not None}
 
 
 _ROW_HEIGHT, _AROUND = 2.3, 0.9  # inches

@@ -54,7 +54,7 @@ def figure(league: League, protocol: str) -> Figure:
 def _panel(panel: Axes, league: League, task: str, entries: tuple[Entry, ...]) -> None:
     panel.set_title(names.task(task))
     bare(panel)
-    moduli = {r["config"]["task"]["modulus"] for r in league.collection.records() if r["task"] == task}
+    moduli = {r.training.task.modulus for r in league.collection.records() if r.task == task}
     for modulus in sorted(moduli):
         panel.axvline(100 / modulus, **GUIDE)
     for line, entry in enumerate(entries):

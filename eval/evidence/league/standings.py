@@ -141,10 +141,11 @@ def _by_seed(places: Mapping[str, Place]) -> dict[int, float]:
 
 
 def _place(cell: Cell) -> Place:
-    def of(name: str) -> dict[int, float]:
-        return {r["seed"]: r["metrics"][name] for r in cell.finished if r["metrics"][name] is not None}
-
-    return Place(of("id_accuracy"), of("ood_accuracy"), tuple(record["seed"] for record in cell.diverged))
+    return Place(
+        {r.seed: r.id_accuracy for r in cell.finished if r.id_accuracy is not None},
+        {r.seed: r.ood_accuracy for r in cell.finished if r.ood_accuracy is not None},
+        tuple(record.seed for record in cell.diverged),
+    )
 
 
 def _mean(places: Mapping[str, Place]) -> float | None:

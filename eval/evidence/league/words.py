@@ -102,7 +102,7 @@ def _absences(league: League) -> Iterator[str]:
 
 
 def _provenance(league: League) -> str:
-    moduli = sorted({record["config"]["task"]["modulus"] for record in league.collection.records()})
+    moduli = sorted({record.training.task.modulus for record in league.collection.records()})
     chance = " and ".join(f"{100 / modulus:.1f} % (modulus {modulus})" for modulus in moduli)
     return (
         f"Chance is {chance}. ± is the sample standard deviation over seeds in points; n counts seeds. Made by "

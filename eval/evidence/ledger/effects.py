@@ -21,7 +21,7 @@ from conf.ledger import BASES, Ledger, Variant
 from eval.evidence.cells import Cell, Collection, collect, whole
 from eval.evidence.statistics import mean_interval, summary
 from eval.evidence.verdict.paired import ood_points, paired_cells
-from eval.store.records import Record
+from eval.store.kinds import AccuracyRecord
 from posgen.errors import UserError
 
 Place = tuple[str, str]
@@ -79,17 +79,17 @@ class Effects:
         return tuple(effect for effect in self.effects if effect.variant.base == base)
 
 
-def build(records: Sequence[Record], ledger: Ledger, published: Sequence[Place], confidence: float) -> Effects:
+def build(records: Sequence[AccuracyRecord], ledger: Ledger, published: Sequence[Place], confidence: float) -> Effects:
     """The effects in the records of ONE profile's ledger sweep (results/<profile>/ledger/records.jsonl).
 
     Every published cell has an effect of every variant, missing where it was not measured; other encodings have one
     where they were. Raises UserError when no base has a record, and as eval.evidence.cells.collect does.
     """
-    found = {name for record in records for name in record["protocols"]}
+    found = {name for record in records for name in record.protocols}
     bases = tuple(base for base in BASES if base in found)
     if not bases:
         raise UserError("the records hold no cell of preset paper or released; run `posgen sweep --ledger`")
-    modes = {mode: collect(records, None, mode) for mode in sorted({r["accuracy_mode"] for r in records})}
+    modes = {mode: collect(records, None, mode) for mode in sorted({str(r.accuracy_mode) for r in records})}
     effects = []
     for base in bases:
         own = modes[_mode(ledger, base, None)]
@@ -117,7 +117,7 @@ def _effect(variant: Variant, task: str, pe: str, base: Cell, changed: Cell, con
     pairs = paired_cells(changed, base, ood_points)
     if not pairs.seeds:
         return Effect(variant, task, pe, Kind.diverged if pairs.diverged else Kind.missing, diverged=pairs.diverged)
-    before = [p for r in base.finished if r["seed"] in pairs.seeds and (p := ood_points(r)) is not None]
+    before = [p for r in base.finished if r.seed in pairs.seeds and (p := ood_points(r)) is not None]
     where = Effect(variant, task, pe, Kind.measured, pairs.seeds, pairs.diverged, base_percent=summary(before).mean)
     return with_differences(where, pairs.differences, confidence)
 
@@ -134,24 +134,24 @@ def with_differences(effect: Effect, differences: Sequence[float], confidence: f
     )
 
 
-def _all(cell: Cell) -> tuple[Record, ...]:
+def _all(cell: Cell) -> tuple[AccuracyRecord, ...]:
     return (*cell.finished, *cell.diverged)
 
 
 def _same(base: Cell, changed: Cell) -> bool:
     """Whether the seeds of both cells are, setting by setting, one training and one test."""
-    ones, others = ({record["seed"]: _settings(record) for record in _all(cell)} for cell in (base, changed))
+    ones, others = ({record.seed: _settings(record) for record in _all(cell)} for cell in (base, changed))
     common = set(ones) & set(others)
     return bool(common) and all(ones[seed] == others[seed] for seed in common)
 
 
-def _settings(record: Record) -> Mapping[str, Any]:
+def _settings(record: AccuracyRecord) -> Mapping[str, Any]:
     """Everything that a number depends on, the seed aside: what eval.running.plan hashes into a run's identity."""
-    config = record["config"]
+    config = record.config
     nodes = ("task", "data", "model", "optim", "train_encoding", "pe")
     return {
         **{f"config.{name}": whole(name, config[name]) for name in nodes if isinstance(config.get(name), Mapping)},
-        **{name: record[name] for name in ("train_encoding", "selection", "accuracy_mode", "length")},
+        **{name: getattr(record, name) for name in ("train_encoding", "selection", "accuracy_mode", "length")},
     }
 
 

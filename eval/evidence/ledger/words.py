@@ -48,7 +48,7 @@ def notes(effects: Effects) -> Iterator[str]:
     if diverged:
         told = [f"{one.variant.protocol} {cell_name(one.task, one.pe)} (seed {_seeds(one)})" for one in diverged]
         yield f"Diverged in the base or in the variant, not part of the means: {', '.join(told)}."
-    every = sorted({record["seed"] for record in effects.collection.records()})
+    every = sorted({record.seed for record in effects.collection.records()})
     yield f"Seeds: {', '.join(map(str, every))}. Made by {provenance(effects.collection)}."
 
 

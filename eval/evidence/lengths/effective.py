@@ -8,15 +8,13 @@ that `eval.evidence.lengths.measuring` made, whose key `windows` holds {width, e
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from conf import names
-from eval.evidence.cells import Cell
 from eval.evidence.figures.bands import Series, series
-from eval.store.records import Record
+from eval.store.kinds import LengthsRecord
 from posgen.errors import UserError
 
 
@@ -123,69 +121,61 @@ def reach(seed: int, by_end: Mapping[int, float], threshold: float) -> Reach:
     return Reach(seed, length, open=length is not None)
 
 
-def build(records: Sequence[Record], threshold: float, protocols: Sequence[str] | None = None) -> Lengths:
+def build(records: Sequence[LengthsRecord], threshold: float, protocols: Sequence[str] | None = None) -> Lengths:
     """The rows of the records of ONE profile, of all protocols or some.
 
     Raises UserError when there are none, or when they were measured in different ways.
     """
-    measured = [record for record in records if record.get("windows")]
-    if not measured:
+    if not records:
         raise UserError("the records hold no measurement by length; make them with `posgen lengths --measure`")
-    ways = {(r["windows"]["width"], r["windows"]["sequences"], r["train_length"]) for r in measured}
+    ways = {(r.windows.width, r.windows.sequences, r.train_length) for r in records}
     if len(ways) > 1:
         raise UserError(
             "these records were measured with different windows, numbers of sequences or training lengths; measure "
             "them again with `posgen lengths --measure` and one setting"
         )
     ((window, sequences, train_length),) = ways
-    first = measured[0]
-    node = first["config"].get("profile")
+    first = records[0]
     return Lengths(
-        profile=first["profile"],
-        label=str(node.get("label") or "") if isinstance(node, dict) else "",
+        profile=first.profile,
+        label=first.training.label,
         threshold=threshold,
         window=window,
         sequences=sequences,
         train_length=train_length,
-        chance={record["task"]: 1 / record["config"]["task"]["modulus"] for record in measured},
-        rows=tuple(_rows(measured, threshold, protocols)),
+        chance={record.task: 1 / record.training.task.modulus for record in records},
+        rows=tuple(_rows(records, threshold, protocols)),
     )
 
 
-def _rows(measured: Sequence[Record], threshold: float, protocols: Sequence[str] | None) -> list[Row]:
+def _rows(measured: Sequence[LengthsRecord], threshold: float, protocols: Sequence[str] | None) -> list[Row]:
     forms: dict[tuple[str, str, str, str, int | None], dict[int, dict[int, float]]] = {}
-    kept: dict[tuple[str, str, str, str, int | None], dict[int, Record]] = {}
-    for record in sorted(measured, key=lambda record: record["created"]):
-        for protocol in record["protocols"]:
+    for record in sorted(measured, key=lambda record: record.created):
+        for protocol in record.protocols:
             if protocols and protocol not in protocols:
                 continue
             for form, fitted_to, points in _forms(record):
-                place = (protocol, record["task"], record["pe"], form, fitted_to)
-                forms.setdefault(place, {}).setdefault(record["seed"], {}).update(points)
-                kept.setdefault(place, {})[record["seed"]] = record
+                place = (protocol, record.task, record.pe, form, fitted_to)
+                forms.setdefault(place, {}).setdefault(record.seed, {}).update(points)
     rows = []
     for place in sorted(forms, key=_order):
         by_seed = forms[place]
-        cell = Cell(finished=tuple(kept[place][seed] for seed in sorted(by_seed)))
-        line = series(Series, place[:3], cell, functools.partial(_of_seed, by_seed))
         reaches = tuple(reach(seed, by_seed[seed], threshold) for seed in sorted(by_seed))
-        rows.append(Row(*place, series=line, reaches=reaches))
+        rows.append(Row(*place, series=series(place[:3], by_seed), reaches=reaches))
     # A fixed s that was only measured at the one length it fits belongs to the fitted form alone.
     return [row for row in rows if row.form != "fixed" or row.series.at != (row.fitted_to,)]
 
 
-def _of_seed(by_seed: Mapping[int, dict[int, float]], record: Record) -> dict[int, float]:
-    return by_seed[record["seed"]]
-
-
-def _forms(record: Record) -> list[tuple[str, int | None, dict[int, float]]]:
+def _forms(record: LengthsRecord) -> list[tuple[str, int | None, dict[int, float]]]:
     """(form, fitted_to, end -> accuracy) for each form that a record has points of."""
-    found = record["windows"]
-    points = dict(zip(found["ends"], found["accuracy"], strict=True))
-    fitted_to = found["fitted_to"]
+    found = record.windows
+    points = dict(zip(found.ends, found.accuracy, strict=True))
+    fitted_to = found.fitted_to
     if fitted_to is None:
         return [("own", None, points)]
-    forms = [("own" if fitted_to == record["config"]["data"]["test_length"] else "fixed", fitted_to, points)]
+    forms: list[tuple[str, int | None, dict[int, float]]] = [
+        ("own" if fitted_to == record.training.data.test_length else "fixed", fitted_to, points)
+    ]
     if fitted_to in points:
         forms.append(("fitted", None, {fitted_to: points[fitted_to]}))
     return forms

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from eval.evidence.lengths.effective import last_window, windows
-from eval.measuring.member import Context, Data, test
+from eval.measuring.member import Context, Data, metrics_of, test
 from eval.running.progress import Bar
 from eval.running.settings import RunOptions, set_threads
-from eval.store.records import Record, append, key, load
+from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, PosGenRecord, Windows
+from eval.store.records import append, load_if_there
 from eval.store.runs import Run, now
 from models.encodings import Encoding, build
 from models.encodings.base import PREFIX
@@ -23,11 +24,16 @@ from models.spec import AccuracyMode, EncodingSpec, ModelSpec
 from models.streams import stream
 from models.workers import parallel
 from posgen.errors import BadValue
-from posgen.plain import plain, restore
+from posgen.plain import plain
 
 _AT_ONCE = 8  # measurements between two writes: what an interruption may cost
 _TIMED = 8_192  # tokens of the batch that an estimate times
-_NODES = ("task", "data", "model", "optim", "profile", "protocol", "train_encoding")
+_MODE = AccuracyMode.teacher_forced
+# What a measurement by length has of its own; everything else is the member's, as its source record has it.
+_OWN = {
+    "sweep", "profile", "created", "measured_by", "protocols", "test_encoding", "accuracy_mode", "length", "metrics",
+    "encoding",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Measurement:
     `every`, which takes an encoding that is the same in sequences of every length.
     """
 
-    source: Record
+    source: AccuracyRecord
     protocols: tuple[str, ...]
     spec: EncodingSpec
     length: int
@@ -50,22 +56,25 @@ class Measurement:
     @property
     def label(self) -> str:
         """How the record calls the test encoding: as its source does when it is that one, else with its parameters."""
-        return self.source["test_encoding"] if self.is_own else f"{self.spec.name}~{self.spec.key}"
+        return self.source.test_encoding if self.is_own else f"{self.spec.name}~{self.spec.key}"
 
     @property
     def is_own(self) -> bool:
         """Whether this is the encoding that the source was tested with."""
-        own: EncodingSpec = restore(EncodingSpec, self.source["config"]["pe"])
-        return own.key == self.spec.key
+        return self.source.spec.key == self.spec.key
 
     def rows(self, sequences: int) -> int:
         """How many sequences are measured when `sequences` are asked for: never more than the test split has."""
-        return min(sequences, int(self.source["config"]["data"]["test_size"]))
+        return min(sequences, self.source.training.data.test_size)
 
     @property
-    def key(self) -> tuple[Any, ...]:
-        """`eval.store.records.key` of the record to come."""
-        return key({**self.source, "test_encoding": self.label, "length": self.length})
+    def key(self) -> Key:
+        """That of the record to come."""
+        source = self.source
+        return (
+            LengthsRecord.kind, source.profile, source.run_id, self.label, source.split, _MODE.value, self.length,
+            source.pe,
+        )  # fmt: skip
 
 
 def longest(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> tuple[list[int], str]:
@@ -119,15 +128,14 @@ def _equal(one: Any, other: Any) -> bool:
 def todo(measurements: Sequence[Measurement], options: RunOptions, window: int, sequences: int) -> list[Measurement]:
     """Those of the measurements that the store does not hold yet for all their protocols, with this window and number
     of sequences."""
-    stored = load(options.records_path) if options.records_path.exists() else []
-    known = {key(r): r for r in stored if r.get("windows")}
+    known = {record.key: record for record in load_if_there(options.records_path, LengthsRecord)}
 
     def done(one: Measurement) -> bool:
         record = known.get(one.key)
-        if record is None or not {*one.protocols} <= {*record["protocols"]}:
+        if record is None or not {*one.protocols} <= {*record.protocols}:
             return False
-        found, way = record["windows"], (window, one.rows(sequences))
-        return (found["width"], found["sequences"]) == way and {*one.ends} <= {*found["ends"]}
+        windows, way = record.windows, (window, one.rows(sequences))
+        return (windows.width, windows.sequences) == way and {*one.ends} <= {*windows.ends}
 
     return [one for one in measurements if not done(one)]
 
@@ -138,7 +146,7 @@ def estimate(measurements: Sequence[Measurement], options: RunOptions, sequences
     data, found = Data(options.data_dir), dict[tuple[int, str], float]()
     total = 0.0
     for one in measurements:
-        kind = (one.length, build(one.spec, one.source["config"]["model"]["head_dim"]).structure())
+        kind = (one.length, build(one.spec, one.source.training.model.head_dim).structure())
         batch = max(1, min(one.rows(sequences), _TIMED // one.length))
         if kind not in found:
             job = _Job(one, options, data)
@@ -156,7 +164,7 @@ def measure(measurements: Sequence[Measurement], options: RunOptions, window: in
     data, context = Data(options.data_dir), Context.here(options.sweep, options.profile, options.device)
     with Bar(f"measuring {len(measurements)} times", len(measurements), 0, options.progress) as bar:
 
-        def measured(one: Measurement) -> Record:
+        def measured(one: Measurement) -> LengthsRecord:
             found = _record(_Job(one, options, data), context, window, sequences)
             bar.advance()
             return found
@@ -170,45 +178,41 @@ class _Job:
 
     def __init__(self, one: Measurement, options: RunOptions, data: Data) -> None:
         self.one, self.options, self.data = one, options, data
-        self.run = Run(options.runs_dir, one.source["run_id"])
+        self.run = Run(options.runs_dir, one.source.run_id)
         self.spec = self.run.spec()
 
     def scores(self, sequences: int) -> Any:
         """eval.measuring.metrics.Scores under the encoding, from the first so many test sequences."""
         one = self.one
         tokens = self.data.test_tokens(self.spec, one.length)[:sequences]
-        weights = self.run.weights(one.source["test_encoding"])
-        return test(weights, self.spec, one.spec, tokens, AccuracyMode.teacher_forced, self.options.device)
+        weights = self.run.weights(one.source.test_encoding)
+        return test(weights, self.spec, one.spec, tokens, _MODE, self.options.device)
 
 
-def _record(job: _Job, context: Context, window: int, sequences: int) -> Record:
-    one, spec = job.one, job.spec
+def _record(job: _Job, context: Context, window: int, sequences: int) -> LengthsRecord:
+    one, source = job.one, job.one.source
     scores = job.scores(sequences)
     accuracy = [float(value) if value == value else None for value in scores.accuracy]
     by_end = windows(accuracy, window) if one.every else {}
     by_end |= {end: value for end in one.ends if (value := last_window(accuracy[:end], window)) is not None}
-    ends = sorted(by_end)
-    source = one.source
-    return {
-        **source,
-        "sweep": context.sweep,
-        "profile": context.profile,
-        "protocols": list(one.protocols),
-        "test_encoding": one.label,
-        "accuracy_mode": AccuracyMode.teacher_forced.value,
-        "length": one.length,
-        "metrics": scores.summary(spec.task.prefix_length, spec.data.train_length),
-        # Thousands of positions a record would be megabytes to keep: the windows are what is read.
-        "accuracy_by_position": None,
-        "history": [],
-        "config": {**{k: source["config"][k] for k in _NODES if k in source["config"]}, "pe": plain(one.spec)},
-        "measured_by": context.maker,
-        "created": now(),
-        "windows": {
-            "width": window,
-            "ends": ends,
-            "accuracy": [round(by_end[end], 6) for end in ends],
-            "sequences": one.rows(sequences),
-            "fitted_to": one.fitted_to,
-        },
-    }
+    ends = tuple(sorted(by_end))
+    return LengthsRecord(
+        **{name: getattr(source, name) for name in PosGenRecord.__struct_fields__ if name not in _OWN},
+        sweep=context.sweep,
+        profile=context.profile,
+        created=now(),
+        measured_by=context.maker,
+        protocols=one.protocols,
+        test_encoding=one.label,
+        accuracy_mode=_MODE.value,
+        length=one.length,
+        metrics=metrics_of(scores, job.spec),
+        encoding=plain(one.spec),
+        windows=Windows(
+            width=window,
+            ends=ends,
+            accuracy=tuple(round(by_end[end], 6) for end in ends),
+            sequences=one.rows(sequences),
+            fitted_to=one.fitted_to,
+        ),
+    )

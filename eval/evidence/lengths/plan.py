@@ -15,12 +15,11 @@ from conf.rules import LengthRules
 from conf.schema import Config
 from eval.evidence.cells import Collection
 from eval.evidence.lengths.measuring import Measurement, longest, same_at_every_length
-from eval.store.records import Record
+from eval.store.kinds import AccuracyRecord
 from models.encodings import build
 from models.encodings.build import stretches
-from models.spec import EncodingSpec, ModelSpec, plain
+from models.spec import EncodingSpec, plain
 from posgen.errors import UserError
-from posgen.plain import restore
 
 Make = Callable[[Choice, Sequence[str]], Config]
 
@@ -43,7 +42,7 @@ def plan_lengths(collection: Collection, rules: LengthRules, pes: Sequence[str])
         for (protocol, _, pe), cell in collection.cells.items():
             for record in cell.finished if pe in pes else ():
                 for one in fits.measurements(protocol, record):
-                    place = (record["run_id"], one.spec.key, one.length)
+                    place = (record.run_id, one.spec.key, one.length)
                     known = found.setdefault(place, one)
                     if protocol not in known.protocols or known.ends != one.ends:
                         both = dict.fromkeys((*known.protocols, protocol))
@@ -61,14 +60,13 @@ class _Fits:
         self._scaled: dict[tuple[str, ...], EncodingSpec] = {}
         self._looked: dict[tuple[str, str], tuple[list[int], bool]] = {}
 
-    def measurements(self, protocol: str, record: Record) -> Iterator[Measurement]:
+    def measurements(self, protocol: str, record: AccuracyRecord) -> Iterator[Measurement]:
         """Those of one member under one protocol."""
-        data = record["config"]["data"]
-        own: EncodingSpec = restore(EncodingSpec, record["config"]["pe"])
+        data, own = record.training.data, record.spec
         forms: dict[int | None, tuple[EncodingSpec, list[int]]] = {None: (own, self.rules.lengths)}
         if stretches(own) and self._follows(record, own):
-            fixed = {data["test_length"], *(round(s * data["train_length"]) for s in self.rules.factors)}
-            fitted = {n for n in self.rules.lengths if n >= data["train_length"]}
+            fixed = {data.test_length, *(round(s * data.train_length) for s in self.rules.factors)}
+            fitted = {n for n in self.rules.lengths if n >= data.train_length}
             forms = {
                 n: (self._at(record, n), self.rules.lengths if n in fixed else [n]) for n in sorted(fixed | fitted)
             }
@@ -76,7 +74,7 @@ class _Fits:
             yield from self._of(protocol, record, spec, lengths, fitted_to)
 
     def _of(
-        self, protocol: str, record: Record, spec: EncodingSpec, lengths: list[int], fitted_to: int | None
+        self, protocol: str, record: AccuracyRecord, spec: EncodingSpec, lengths: list[int], fitted_to: int | None
     ) -> Iterator[Measurement]:
         possible, whole = self._look(record, spec, lengths)
         if whole and possible:
@@ -85,9 +83,9 @@ class _Fits:
             for n in possible:
                 yield Measurement(record, (protocol,), spec, n, (n,), False, fitted_to)
 
-    def _look(self, record: Record, spec: EncodingSpec, lengths: list[int]) -> tuple[list[int], bool]:
+    def _look(self, record: AccuracyRecord, spec: EncodingSpec, lengths: list[int]) -> tuple[list[int], bool]:
         """(lengths at which the encoding can be measured, whether the longest of them shows the others)."""
-        model: ModelSpec = restore(ModelSpec, record["config"]["model"])
+        model = record.training.model
         place = (spec.key, repr((plain(model), lengths)))
         if place not in self._looked:
             encoding = build(spec, model.head_dim)
@@ -98,10 +96,10 @@ class _Fits:
             self._looked[place] = possible, bool(possible) and same_at_every_length(encoding, model, possible)
         return self._looked[place]
 
-    def _follows(self, record: Record, own: EncodingSpec) -> bool:
+    def _follows(self, record: AccuracyRecord, own: EncodingSpec) -> bool:
         """Whether conf/pe gives the encoding that the member was tested with."""
-        test_length = record["config"]["data"]["test_length"]
-        if record["pe"] in choices("pe") and self._at(record, test_length).key == own.key:
+        test_length = record.training.data.test_length
+        if record.pe in choices("pe") and self._at(record, test_length).key == own.key:
             return True
         self.plan.remarks[
             f"{own.name} is measured as it was tested only: its parameters were set by hand, and no rule scales it for "
@@ -109,20 +107,18 @@ class _Fits:
         ] = None
         return False
 
-    def _at(self, record: Record, test_length: int) -> EncodingSpec:
+    def _at(self, record: AccuracyRecord, test_length: int) -> EncodingSpec:
         """The encoding of a record as its protocol scales it for a test length."""
-        config = record["config"]
-        switches = config.get("protocol")
-        if not isinstance(switches, dict):
-            raise UserError(f"run {record['run_id']}: its record does not hold its protocol; sweep again")
+        if record.protocol is None:
+            raise UserError(f"run {record.run_id}: its record does not hold its protocol; sweep again")
         settings = [
-            f"data.train_length={config['data']['train_length']}", f"data.test_length={test_length}",
-            f"model.bos={_word(config['model']['bos'])}", f"pe.base={config['pe']['base']}",
-            *(f"protocol.{name}={_word(value)}" for name, value in switches.items() if name != "name"),
+            f"data.train_length={record.train_length}", f"data.test_length={test_length}",
+            f"model.bos={_word(record.training.model.bos)}", f"pe.base={record.spec.base}",
+            *(f"protocol.{name}={_word(value)}" for name, value in record.protocol.items() if name != "name"),
         ]  # fmt: skip
-        place = (record["pe"], *settings)
+        place = (record.pe, *settings)
         if place not in self._scaled:
-            self._scaled[place] = self.make(Choice(pe=record["pe"], protocol="paper"), settings).pe
+            self._scaled[place] = self.make(Choice(pe=record.pe, protocol="paper"), settings).pe
         return self._scaled[place]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from conf import names
 from eval.evidence.cells import Collection
-from eval.store.records import Record
+from eval.store.kinds import Maker
 
 _CHANGED = "changed: "  # as conf.overrides.changed_name writes it into a label
 
@@ -53,7 +53,7 @@ class Again:
     @property
     def explained(self) -> str:
         """What to know before typing the commands."""
-        commits = sorted({maker["git_commit"] or "an unknown commit" for maker in self._makers()})
+        commits = sorted({maker.git_commit or "an unknown commit" for maker in self._makers()})
         return (
             f"In a clone of the project. The trainings of Table 1 were made by the code at {', '.join(commits)}; check "
             "that out for the sweep if the code has changed since. What is trained already is not trained again."
@@ -73,9 +73,9 @@ class Again:
             f"posgen report {self.drawn}",
         )
 
-    def _makers(self) -> Iterator[Record]:
+    def _makers(self) -> Iterator[Maker]:
         for record in self.collection.records():
-            yield from record.get("trained_by", [record])
+            yield from record.trained_by
 
     def unmeasured(self, places: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
         """Protocol -> the places without any record, as readers call them. Protocols without one are left out."""
@@ -92,7 +92,7 @@ class Again:
 
     def _options(self) -> str:
         cells = self.collection.cells
-        seeds = sorted({record["seed"] for record in self.collection.records()})
+        seeds = sorted({record.seed for record in self.collection.records()})
         chosen = {
             "task": dict.fromkeys(task for _, task, _ in cells),
             "pe": dict.fromkeys(pe for _, _, pe in cells),

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 from eval.evidence.report.sources import KINDS, Sources
-from eval.store.records import Record
+from eval.store.kinds import Maker, PosGenRecord
 
 _MISSING = "—"
 
 
 def markdown(sources: Sources) -> str:
     """Two tables: what each file of records holds, and who made it."""
-    found = {kind: sources.records(kind) for kind in KINDS if sources.path(kind).exists()}
+    found = {kind: sources.every(kind) for kind in KINDS if sources.path(kind).exists()}
     files = _grid(
         ("Records", "Measurements", "Trainings", "Diverged", "Seeds", "sha256 of the file"),
         "lrrrll",
@@ -25,7 +25,7 @@ def markdown(sources: Sources) -> str:
     makers: dict[tuple[str, ...], set[str]] = {}
     for records in found.values():
         for role, record, maker in _makers(records):
-            makers.setdefault((role, *maker), set()).add(record["run_id"])
+            makers.setdefault((role, *maker), set()).add(record.run_id)
     made = _grid(
         ("What", "Commit", "posgen", "Python", "PyTorch", "NumPy", "Device", "Trainings"),
         "lllllllr",
@@ -36,9 +36,9 @@ def markdown(sources: Sources) -> str:
     )
 
 
-def _counts(records: Sequence[Record]) -> tuple[str, str, str, str]:
-    runs = {record["run_id"]: record["status"] for record in records}
-    seeds = sorted({record["seed"] for record in records})
+def _counts(records: Sequence[PosGenRecord]) -> tuple[str, str, str, str]:
+    runs = {record.run_id: record.status for record in records}
+    seeds = sorted({record.seed for record in records})
     diverged = sum(status == "diverged" for status in runs.values())
     return str(len(records)), str(len(runs)), str(diverged), ", ".join(map(str, seeds))
 
@@ -47,20 +47,19 @@ def _sum(sources: Sources, kind: str) -> str:
     return sha256(sources.path(kind).read_bytes()).hexdigest()[:16]
 
 
-def _makers(records: Sequence[Record]) -> Iterator[tuple[str, Record, tuple[str, ...]]]:
+def _makers(records: Sequence[PosGenRecord]) -> Iterator[tuple[str, PosGenRecord, tuple[str, ...]]]:
     """Who trained and who measured: (role, record, (commit, versions, device))."""
     for record in records:
-        for maker in record.get("trained_by") or [record]:
+        for maker in record.trained_by:
             yield "trained", record, _maker(maker)
-        if measured := record.get("measured_by"):
-            yield "measured", record, _maker(measured)
+        yield "measured", record, _maker(record.measured_by)
 
 
-def _maker(maker: Record) -> tuple[str, ...]:
-    commit = f"`{maker['git_commit'][:12]}`" if maker["git_commit"] else "unknown"
-    changed = " with uncommitted changes" if maker["git_dirty"] else ""
-    versions = [str(maker["versions"].get(name, _MISSING)) for name in ("posgen", "python", "torch", "numpy")]
-    return (f"{commit}{changed}", *versions, str(maker["device"]))
+def _maker(maker: Maker) -> tuple[str, ...]:
+    commit = f"`{maker.git_commit[:12]}`" if maker.git_commit else "unknown"
+    changed = " with uncommitted changes" if maker.git_dirty else ""
+    versions = [str(maker.versions.get(name, _MISSING)) for name in ("posgen", "python", "torch", "numpy")]
+    return (f"{commit}{changed}", *versions, str(maker.device))
 
 
 def _grid(header: Sequence[str], align: str, rows: Sequence[Sequence[str]]) -> str:

@@ -176,7 +176,7 @@ def _lengths(sources: Sources) -> Parts:
     from eval.evidence.lengths.figure import figure
     from eval.evidence.lengths.render import markdown
 
-    found = build(sources.records("lengths"), sources.threshold)
+    found = build(sources.lengths(), sources.threshold)
     for protocol in found.protocols:
         caption = (
             f"Accuracy over the {found.window} tokens before a length, against that length, protocol {protocol}; rows "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from conf.ledger import Ledger
 from conf.published import Axes, Published
 from conf.rules import VerdictRules
-from eval.store.records import Record, gather
+from eval.store.gathering import gather
+from eval.store.kinds import AccuracyRecord, LengthsRecord, PosGenRecord
 from posgen.errors import UserError
 
 KINDS = ("", "ledger", "league", "lengths")
@@ -37,8 +38,19 @@ class Sources:
         """The file of a kind's records."""
         return self.results / self.profile / kind / "records.jsonl"
 
-    def records(self, kind: str = "") -> list[Record]:
-        """The records of a kind. UserError when there are none."""
-        if kind and not self.path(kind).exists():
-            raise UserError(f"There are no records at {self.path(kind).as_posix()}.")
-        return gather([self.path(kind)] if kind else [], self.profile, self.results)
+    def records(self, folder: str = "") -> list[AccuracyRecord]:
+        """The records of a folder that holds entries of tables. UserError when there are none."""
+        return gather(self._files(folder), self.profile, self.results)
+
+    def lengths(self) -> list[LengthsRecord]:
+        """The measurements by length. UserError when there are none."""
+        return gather(self._files("lengths"), self.profile, self.results, kind=LengthsRecord)
+
+    def every(self, folder: str) -> Sequence[PosGenRecord]:
+        """The records of a folder, whatever their kind."""
+        return self.lengths() if folder == "lengths" else self.records(folder)
+
+    def _files(self, folder: str) -> list[Path]:
+        if folder and not self.path(folder).exists():
+            raise UserError(f"There are no records at {self.path(folder).as_posix()}.")
+        return [self.path(folder)] if folder else []

@@ -21,10 +21,8 @@ from eval.evidence.report.page import Page, Picture, Text
 from eval.evidence.report.tables import Table, blocks
 from eval.running.tracker import TrackedMember
 from eval.running.wandb_tracker import WandbTracker
-from eval.store.records import Record
+from eval.store.kinds import AccuracyRecord
 from posgen.manifest import folder_name
-from posgen.plain import restore
-from posgen.spec import DataSpec, Task
 
 if TYPE_CHECKING:
     import wandb
@@ -51,11 +49,11 @@ class Logged:
 
 
 def log_summary(
-    tracker: WandbTracker, page: Page, html: str, records: Sequence[Record], holdings: Holdings
+    tracker: WandbTracker, page: Page, html: str, records: Sequence[AccuracyRecord], holdings: Holdings
 ) -> Logged | None:
     """Write the summary run of a profile's records and close the tracker. None when W&B failed, which the tracker has
     then reported."""
-    profile = records[0]["profile"]
+    profile = records[0].profile
     digest = sha256(b"".join(path.read_bytes() for path in holdings.records)).hexdigest()
     member = TrackedMember(
         run_id=f"summary-{digest[:12]}",
@@ -135,18 +133,15 @@ def _log_references(run: wandb.Run, name: str, kind: str, found: Mapping[str, Se
         run.log_artifact(artifact)
 
 
-def _data(records: Sequence[Record], holdings: Holdings) -> dict[str, list[Path]]:
+def _data(records: Sequence[AccuracyRecord], holdings: Holdings) -> dict[str, list[Path]]:
     """Folder of a data set -> its files, none where it is not on this machine."""
-    folders = {
-        folder_name(restore(Task, record["config"]["task"]), restore(DataSpec, record["config"]["data"]))
-        for record in records
-    }
+    folders = {folder_name(record.training.task, record.training.data) for record in records}
     return {folder: sorted((holdings.data_dir / folder).glob("*")) for folder in sorted(folders)}
 
 
-def _weights(records: Sequence[Record], holdings: Holdings) -> dict[str, list[Path]]:
+def _weights(records: Sequence[AccuracyRecord], holdings: Holdings) -> dict[str, list[Path]]:
     """Id of a run -> the files of its weights, none where they are not on this machine."""
-    runs = sorted({record["run_id"] for record in records if record["status"] == "finished"})
+    runs = sorted({record.run_id for record in records if record.status == "finished"})
     return {run: sorted((holdings.runs_dir / run).glob("weights-*.safetensors")) for run in runs}
 
 

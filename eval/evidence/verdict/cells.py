@@ -78,8 +78,8 @@ def cells(
         found.append(
             CellVerdict(
                 protocol, task, pe,
-                tuple(record["seed"] for record in cell.finished if ood_points(record) is not None),
-                tuple(record["seed"] for record in cell.diverged),
+                tuple(record.seed for record in cell.finished if ood_points(record) is not None),
+                tuple(record.seed for record in cell.diverged),
                 differences[index], different[index], equivalences[index], equivalent[index],
                 *_powers(differences[index], rules, len(published)),
                 outcome,

@@ -20,7 +20,7 @@ from eval.evidence.figures.figure3 import CLAIMS
 from eval.evidence.statistics import Difference, holm, p_value, paired_t
 from eval.evidence.verdict.paired import Place, below, ood_points, paired
 from eval.evidence.verdict.pairs import resonance_places
-from eval.store.records import Record
+from eval.store.kinds import AccuracyRecord
 
 
 class ClaimOutcome(StrEnum):
@@ -115,13 +115,13 @@ def _best_everywhere(published: Mapping[Place, Published]) -> tuple[str, list[tu
     return top, [(task, top, pe) for task, pe in published if pe != top]
 
 
-def _minimum(record: Record) -> float | None:
+def _minimum(record: AccuracyRecord) -> float | None:
     """The lowest validation loss of a curve."""
     return min(_losses(record).values(), default=None)
 
 
-def _losses(record: Record) -> dict[int, float]:
-    return {row["epoch"]: row["validation_loss"] for row in record["history"] if row.get("validation_loss") is not None}
+def _losses(record: AccuracyRecord) -> dict[int, float]:
+    return {row.epoch: row.validation_loss for row in record.history if row.validation_loss is not None}
 
 
 def _throughout(
@@ -149,7 +149,7 @@ def _compare(
     task: str,
     better: str,
     worse: str,
-    value: Callable[[Record], float | None],
+    value: Callable[[AccuracyRecord], float | None],
     rules: VerdictRules,
     sign: int = 1,
     epoch: int | None = None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eval.evidence.cells import Cell, Collection
-from eval.store.records import Record
+from eval.store.kinds import AccuracyRecord
 
 Place = tuple[str, str]
 """(task, pe)"""
@@ -27,19 +27,19 @@ class Paired:
 
 
 def paired(
-    collection: Collection, protocol: str, first: Place, second: Place, value: Callable[[Record], float | None]
+    collection: Collection, protocol: str, first: Place, second: Place, value: Callable[[AccuracyRecord], float | None]
 ) -> Paired:
     """The cells `first` and `second` of a protocol, paired; `value` reads what is compared from a record."""
     return paired_cells(collection.cell(protocol, *first), collection.cell(protocol, *second), value)
 
 
-def paired_cells(first: Cell, second: Cell, value: Callable[[Record], float | None]) -> Paired:
+def paired_cells(first: Cell, second: Cell, value: Callable[[AccuracyRecord], float | None]) -> Paired:
     """Two cells of whatever protocols, paired."""
     cells = (first, second)
     ones, others = (
-        {record["seed"]: number for record in cell.finished if (number := value(record)) is not None} for cell in cells
+        {record.seed: number for record in cell.finished if (number := value(record)) is not None} for cell in cells
     )
-    diverged = sorted({record["seed"] for cell in cells for record in cell.diverged})
+    diverged = sorted({record.seed for cell in cells for record in cell.diverged})
     seeds = sorted(set(ones) & set(others))
     return Paired(
         tuple(seeds),
@@ -49,9 +49,9 @@ def paired_cells(first: Cell, second: Cell, value: Callable[[Record], float | No
     )
 
 
-def ood_points(record: Record) -> float | None:
+def ood_points(record: AccuracyRecord) -> float | None:
     """OOD accuracy in percent."""
-    fraction = record["metrics"]["ood_accuracy"]
+    fraction = record.ood_accuracy
     return None if fraction is None else 100.0 * fraction
 
 

@@ -83,7 +83,7 @@ def left_out(verdicts: Verdicts) -> list[str]:
         lines.append(f"Not in the paper's table and not judged: {', '.join(map(names.encoding, others))}.")
     for protocol in verdicts.collection.protocols:
         fallen = [
-            f"{names.task(task)} {names.encoding(pe)} ({seeds_text([record['seed'] for record in cell.diverged])})"
+            f"{names.task(task)} {names.encoding(pe)} ({seeds_text([record.seed for record in cell.diverged])})"
             for (name, task, pe), cell in sorted(verdicts.collection.cells.items())
             if name == protocol and cell.diverged and (task, pe) in judged
         ]
@@ -199,7 +199,7 @@ def _same_runs(verdicts: Verdicts, task: str, pe: str) -> bool:
     found = verdicts.collection
     runs = {
         frozenset(
-            record["run_id"] for form in (pe, names.counterpart(pe)) for record in found.cell(name, task, form).finished
+            record.run_id for form in (pe, names.counterpart(pe)) for record in found.cell(name, task, form).finished
         )
         for name in found.protocols
     }

@@ -15,10 +15,10 @@ from models.parameters import initialise, stacked
 from models.plain import PlainDecoder
 from models.spec import AccuracyMode, EncodingSpec, ModelSpec
 from posgen.generate import generate
-from posgen.spec import Rule, Task
+from posgen.spec import Task
 
 MODEL = ModelSpec(layers=2, d_model=32, heads=2, head_dim=16, d_ff=64)
-TASK = Task("cot", Rule.cot, 7)
+TASK = Task("cot", "cot", 7)
 LENGTH, TRAIN, PREFIX, BOS = 24, 12, 4, 11
 ENCODINGS = (EncodingSpec("rope"), EncodingSpec("pi", "pi", params={"factor": 2.0}))
 

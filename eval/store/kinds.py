@@ -1,0 +1,241 @@
+"""What a record is: one measurement of one kind, with the fields that its kind requires.
+
+A record is a typed value; its line of JSON is checked against the type when it is read and when it is written. Each
+kind is a class: `AccuracyRecord` (Table 1, figures, verdicts, ledger, league) and `LengthsRecord` (effective lengths); another kind
+of measurement subclasses `Record`. Accuracies are fractions, losses are nats, lengths are tokens; a number that does not
+exist is null, never zero. Needs neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta, Struct, structs
+
+from models.spec import EncodingSpec, ModelSpec, OptimSpec
+from posgen.plain import digest, plain, restore
+from posgen.spec import DataSpec, Task
+
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Nats = Annotated[float, Meta(ge=0.0)]
+Key = tuple[Any, ...]
+
+
+class Maker(Struct, frozen=True):
+    """What computed a number: code, versions and device. Commit and `git_dirty` are None outside a git work tree."""
+
+    git_commit: str | None
+    git_dirty: bool | None
+    versions: dict[str, str]
+    device: str
+
+
+class Training(Struct, frozen=True, dict=True):
+    """What all records of one training share: the resolved configuration, as plain containers, and who trained it, the
+    last one last. A file of records holds it once."""
+
+    config: dict[str, Any]
+    trained_by: tuple[Maker, ...]
+
+    def __post_init__(self) -> None:
+        for node in ("task", "data", "model", "optim"):
+            if not isinstance(self.config.get(node), dict):
+                raise ValueError(f"config.{node} is missing")
+        if not self.trained_by:
+            raise ValueError("trained_by names nobody")
+
+    @cached_property
+    def id(self) -> str:
+        """12 hex digits of the content."""
+        return digest([self.config, [structs.asdict(maker) for maker in self.trained_by]])
+
+    @cached_property
+    def task(self) -> Task:
+        return _restored(Task, self.config["task"], "task")
+
+    @cached_property
+    def data(self) -> DataSpec:
+        return _restored(DataSpec, self.config["data"], "data")
+
+    @cached_property
+    def model(self) -> ModelSpec:
+        return _restored(ModelSpec, self.config["model"], "model")
+
+    @cached_property
+    def optim(self) -> OptimSpec:
+        return _restored(OptimSpec, self.config["optim"], "optim")
+
+    @cached_property
+    def label(self) -> str:
+        """How large the profile is, in words; empty where the configuration does not say."""
+        node = self.config.get("profile")
+        return str(node.get("label") or "") if isinstance(node, dict) else ""
+
+
+class Record(Struct, frozen=True, kw_only=True, dict=True):
+    """What records of every kind have. `run_id` names the training, `sweep` and `profile` say what it belongs to,
+    `created` is UTC."""
+
+    kind: ClassVar[str]
+    shown_by: ClassVar[str]
+    """The command that shows records of this kind."""
+
+    run_id: str
+    sweep: str
+    profile: str
+    created: str
+    measured_by: Maker
+    training: Training
+
+    @property
+    def key(self) -> Key:
+        """The identity of a measurement: of two records with equal keys the later one counts."""
+        raise NotImplementedError
+
+    def merged(self, older: Record) -> Record:
+        """This record in the place of an older one with the same key."""
+        return self
+
+    @property
+    def trained_by(self) -> tuple[Maker, ...]:
+        return self.training.trained_by
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """Means over positions: id_* within the training length, ood_* beyond it, `loss` over both."""
+
+    id_accuracy: Fraction | None
+    ood_accuracy: Fraction | None
+    loss: Nats | None
+    id_loss: Nats | None = None
+    ood_loss: Nats | None = None
+
+
+class Validation(Struct, frozen=True, kw_only=True):
+    """One validation of a training under one test encoding."""
+
+    epoch: int
+    step: int | None = None
+    train_loss: float | None = None
+    train_accuracy: Fraction | None = None
+    validation_loss: Nats | None = None
+    validation_id_accuracy: Fraction | None = None
+    validation_ood_accuracy: Fraction | None = None
+
+
+class PosGenRecord(Record, frozen=True, kw_only=True, dict=True):
+    """A measurement of a trained member on PosGen. `protocols` and `pe` name the table entries that it fills;
+    `test_encoding` is the label of `encoding` among the member's. `trained_epochs`: of a schedule that goes on."""
+
+    protocols: tuple[str, ...]
+    task: str
+    pe: str
+    train_encoding: str
+    test_encoding: str
+    seed: int
+    status: Literal["finished", "stopped", "diverged"]
+    split: str
+    accuracy_mode: Literal["teacher_forced", "free_running"]
+    selection: str
+    checkpoint_epoch: int | None
+    length: int
+    train_length: int
+    metrics: Metrics | None
+    diverged_at: dict[str, Any] | None = None
+    train_seconds: float | None = None
+    trained_epochs: int | None = None
+    encoding: dict[str, Any]
+    protocol: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.status == "stopped") != (self.trained_epochs is not None):
+            raise ValueError("trained_epochs should be a whole number when the status is stopped, and only then")
+        if (self.metrics is None) != (self.status == "diverged"):
+            raise ValueError("metrics should be null when the status is diverged, and only then")
+
+    @property
+    def key(self) -> Key:
+        return (
+            self.kind, self.profile, self.run_id, self.test_encoding, self.split, self.accuracy_mode, self.length,
+            self.pe,
+        )  # fmt: skip
+
+    def merged(self, older: Record) -> Record:
+        """A replaced record hands its protocols on: a run that was swept under `paper` and later under `zero_shot`
+        counts in both."""
+        assert isinstance(older, PosGenRecord)
+        return structs.replace(self, protocols=tuple(dict.fromkeys((*older.protocols, *self.protocols))))
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration of the measurement: the training's, with the encoding and the protocol measured."""
+        own = {"pe": self.encoding} if self.protocol is None else {"pe": self.encoding, "protocol": self.protocol}
+        return {**self.training.config, **own}
+
+    @cached_property
+    def spec(self) -> EncodingSpec:
+        """The encoding that the member was tested with."""
+        return _restored(EncodingSpec, self.encoding, "pe")
+
+    @property
+    def finished(self) -> bool:
+        """Whether there are numbers."""
+        return self.metrics is not None
+
+    @property
+    def id_accuracy(self) -> float | None:
+        """Of `metrics`; None for a diverged member too."""
+        return self.metrics.id_accuracy if self.metrics else None
+
+    @property
+    def ood_accuracy(self) -> float | None:
+        """Of `metrics`; None for a diverged member too."""
+        return self.metrics.ood_accuracy if self.metrics else None
+
+
+class AccuracyRecord(PosGenRecord, frozen=True, kw_only=True, dict=True):
+    """Accuracy and loss on the test split at one length. `accuracy_by_position` has null for the seed tokens."""
+
+    kind = "accuracy"
+    shown_by = "posgen table1"
+
+    accuracy_by_position: tuple[Fraction | None, ...] | None = None
+    history: tuple[Validation, ...] = ()
+
+
+class Windows(Struct, frozen=True, kw_only=True):
+    """Mean accuracy over the `width` tokens before each of `ends`, from `sequences` test sequences. `fitted_to`: the
+    test length that the encoding's scaling is made for, None without one."""
+
+    width: int
+    ends: tuple[int, ...]
+    accuracy: tuple[Fraction, ...]
+    sequences: int
+    fitted_to: int | None
+
+    def __post_init__(self) -> None:
+        if len(self.ends) != len(self.accuracy):
+            raise ValueError("ends and accuracy should be equally many")
+
+
+class LengthsRecord(PosGenRecord, frozen=True, kw_only=True, dict=True):
+    """Accuracy by window at one long length, from a few test sequences: `posgen lengths`."""
+
+    kind = "lengths"
+    shown_by = "posgen lengths"
+
+    windows: Windows
+
+
+def _restored(kind: Any, value: Any, name: str) -> Any:
+    try:
+        return restore(kind, value)
+    except (TypeError, ValueError, AttributeError) as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"config.{name} is damaged, or of a later version ({told})") from None
+
+
+def as_training(config: dict[str, Any], trained_by: tuple[Maker, ...]) -> Training:
+    """A training from its resolved configuration; the encoding and the protocol measured belong to the records."""
+    return Training(plain({k: v for k, v in config.items() if k not in ("pe", "protocol")}), trained_by)
