@@ -7,17 +7,14 @@ from typing import Annotated
 import typer
 
 from cli.bench import bench
-from cli.curves import curves
 from cli.encodings import encodings
 from cli.evaluate import evaluate
 from cli.export_rope import export_rope
-from cli.figure3 import figure3
-from cli.gap import gap
+from cli.figures import curves, figure3, gap, positions
 from cli.generate import generate
 from cli.league import league
 from cli.ledger import ledger
 from cli.lengths import lengths
-from cli.positions import positions
 from cli.report import report
 from cli.show import show
 from cli.status import status

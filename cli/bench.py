@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import DeviceOption, Overrides, PeOption, ProfileOption, TaskOption, ThreadsOption, request
-from cli.text import MISSING, table
+from cli.shared.options import DeviceOption, Overrides, PeOption, ProfileOption, TaskOption, ThreadsOption
+from cli.shared.output import MISSING, table
+from cli.shared.request import request
 from posgen.errors import require
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def step(
     posgen bench step --profile quick --population 4 --json
     posgen bench step --profile paper --device cuda --population 60 model.precision=bf16
     """
+    from eval.running.job import compiles, set_threads
     from eval.running.progress import Bar
-    from eval.running.settings import compiles, set_threads
     from models.bench import step_times
 
     require(1 <= rounds <= 1000, "rounds", rounds, "use 1 to 1000")
@@ -97,8 +98,8 @@ def cases(
 ) -> list[Case]:
     """What to time, one after another; everything is checked before the first is timed. `given`: the options task, pe,
     device and threads."""
-    from cli.running import check_device
     from conf.overrides import numbers, read
+    from eval.running.job import check_device
     from eval.running.plan import plan, settings
 
     chosen = read(overrides).chosen.get("profile", profile)

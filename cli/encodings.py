@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.fitting import Asked, BaseOption, FactorOption, Fitted, HeadDimOption, TestLengthOption, TrainLengthOption
+from cli.shared.encodings import Asked, Fitted
+from cli.shared.options import BaseOption, FactorOption, HeadDimOption, TestLengthOption, TrainLengthOption
 
 if TYPE_CHECKING:
     from eval.evidence.figures.feature_gap import Features
@@ -41,8 +42,8 @@ def listing(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from cli.fitting import fit
-    from cli.text import table
+    from cli.shared.encodings import fit
+    from cli.shared.output import table
     from conf.overrides import choices
 
     found = [one.encoding for one in fit(choices("pe"), Asked())]
@@ -74,7 +75,7 @@ def show(
     posgen encodings show yarn --head-dim 128 --train-length 4096 --test-length 32768 yarn.beta_fast=32
     posgen encodings show llama3 --base 500000 --factor 8 --json
     """
-    from cli.fitting import fit
+    from cli.shared.encodings import fit
 
     asked = Asked(head_dim, base, train_length, test_length, factor, tuple(settings or ()))
     (one,) = fit([name], asked)
@@ -122,7 +123,7 @@ def plot(
     posgen encodings plot rope,resonance_rope,yarn,resonance_yarn
     posgen encodings plot rope --train-length 128 --test-length 512 --feature 5 --out figures
     """
-    from cli.fitting import fit
+    from cli.shared.encodings import fit
     from conf.names import RESONANCE
     from conf.overrides import words
     from eval.evidence.figures.encodings import draw_features, draw_figure1, shown_feature
@@ -244,7 +245,7 @@ def _gives(one: Fitted) -> str:
 
 
 def _feature_table(found: Features) -> str:
-    from cli.text import MISSING, table
+    from cli.shared.output import MISSING, table
 
     rows = []
     for j, (inv_freq, wavelength) in enumerate(zip(found.inv_freq, found.wavelengths, strict=True)):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import DeviceOption, PeOption, ProtocolOption, Request, ThreadsOption, request
+from cli.shared.options import DeviceOption, PeOption, ProtocolOption, ThreadsOption
+from cli.shared.request import Request, request
 from posgen.errors import BadValue, UserError, nearest
 
 if TYPE_CHECKING:
@@ -88,9 +89,10 @@ def evaluate(
 
 
 def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, accuracy: str) -> None:
-    from cli.running import records_path, results_table, run_options
+    from cli.shared.training import results_table
     from conf.compose import Choice, compose
-    from eval.running.evaluation import evaluate as measure
+    from eval.running.evaluation import evaluate_runs
+    from eval.running.request import records_path, settings_of
     from models.spec import AccuracyMode
 
     modes = {mode.value: mode for mode in AccuracyMode}
@@ -104,8 +106,8 @@ def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, 
     jobs = [(origin, ids, _encodings(asked, origin)) for origin, ids in groups.items()]
     records = []
     for origin, ids, encodings in jobs:
-        options = run_options(base, origin.sweep, origin.profile, records_path(base, apart=True))
-        records += measure(ids, options, lengths, encodings, modes[accuracy])
+        settings = settings_of(base, origin.sweep, origin.profile, records_path(base, apart=True))
+        records += evaluate_runs(ids, settings, lengths, encodings, modes[accuracy])
     print(results_table(records))
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.export_target import Target, for_model, named
-from cli.fitting import Asked
+from cli.shared.encodings import Asked
+from cli.shared.export_target import Target, for_model, named
 from posgen.errors import BadValue, UserError, told
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def export_rope(
     posgen export-rope --pe resonance_yarn --config path/to/config.json --test-length 32768 --out long-model
     """
     from eval.store.files import write_atomically
-    from models.export_rope import deviation, fragment, longrope, merged, standalone, stock_rope
+    from models.hf.longrope import deviation, fragment, longrope, merged, standalone, stock_rope
 
     if out is None:
         raise UserError("--out is missing: say where to write, such as --out rope.json")
@@ -161,9 +161,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _model(raw: dict[str, Any]) -> ModelConfig:
-    from models.export_rope import require_transformers
-
-    require_transformers()
     import transformers
 
     from models.hf.export import ModelConfig
@@ -184,7 +181,7 @@ def _small_run(model: ModelConfig, target: Target) -> SmallRun | str:
 
 
 def _save_small(run: SmallRun, model: ModelConfig, rope: dict[str, Any], test_length: int, folder: Path) -> None:
-    from models.export_rope import merged
+    from models.hf.longrope import merged
 
     run.save(folder, merged(run.config, rope, test_length, model.kept()))
 

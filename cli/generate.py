@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.options import Overrides, ProfileOption, ProtocolOption, TaskOption
+from cli.shared.options import Overrides, ProfileOption, ProtocolOption, TaskOption
 
 
 def generate(
@@ -24,7 +24,7 @@ def generate(
     """
     from pathlib import Path
 
-    from cli.options import request
+    from cli.shared.request import request
     from conf.compose import Choice, composer
     from posgen.dataset import prepare
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from cli.drawn import ProfileOption, ProtocolOption, RecordsOption
-from cli.pictures import FormatOption, OutOption
+from cli.shared.options import (
+    OutOption,
+    PictureFormatOption,
+    RecordedProfileOption,
+    RecordedProtocolOption,
+    RecordsOption,
+)
 
 FOLDER = "league"
 
 
 def league(
     records: RecordsOption = None,
-    profile: ProfileOption = None,
-    protocol: ProtocolOption = None,
-    format: FormatOption = "png",
+    profile: RecordedProfileOption = None,
+    protocol: RecordedProtocolOption = None,
+    format: PictureFormatOption = "png",
     out: OutOption = None,
 ) -> None:
     """Tabulate and draw the league of all encodings from records alone: ID and OOD accuracy on every task, ranks.
@@ -24,16 +29,17 @@ def league(
     posgen league --profile quick
     posgen league --profile narrow --format svg --out figures
     """
-    from cli.drawn import RESULTS
-    from cli.pictures import formats, save
+    from cli.shared.output import chosen_formats, save
+    from cli.shared.records import RESULTS
     from conf.overrides import words
     from eval.evidence.cells import collect
+    from eval.evidence.figures.style import FORMATS
     from eval.evidence.league.figure import figure
     from eval.evidence.league.render import markdown, tidy_csv
     from eval.evidence.league.standings import build
     from eval.store.gathering import gather
 
-    chosen = formats(format)
+    chosen = chosen_formats(format, FORMATS)
     stored = gather(records or [], profile, RESULTS, below=FOLDER)
     found = build(collect(stored, words("protocol", protocol) if protocol is not None else None))
     figures = {f"league-{name}": figure(found, name) for name in found.protocols}

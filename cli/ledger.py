@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.drawn import RESULTS, RecordsOption
+from cli.shared.options import RecordsOption
+from cli.shared.records import RESULTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +57,7 @@ def ledger(
     posgen ledger --format markdown
     posgen ledger --effects --profile quick --format all --out results/quick/ledger
     """
-    from cli.drawn import chosen_formats, show
+    from cli.shared.output import chosen_formats, show
     from conf.ledger import ledger as read
     from eval.evidence.figures.style import FORMATS
     from eval.evidence.ledger import render as ledger_render
@@ -78,8 +79,7 @@ def ledger(
 
 
 def _effects(chosen: list[str], records: list[Path] | None, profile: str | None, out: Path | None) -> None:
-    from cli.drawn import show
-    from cli.pictures import save
+    from cli.shared.output import save, show
     from eval.evidence.ledger import effects_render as render
     from eval.evidence.ledger.heatmap import figure
 

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.drawn import ProfileOption, ProtocolOption, RecordsOption
-from cli.options import DeviceOption, PeOption, ThreadsOption
-from cli.pictures import FormatOption, OutOption
+from cli.shared.options import (
+    DeviceOption,
+    OutOption,
+    PeOption,
+    PictureFormatOption,
+    RecordedProfileOption,
+    RecordedProtocolOption,
+    RecordsOption,
+    ThreadsOption,
+)
 
 if TYPE_CHECKING:
     from conf.rules import LengthRules
@@ -52,11 +59,11 @@ def lengths(
         float | None,
         typer.Option(metavar="X", help="Share of right tokens to stay above. [default: 0.5]", show_default=False),
     ] = None,
-    profile: ProfileOption = None,
-    protocol: ProtocolOption = None,
+    profile: RecordedProfileOption = None,
+    protocol: RecordedProtocolOption = None,
     pe: PeOption = None,
     records: RecordsOption = None,
-    format: FormatOption = "png",
+    format: PictureFormatOption = "png",
     out: OutOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
@@ -74,10 +81,11 @@ def lengths(
     posgen lengths --profile quick --measure --lengths 64,256,1024 --factors 8,16 --sequences 100
     posgen lengths --threshold 0.9 --protocol paper
     """
-    from cli.drawn import RESULTS
-    from cli.pictures import formats, save
+    from cli.shared.output import chosen_formats, save
+    from cli.shared.records import RESULTS
     from conf.overrides import words
     from conf.rules import length_rules as rules
+    from eval.evidence.figures.style import FORMATS
     from eval.evidence.lengths.effective import build
     from eval.evidence.lengths.figure import figure
     from eval.evidence.lengths.render import markdown, tidy_csv
@@ -85,7 +93,7 @@ def lengths(
     from eval.store.kinds import LengthsRecord
     from posgen.errors import BadValue
 
-    chosen = formats(format)
+    chosen = chosen_formats(format, FORMATS)
     given = (("lengths", lengths), ("factors", factors), ("sequences", sequences), ("threshold", threshold))
     own = [
         f"lengths.{key}={f'[{value}]' if key in ('lengths', 'factors') else value}"
@@ -142,13 +150,13 @@ def _measure(
     dry_run: bool,
 ) -> tuple[str, Path]:
     """Measure what is left to do, or only say what it would take; the profile that it is about, and its results."""
-    from cli.drawn import collection
-    from cli.options import request
-    from cli.running import run_options
-    from cli.text import duration
+    from cli.shared.output import duration
+    from cli.shared.records import collection
+    from cli.shared.request import request
     from conf.compose import Choice, compose
     from eval.evidence.lengths.measuring import estimate, measure, todo
     from eval.evidence.lengths.plan import plan_lengths
+    from eval.running.request import settings_of
     from posgen.errors import UserError
 
     asked = request(
@@ -163,24 +171,30 @@ def _measure(
     pes = _known(pe, (place[2] for place in found.cells))
     if records and not profile:
         name = found.profile
-    options = run_options(base, FOLDER, found.profile, results / name / FOLDER / "records.jsonl")
+    run_settings = settings_of(base, FOLDER, found.profile, results / name / FOLDER / "records.jsonl")
     ids = {r.run_id for place, cell in found.cells.items() if place[2] in pes for r in cell.finished}
-    gone = {run_id for run_id in ids if not (options.runs_dir / run_id / "history.json").exists()}
+    gone = {run_id for run_id in ids if not (run_settings.runs_dir / run_id / "history.json").exists()}
     if gone == ids:
         raise UserError(
-            f"paths.runs={options.runs_dir}: none of the {len(gone)} runs of these records is there; train them with "
-            f"`posgen sweep --profile {found.profile}`, or name their folder with paths.runs=DIR"
+            f"paths.runs={run_settings.runs_dir}: none of the {len(gone)} runs of these records is there; train them "
+            f"with `posgen sweep --profile {found.profile}`, or name their folder with paths.runs=DIR"
         )
     plan = plan_lengths(found, rules, pes)
-    for line in (*plan.remarks, *([f"{len(gone)} runs are not below {options.runs_dir}: left out"] if gone else [])):
+    for line in (
+        *plan.remarks,
+        *([f"{len(gone)} runs are not below {run_settings.runs_dir}: left out"] if gone else []),
+    ):
         print(line)
     there = [one for one in plan.measurements if one.source.run_id not in gone]
     window = rules.window or next(found.records()).train_length
-    left = todo(there, options, window, rules.sequences)
+    left = todo(there, run_settings, window, rules.sequences)
     print(f"{len(there) - len(left)} of {len(there)} measurements are done", flush=True)
     if left:
-        seconds = estimate(left, options, rules.sequences)
-        print(f"about {duration(seconds)} on {options.device}, timed on one batch of each length just now", flush=True)
+        seconds = estimate(left, run_settings, rules.sequences)
+        print(
+            f"about {duration(seconds)} on {run_settings.device}, timed on one batch of each length just now",
+            flush=True,
+        )
     if not dry_run:
-        measure(left, options, window, rules.sequences)
+        measure(left, run_settings, window, rules.sequences)
     return name, results

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.drawn import RESULTS, ProfileOption
+from cli.shared.options import RecordedProfileOption
+from cli.shared.records import RESULTS
 
 if TYPE_CHECKING:
     from conf.schema import Config, PathsSpec
@@ -26,7 +27,7 @@ def report(
             show_default=False,
         ),
     ] = None,
-    profile: ProfileOption = None,
+    profile: RecordedProfileOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -92,7 +93,7 @@ def _sources(results: Path, profile: str) -> Sources:
 
 def _asked(settings: list[str], wandb: bool) -> Config | None:
     """What the settings and --wandb ask for, checked before anything is drawn; None: all places are the usual ones."""
-    from cli.options import request
+    from cli.shared.request import request
     from conf.compose import Choice, compose
     from posgen.errors import BadValue
 
@@ -108,7 +109,7 @@ def _asked(settings: list[str], wandb: bool) -> Config | None:
 
 def _tracker(asked: Config) -> WandbTracker:
     """The tracker that is asked for; BadValue where none is."""
-    from cli.running import tracker_of
+    from eval.running.job import tracker_of
     from eval.running.wandb_tracker import WandbTracker
     from posgen.errors import BadValue
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Overrides, TaskOption
+from cli.shared.options import Overrides, TaskOption
 from posgen.errors import BadValue
 
 
@@ -28,7 +28,7 @@ def show(
     posgen show --task recursive --modulus 17 --prefix 5,11,0,2 --length 20
     posgen show task.near=2 --prefix 2,0,3
     """
-    from cli.options import request
+    from cli.shared.request import request
     from conf.compose import Choice, composer
     from posgen.show import explain, render
 

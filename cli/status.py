@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import Overrides
-from cli.text import MISSING, percent, table
+from cli.shared.options import Overrides
+from cli.shared.output import MISSING, percent, table
 
 
 def status(
@@ -26,7 +26,7 @@ def status(
     posgen status
     posgen status --json paths.results=DIR
     """
-    from cli.options import request
+    from cli.shared.request import request
     from conf.compose import Choice, compose
 
     asked = request(overrides, takes=(), roots=("paths",), default_profile="quick")

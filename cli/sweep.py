@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import (
+from cli.shared.options import (
     DeviceOption,
     DryRunOption,
     FreshOption,
@@ -15,7 +15,6 @@ from cli.options import (
     PeOption,
     ProfileOption,
     ProtocolOption,
-    Request,
     SeedOption,
     TaskOption,
     ThreadsOption,
@@ -23,9 +22,7 @@ from cli.options import (
 from posgen.errors import BadValue, UserError
 
 if TYPE_CHECKING:
-    from cli.running import Planner
-    from conf.schema import ProfileSpec
-    from eval.measuring.planned import PlannedMember
+    from cli.shared.request import Request
 
 
 def sweep(
@@ -94,16 +91,14 @@ def sweep(
     posgen sweep --profile quick --ledger --rows 1,7 --direction paper
     posgen sweep --profile quick --league --protocol paper,zero_shot_text
     """
-    from cli.options import request
-    from cli.running import Extras, train_all
-    from conf.overrides import expand
+    from dataclasses import replace
 
-    planner = _planner(ledger, rows, direction, league)
-    special = "ledger" if ledger else "league" if league else ""
-    if ledger and protocol is not None:
-        remedy = "means nothing with --ledger (--direction chooses the presets); leave it out"
-        raise BadValue("protocol", protocol, remedy)
-    takes = ("task", "pe", "seed", "profile", *(() if ledger else ("protocol",)))
+    from cli.shared.request import request
+    from cli.shared.training import train_all
+    from conf.overrides import expand
+    from eval.running.request import Sweep, SweepRequest, plan_sweep
+
+    kind = Sweep(_kind(ledger, league, rows, direction, protocol))
     asked = request(
         overrides,
         task=task,
@@ -113,46 +108,40 @@ def sweep(
         protocol=protocol,
         device=device,
         threads=threads,
-        takes=takes,
-        default_pe=None if special else "all",
+        takes=("task", "pe", "seed", "profile", *(() if ledger else ("protocol",))),
+        default_pe="all" if kind is Sweep.table1 else None,
         default_profile="quick",
         sweeps=True,
     )
-    train_all(asked, expand(asked.overrides), Extras(name, fresh, dry_run, below=special, planner=planner, until=until))
+    numbered, bases = _ledger_rows(asked, rows, direction or "both") if ledger else (None, ())
+    choices = SweepRequest(
+        asked.tasks, asked.pes, asked.seeds, asked.protocols, asked.profile, sweep=kind, rows=numbered, bases=bases,
+        name=name, until=until,
+    )  # fmt: skip
+    # All are planned before the first begins: a mistake in the last leaves nothing half done.
+    sweeps = [plan_sweep(replace(choices, overrides=point)) for point in expand(asked.overrides)]
+    train_all(sweeps, fresh, dry_run)
 
 
-def _planner(ledger: bool, rows: str | None, direction: str | None, league: bool) -> Planner | None:
-    """How the members are planned; None for a sweep of Table 1."""
+def _kind(ledger: bool, league: bool, rows: str | None, direction: str | None, protocol: str | None) -> str:
+    """Which sweep it is. UserError or BadValue for options that do not go together."""
     if ledger and league:
         raise UserError("--ledger and --league are two sweeps: give one of them")
     for key, value in (("rows", rows), ("direction", direction)):
         if value is not None and not ledger:
-            raise BadValue(key, value, "means nothing without --ledger; leave it out")
-    if ledger:
-        return _ledger_planner(rows, direction or "both")
-    return _league if league else None
+            raise BadValue(key, value, "is for --ledger only; leave it out")
+    if ledger and protocol is not None:
+        raise BadValue("protocol", protocol, "is not for --ledger, where --direction chooses the presets; leave it out")
+    return "ledger" if ledger else "league" if league else "table1"
 
 
-def _ledger_planner(rows: str | None, direction: str) -> Planner:
+def _ledger_rows(asked: Request, rows: str | None, direction: str) -> tuple[list[int] | None, tuple[str, ...]]:
+    """(rows, None for all; presets), and a word on how many cells there are to plan: each takes a tenth of a second."""
     from conf.ledger import directions
     from conf.overrides import numbers
-    from eval.running.plan import ledger_places, plan_places
+    from eval.running.plan import ledger_places
 
-    wanted, bases = None if rows is None else numbers("rows", rows), directions(direction)
-
-    def planned(asked: Request, overrides: tuple[str, ...], own: ProfileSpec) -> list[PlannedMember]:
-        cells = ledger_places(asked.tasks, asked.pes, wanted, bases)
-        # Each takes a tenth of a second to compose.
-        print(f"posgen: planning {len(cells)} cells", file=sys.stderr, flush=True)
-        return plan_places(cells, asked.seeds, asked.profile, overrides, own)
-
-    return planned
-
-
-def _league(asked: Request, overrides: tuple[str, ...], own: ProfileSpec) -> list[PlannedMember]:
-    from eval.running.plan import plan_league
-
-    members, left_out = plan_league(asked.tasks, asked.pes, asked.seeds, asked.protocols, asked.profile, overrides, own)
-    for pe, error in left_out.items():
-        print(f"left out of the league, these settings cannot train it: {pe} ({error})", flush=True)
-    return members
+    numbered, bases = None if rows is None else numbers("rows", rows), directions(direction)
+    cells = len(ledger_places(asked.tasks, asked.pes, numbered, bases))
+    print(f"posgen: planning {cells} cells", file=sys.stderr, flush=True)
+    return numbered, bases

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cli.drawn import ProfileOption, ProtocolOption, RecordsOption, SweepOption
+from cli.shared.options import RecordedProfileOption, RecordedProtocolOption, RecordsOption, SweepOption
 
 
 def table1(
     records: RecordsOption = None,
-    profile: ProfileOption = None,
-    protocol: ProtocolOption = None,
+    profile: RecordedProfileOption = None,
+    protocol: RecordedProtocolOption = None,
     format: Annotated[
         str, typer.Option(metavar="NAME[,NAME...]", help="terminal, markdown, csv, latex, or all.")
     ] = "terminal",
@@ -37,7 +37,8 @@ def table1(
 
     Example: posgen table1 --profile quick --format all --out results/quick
     """
-    from cli.drawn import chosen_formats, collection, show
+    from cli.shared.output import chosen_formats, show
+    from cli.shared.records import collection
     from conf import published as paper
     from eval.evidence import table1_render
     from eval.evidence.table1 import build

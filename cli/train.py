@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.options import (
+from cli.shared.options import (
     DeviceOption,
     DryRunOption,
     FreshOption,
@@ -40,8 +40,9 @@ def train(
     posgen train --profile paper --device cuda
     posgen train --pe yarn optim.lr=5e-4 pe.params.beta_fast=32
     """
-    from cli.options import request
-    from cli.running import Extras, train_all
+    from cli.shared.request import request
+    from cli.shared.training import train_all
+    from eval.running.request import Sweep, SweepRequest, plan_sweep
 
     asked = request(
         overrides,
@@ -56,4 +57,7 @@ def train(
         default_pe="resonance_rope",
         default_profile="quick",
     )
-    train_all(asked, [asked.overrides], Extras("train", fresh, dry_run, apart=True))
+    choices = SweepRequest(
+        asked.tasks, asked.pes, asked.seeds, asked.protocols, asked.profile, asked.overrides, sweep=Sweep.few
+    )
+    train_all([plan_sweep(choices)], fresh, dry_run)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.drawn import ProfileOption, ProtocolOption, RecordsOption, SweepOption
+from cli.shared.options import RecordedProfileOption, RecordedProtocolOption, RecordsOption, SweepOption
 
 
 def verdict(
@@ -20,8 +20,8 @@ def verdict(
         ),
     ] = None,
     records: RecordsOption = None,
-    profile: ProfileOption = None,
-    protocol: ProtocolOption = None,
+    profile: RecordedProfileOption = None,
+    protocol: RecordedProtocolOption = None,
     format: Annotated[
         str, typer.Option(metavar="NAME[,NAME...]", help="terminal, markdown, csv, or all.")
     ] = "terminal",
@@ -46,7 +46,8 @@ def verdict(
 
     Example: posgen verdict --profile quick --format all --out results/quick
     """
-    from cli.drawn import chosen_formats, collection, show
+    from cli.shared.output import chosen_formats, show
+    from cli.shared.records import collection
     from conf import published as paper
     from conf.rules import verdict_rules as declared
     from eval.evidence.verdict.judge import judge

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conf import names
+from conf.ledger import switched_fields
 from eval.store.kinds import AccuracyRecord
 from models.spec import EncodingSpec, ModelSpec, OptimSpec, plain
 from posgen.errors import BadValue, UserError, nearest
@@ -15,11 +16,8 @@ from posgen.spec import DataSpec, Task
 
 # What differs by its nature among members that are pooled, or is only a label.
 _FREE = {"task.name", "task.rule"}
-# What protocols switch (the ledger of text against released code): a difference here is not one of size.
-_SWITCHED = {
-    "data.splits", "model.layers", "model.freeze_ffn", "model.bos", "model.softmax_scale", "optim.schedule",
-    "model.precision",
-}  # fmt: skip
+# A difference here, or in what a protocol switches (the ledger of text against released code), is not one of size.
+_ARITHMETIC = "model.precision"
 _SIZES = {"task": Task(), "data": DataSpec(), "model": ModelSpec(), "optim": OptimSpec()}
 _SPECS = {
     "task": Task, "data": DataSpec, "model": ModelSpec, "optim": OptimSpec, "pe": EncodingSpec,
@@ -72,8 +70,8 @@ def collect(
     Counted are measurements on the test split at the length that the run's configuration calls data.test_length. Of
     two records of one cell and seed (the same training swept twice) the one made later counts.
 
-    Raises BadValue for a protocol or accuracy mode without records, UserError when the settings of members that would be
-    pooled differ.
+    Raises BadValue for a protocol or accuracy mode without records, UserError when the settings of members that
+    would be pooled differ.
     """
     tests = [r for r in records if r.split == "test" and r.length == r.training.data.test_length]
     if not tests:
@@ -116,6 +114,7 @@ def differences(collection: Collection) -> tuple[list[str], bool]:
     protocols that have it.
     """
     lines, resized = [], False
+    sizeless = switched_fields() | {_ARITHMETIC}
     for node, spec in _SIZES.items():
         for field, standard in plain(spec).items():
             if f"{node}.{field}" in _FREE:
@@ -128,7 +127,7 @@ def differences(collection: Collection) -> tuple[list[str], bool]:
                 shared = len(holders) == 1
                 values = ", ".join(str(v) if shared else f"{v} in {' and '.join(p)}" for v, p in holders.items())
                 lines.append(f"{field} {values} (published {standard})")
-                resized = resized or f"{node}.{field}" not in _SWITCHED
+                resized = resized or f"{node}.{field}" not in sizeless
     return lines, resized
 
 

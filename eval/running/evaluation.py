@@ -10,8 +10,9 @@ import msgspec
 
 from eval.measuring.member import Context, Data, record, test
 from eval.measuring.planned import Cell, PlannedMember, count, encoding_labels
+from eval.running.job import RunSettings, set_threads
 from eval.running.progress import Bar
-from eval.running.settings import RunOptions, set_threads
+from eval.running.tracker import Tracker
 from eval.store.kinds import AccuracyRecord
 from eval.store.records import append
 from eval.store.runs import Run
@@ -21,27 +22,33 @@ from models.workers import parallel
 from posgen.errors import BadValue, UserError, require
 
 
-def test_all(members: Sequence[tuple[PlannedMember, Run]], options: RunOptions, context: Context, data: Data) -> None:
+def evaluate_members(
+    members: Sequence[tuple[PlannedMember, Run]],
+    settings: RunSettings,
+    context: Context,
+    data: Data,
+    tracker: Tracker,
+) -> None:
     """Test members that are done, or stopped, under their own encodings, record it, and tell the tracker."""
     if not members:
         return
-    with Bar(f"testing {count(len(members))}", len(members), 0, options.progress) as bar:
+    with Bar(f"testing {count(len(members))}", len(members), 0, settings.progress) as bar:
 
         def measured(one: tuple[PlannedMember, Run]) -> list[AccuracyRecord]:
-            records = _test_own(*one, options, context, data)
+            records = _test_own(*one, settings, context, data)
             bar.advance()
             return records
 
         # Their outcomes, or states, are on disk already: should this be interrupted, the same call tests them again.
-        found = parallel(measured, members, options.device)
-    append(options.records_path, [record for records in found for record in records])
+        found = parallel(measured, members, settings.device)
+    append(settings.records_path, [record for records in found for record in records])
     for (member, run), records in zip(members, found, strict=True):
         own = [r for r in records if r.accuracy_mode == member.spec.accuracy.value]
-        options.tracker.finish(member.spec.run_id, _summary(own), run.info()["status"])
+        tracker.finish(member.spec.run_id, _summary(own), run.info()["status"])
 
 
 def _test_own(
-    member: PlannedMember, run: Run, options: RunOptions, context: Context, data: Data
+    member: PlannedMember, run: Run, settings: RunSettings, context: Context, data: Data
 ) -> list[AccuracyRecord]:
     spec, info, result = member.spec, run.info(), run.result()
     tokens = data.test_tokens(spec, spec.data.test_length)
@@ -51,7 +58,7 @@ def _test_own(
         encoding, mode, scores = spec.test_encodings[labels.index(label)], AccuracyMode(accuracy), None
         served = tuple(c for c in member.cells if (c.test_encoding, c.accuracy) == (label, accuracy))
         if info["status"] != "diverged":
-            scores = test(result.weights(label), spec, encoding, tokens, mode, options.device)
+            scores = test(result.weights(label), spec, encoding, tokens, mode, settings.device)
         records += [
             record(
                 replace(member, cells=served), context, pe, label, scores,
@@ -73,9 +80,9 @@ def _summary(records: Sequence[AccuracyRecord]) -> dict[str, dict[str, Any]]:
     }
 
 
-def evaluate(
+def evaluate_runs(
     run_ids: Sequence[str],
-    options: RunOptions,
+    settings: RunSettings,
     lengths: Sequence[int] | None = None,
     encodings: Sequence[EncodingSpec] | None = None,
     accuracy: AccuracyMode = AccuracyMode.teacher_forced,
@@ -85,11 +92,11 @@ def evaluate(
     None stands for the run's own lengths and encodings. An encoding that was not validated is measured with the
     weights chosen for the member's first test encoding. Appends the records and returns them.
     """
-    set_threads(options.threads)
-    data, context = Data(options.data_dir), Context.here(options.sweep, options.profile, options.device)
+    set_threads(settings.threads)
+    data, context = Data(settings.data_dir), Context.here(settings.sweep, settings.profile, settings.device)
     jobs: list[tuple[Run, PlannedMember, EncodingSpec, int]] = []
     for run_id in run_ids:
-        run = Run(options.runs_dir, run_id)
+        run = Run(settings.runs_dir, run_id)
         spec, info = run.spec(), run.info()
         if info.get("status") != "finished":
             diverged = info.get("status") == "diverged"
@@ -110,15 +117,15 @@ def evaluate(
             require(prefix < length <= 1_048_576, "length", length, remedy)
             member = PlannedMember(spec, cells, run.config())
             jobs += [(run, member, encoding, length) for encoding in encodings or spec.test_encodings]
-    with Bar(f"measuring {len(jobs)} times", len(jobs), 0, options.progress) as bar:
+    with Bar(f"measuring {len(jobs)} times", len(jobs), 0, settings.progress) as bar:
 
         def measured(job: tuple[Run, PlannedMember, EncodingSpec, int]) -> AccuracyRecord:
-            found = _again(*job, accuracy, options, context, data)
+            found = _again(*job, accuracy, settings, context, data)
             bar.advance()
             return found
 
-        records = parallel(measured, jobs, options.device)
-    append(options.records_path, records)
+        records = parallel(measured, jobs, settings.device)
+    append(settings.records_path, records)
     return records
 
 
@@ -128,7 +135,7 @@ def _again(
     encoding: EncodingSpec,
     length: int,
     accuracy: AccuracyMode,
-    options: RunOptions,
+    settings: RunSettings,
     context: Context,
     data: Data,
 ) -> AccuracyRecord:
@@ -138,7 +145,7 @@ def _again(
     validated = own[0] if own else labels[0]
     # What was not planned is called by its parameters too: two forms of one encoding are two measurements.
     label = own[0] if own else f"{encoding.name}~{encoding.key}"
-    scores = test(result.weights(validated), spec, encoding, data.test_tokens(spec, length), accuracy, options.device)
+    scores = test(result.weights(validated), spec, encoding, data.test_tokens(spec, length), accuracy, settings.device)
     return record(
         member, context, encoding.name, label, scores,
         encoding=encoding, length=length, accuracy=accuracy, checkpoint_epoch=result.chosen.get(validated),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from conf.compose import Choice, compose, composer
 from conf.ledger import ledger
-from conf.overrides import changed_name, choices
+from conf.overrides import changed, choices
 from conf.published import table1_names
 from conf.schema import Config, ProfileSpec, ProtocolSpec, TrainWith
 from eval.measuring.planned import Cell, PlannedMember, encoding_labels
@@ -72,15 +72,13 @@ def plan_places(
 def settings(profile: str, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Config:
     """What does not depend on task and encoding: profile, paths, tracker, device, threads.
 
-    The profile's name and label say which overrides changed its numbers (`conf.overrides.changed_name`), and so do
-    `seeds` that are not all the profile's own.
+    The profile says which overrides changed its numbers (`conf.overrides.changed`), `seeds` among them that are not all
+    its own.
     """
     config = compose(Choice(profile=profile), [o for o in overrides if not o.startswith("pe.")])
     foreign = set(seeds or ()) - set(config.profile.seeds)
-    changes = [*overrides, f"seed={','.join(map(str, seeds or ()))}"] if foreign else overrides
-    name, change = changed_name(config.profile.name, changes)
-    label = f"{config.profile.label}; {change}" if change else config.profile.label
-    return dataclasses.replace(config, profile=dataclasses.replace(config.profile, name=name, label=label))
+    given = [*overrides, f"seed={','.join(map(str, seeds or ()))}"] if foreign else overrides
+    return dataclasses.replace(config, profile=changed(config.profile, given))
 
 
 def trained_with(config: Config) -> EncodingSpec:

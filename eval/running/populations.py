@@ -18,10 +18,13 @@ from models.encodings import build
 from models.population import Population, population_key, total_steps
 from models.spec import MemberSpec
 
+TOGETHER = 16
+"""Trainings of a population on a CPU, where more side by side are no faster: several processes can share a sweep."""
+
 
 def populations(plan: Sequence[PlannedMember], device: str) -> list[list[PlannedMember]]:
     """Members of equal shapes together, in the order of the plan but for those of one trajectory, which stay together;
-    a group that exceeds the memory in equal parts.
+    a group that exceeds the memory, or on a CPU `TOGETHER`, in equal parts.
 
     Who trains beside whom changes no number, so the division may differ from machine to machine.
     """
@@ -32,7 +35,8 @@ def populations(plan: Sequence[PlannedMember], device: str) -> list[list[Planned
     found = []
     for group in groups.values():
         shared = list(group.values())
-        parts = memory.divided(len(shared), rounds(shared, device))
+        at_least = -(-len(shared) // TOGETHER) if torch.device(device).type == "cpu" else 1
+        parts = memory.divided(len(shared), max(at_least, rounds(shared, device)))
         found += [[member for members in shared[part] for member in members] for part in parts]
     return found
 

@@ -1,9 +1,9 @@
 """What a record is: one measurement of one kind, with the fields that its kind requires.
 
 A record is a typed value; its line of JSON is checked against the type when it is read and when it is written. Each
-kind is a class: `AccuracyRecord` (Table 1, figures, verdicts, ledger, league) and `LengthsRecord` (effective lengths); another kind
-of measurement subclasses `Record`. Accuracies are fractions, losses are nats, lengths are tokens; a number that does not
-exist is null, never zero. Needs neither torch nor pandas.
+kind is a class: `AccuracyRecord` (Table 1, figures, verdicts, ledger, league) and `LengthsRecord` (effective lengths);
+another kind of measurement subclasses `Record`. Accuracies are fractions, losses are nats, lengths are tokens; a number
+that does not exist is null, never zero. Needs neither torch nor pandas.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class PosGenRecord(Record, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration of the measurement: the training's, with the encoding and the protocol measured."""
+        """The resolved configuration of the measurement: the training's, with encoding and protocol measured."""
         own = {"pe": self.encoding} if self.protocol is None else {"pe": self.encoding, "protocol": self.protocol}
         return {**self.training.config, **own}
 

@@ -114,7 +114,7 @@ def _lines(records: Iterable[Record], known: set[str]) -> Iterator[bytes]:
 
 
 def _recover(file: Any) -> set[str]:
-    """The ids of the trainings in the file, which is left at its end, without the torn line of a process that was killed."""
+    """The ids of the trainings in the file, which is left at its end, without what a killed process left behind it."""
     known = set()
     end, last = 0, b"\n"
     for line in file:
@@ -140,14 +140,15 @@ def _whole(line: bytes) -> bool:
 
 def _write(file: Any, data: bytes) -> None:
     """Write at the end, whole or not at all."""
-    start = file.tell()
+    start = os.fstat(file.fileno()).st_size
     try:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     except BaseException:
-        # By the file's number: what a failed write left in the buffer would be tried again.
+        # By the file's number, and closed below its buffer: what a failed write left there would be tried again.
         os.ftruncate(file.fileno(), start)
+        file.raw.close()
         raise
 
 

@@ -6,11 +6,9 @@ state.pt while it trains, or history.json and weights-<test encoding>.safetensor
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import BaseFileLock, FileLock, Timeout
 from safetensors.torch import load, save
 from torch import Tensor
 
 from eval.store.files import write_atomically
+from eval.store.records import LOCK
 from models.spec import MemberSpec
 from posgen.errors import UserError
 from posgen.plain import plain, restore
@@ -50,41 +50,47 @@ class Run:
     def __init__(self, runs_dir: Path, run_id: str) -> None:
         self.run_id = run_id
         self.path = runs_dir / run_id
-        self._lock: int | None = None
+        self._lock: BaseFileLock | None = None
 
-    def begin(self, spec: MemberSpec, config: Mapping[str, Any]) -> None:
-        """Claim the folder for this process and write what was asked."""
-        from omegaconf import OmegaConf
-
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"paths.runs={self.path.parent}: {error.strerror}; name a folder that can be written"
-            ) from None
-        self._claim()
-        write_atomically(self.path / "spec.json", _json(plain(spec)))
-        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode())
+    def claim(self) -> bool:
+        """Take the folder for this process; False while another process has it."""
+        if self._lock is None:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(self.path / LOCK, timeout=0)
+                lock.acquire()
+            except Timeout:
+                return False
+            except OSError as error:
+                raise UserError(
+                    f"paths.runs={self.path.parent}: {error.strerror}; name a folder that can be written"
+                ) from None
+            self._lock = lock
+        return True
 
     def release(self) -> None:
         """Let another process have the folder."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
-    def _claim(self) -> None:
-        with contextlib.suppress(ImportError):  # no fcntl on Windows: two processes on one run are then not noticed
-            import fcntl
+    def describe(self, spec: MemberSpec, config: Mapping[str, Any]) -> None:
+        """Write what was asked: the member, and the full resolved configuration."""
+        from omegaconf import OmegaConf
 
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(handle)
-                raise UserError(
-                    f"run {self.run_id} is being trained by another process; wait for it, or stop it and try again"
-                ) from None
-            self._lock = handle
+        write_atomically(self.path / "spec.json", _json(plain(spec)))
+        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode())
+
+    def forget(self) -> None:
+        """Empty the folder, so that its member begins again. UserError while another process has it."""
+        if not self.claim():
+            raise UserError(
+                f"run {self.run_id} is being trained by another process; wait for it, or stop it and try again"
+            )
+        for file in self.path.iterdir():
+            if file.name != LOCK:
+                file.unlink()
+        self.release()
 
     def info(self) -> dict[str, Any]:
         """run.json, or {} when there is none."""

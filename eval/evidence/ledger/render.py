@@ -80,5 +80,5 @@ def _note(ledger: Ledger) -> str:
     presets = "; ".join(f"preset {name} has the code's value in {rows}" for name, rows in code.items())
     return (
         f"Default is the value in preset paper; {presets}. The model's own value is written null. Any switch can be "
-        "thrown alone: --protocol paper+bos=false, or the setting protocol.bos=false."
+        "overridden alone: --protocol paper+bos=false, or the setting protocol.bos=false."
     )

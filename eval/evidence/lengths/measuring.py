@@ -12,8 +12,8 @@ from torch import Tensor
 
 from eval.evidence.lengths.effective import last_window, windows
 from eval.measuring.member import Context, Data, metrics_of, test
+from eval.running.job import RunSettings, set_threads
 from eval.running.progress import Bar
-from eval.running.settings import RunOptions, set_threads
 from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, PosGenRecord, Windows
 from eval.store.records import append, load_if_there
 from eval.store.runs import Run, now
@@ -125,10 +125,10 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(torch.allclose(one, other, rtol=1e-4, atol=1e-5))
 
 
-def todo(measurements: Sequence[Measurement], options: RunOptions, window: int, sequences: int) -> list[Measurement]:
+def todo(measurements: Sequence[Measurement], settings: RunSettings, window: int, sequences: int) -> list[Measurement]:
     """Those of the measurements that the store does not hold yet for all their protocols, with this window and number
     of sequences."""
-    known = {record.key: record for record in load_if_there(options.records_path, LengthsRecord)}
+    known = {record.key: record for record in load_if_there(settings.records_path, LengthsRecord)}
 
     def done(one: Measurement) -> bool:
         record = known.get(one.key)
@@ -140,16 +140,16 @@ def todo(measurements: Sequence[Measurement], options: RunOptions, window: int, 
     return [one for one in measurements if not done(one)]
 
 
-def estimate(measurements: Sequence[Measurement], options: RunOptions, sequences: int) -> float:
+def estimate(measurements: Sequence[Measurement], settings: RunSettings, sequences: int) -> float:
     """Seconds that these measurements take here: one batch is timed for every length and kind of encoding."""
-    set_threads(options.threads)
-    data, found = Data(options.data_dir), dict[tuple[int, str], float]()
+    set_threads(settings.threads)
+    data, found = Data(settings.data_dir), dict[tuple[int, str], float]()
     total = 0.0
     for one in measurements:
         kind = (one.length, build(one.spec, one.source.training.model.head_dim).structure())
         batch = max(1, min(one.rows(sequences), _TIMED // one.length))
         if kind not in found:
-            job = _Job(one, options, data)
+            job = _Job(one, settings, data)
             job.scores(1)  # the first time takes longer: test data are made
             began = time.perf_counter()
             job.scores(batch)
@@ -158,27 +158,27 @@ def estimate(measurements: Sequence[Measurement], options: RunOptions, sequences
     return total
 
 
-def measure(measurements: Sequence[Measurement], options: RunOptions, window: int, sequences: int) -> None:
+def measure(measurements: Sequence[Measurement], settings: RunSettings, window: int, sequences: int) -> None:
     """Measure and record. What is done is kept when this is interrupted, and the same call goes on from there."""
-    set_threads(options.threads)
-    data, context = Data(options.data_dir), Context.here(options.sweep, options.profile, options.device)
-    with Bar(f"measuring {len(measurements)} times", len(measurements), 0, options.progress) as bar:
+    set_threads(settings.threads)
+    data, context = Data(settings.data_dir), Context.here(settings.sweep, settings.profile, settings.device)
+    with Bar(f"measuring {len(measurements)} times", len(measurements), 0, settings.progress) as bar:
 
         def measured(one: Measurement) -> LengthsRecord:
-            found = _record(_Job(one, options, data), context, window, sequences)
+            found = _record(_Job(one, settings, data), context, window, sequences)
             bar.advance()
             return found
 
         for start in range(0, len(measurements), _AT_ONCE):
-            append(options.records_path, parallel(measured, measurements[start : start + _AT_ONCE]))
+            append(settings.records_path, parallel(measured, measurements[start : start + _AT_ONCE]))
 
 
 class _Job:
     """A measurement with the run that it is about."""
 
-    def __init__(self, one: Measurement, options: RunOptions, data: Data) -> None:
-        self.one, self.options, self.data = one, options, data
-        self.run = Run(options.runs_dir, one.source.run_id)
+    def __init__(self, one: Measurement, settings: RunSettings, data: Data) -> None:
+        self.one, self.settings, self.data = one, settings, data
+        self.run = Run(settings.runs_dir, one.source.run_id)
         self.spec = self.run.spec()
 
     def scores(self, sequences: int) -> Any:
@@ -186,7 +186,7 @@ class _Job:
         one = self.one
         tokens = self.data.test_tokens(self.spec, one.length)[:sequences]
         weights = self.run.weights(one.source.test_encoding)
-        return test(weights, self.spec, one.spec, tokens, _MODE, self.options.device)
+        return test(weights, self.spec, one.spec, tokens, _MODE, self.settings.device)
 
 
 def _record(job: _Job, context: Context, window: int, sequences: int) -> LengthsRecord:

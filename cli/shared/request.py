@@ -1,81 +1,11 @@
-"""What the commands share: the common options, and what a user's choices add up to."""
+"""What a user's choices add up to: options and trailing arguments, joined and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-import typer
 
 from posgen.errors import BadValue
-
-_LIST = "NAME[,NAME...]"
-TaskOption = Annotated[
-    str | None,
-    typer.Option("--task", metavar=_LIST, help="recursive, cot, semi_recursive, or all.", show_default=False),
-]
-PeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--pe",
-        metavar=_LIST,
-        help="Position encoding: rope, resonance_rope, yarn, resonance_yarn, or all (these four); also pi, ntk, "
-        "dynamic_ntk and their resonance_ forms (posgen encodings lists all), or your own path/to/file.py:Class.",
-        show_default=False,
-    ),
-]
-SeedOption = Annotated[
-    str | None,
-    typer.Option("--seed", metavar="N[,N...]", help="Seeds of weights, data order and dropout.", show_default=False),
-]
-ProtocolOption = Annotated[
-    str | None,
-    typer.Option(
-        "--protocol",
-        metavar=_LIST,
-        help="What a cell of the table means: paper (as the text says), zero_shot and zero_shot_text (YaRN at test "
-        "time only, with the code's lengths or the text's), released (as the authors' code does), or one with switches "
-        "of the ledger thrown: paper+splits=released.",
-        show_default=False,
-    ),
-]
-ProfileOption = Annotated[
-    str | None,
-    typer.Option(
-        "--profile",
-        metavar="NAME",
-        help="How large: paper (as published), narrow (as published but for its width, two hours on 2 cores), quick "
-        "(minutes on a laptop), smoke (seconds, learns nothing).",
-        show_default=False,
-    ),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option("--device", metavar="NAME", help="cpu, cuda or cuda:N. [default: cpu]", show_default=False),
-]
-ThreadsOption = Annotated[
-    str | None,
-    typer.Option("--threads", metavar="N", help="CPU threads. [default: all that there are]", show_default=False),
-]
-FreshOption = Annotated[
-    bool, typer.Option("--fresh", help="Forget what earlier runs of the same members left and start again.")
-]
-DryRunOption = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run", help="List what would be trained, estimate memory and time from a few real steps, and stop."
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE",
-        help="Any other setting, in Hydra's grammar: optim.lr=1e-3 model.layers=6 protocol.freeze_ffn=true "
-        "paths.results=DIR tracker=none",
-        show_default=False,
-    ),
-]
 
 
 @dataclass(frozen=True)

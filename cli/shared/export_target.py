@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from cli.fitting import Asked
+from cli.shared.encodings import Asked
 from posgen.errors import BadValue
 
 if TYPE_CHECKING:
-    from cli.fitting import Fitted
+    from cli.shared.encodings import Fitted
     from models.encodings import Rotary
     from models.hf.export import ModelConfig
     from models.spec import EncodingSpec
@@ -103,7 +103,7 @@ def _agreed(key: str, given: Any, found: Any) -> Any:
 
 def named(pe: str, asked: Asked) -> tuple[Target, EncodingSpec]:
     """An encoding of this suite's for the lengths asked, and its specification."""
-    from models.export_rope import BETA_FAST
+    from models.hf.longrope import BETA_FAST
 
     fitted = _fitted(pe, asked)
     scaling = getattr(fitted.encoding, "scaling", None)
@@ -115,7 +115,7 @@ def named(pe: str, asked: Asked) -> tuple[Target, EncodingSpec]:
 
 
 def _fitted(pe: str, asked: Asked) -> Fitted:
-    from cli.fitting import fit
+    from cli.shared.encodings import fit
     from models.encodings import Rotary
 
     (fitted,) = fit([pe], asked)

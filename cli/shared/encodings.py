@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from posgen.errors import BadValue, UserError, nearest, require
 from posgen.spec import DataSpec
@@ -17,33 +15,6 @@ if TYPE_CHECKING:
     from conf.schema import Config
     from models.encodings import Encoding
     from models.spec import EncodingSpec
-
-HeadDimOption = Annotated[
-    int | None,
-    typer.Option("--head-dim", metavar="N", help="Scalars of a head. [default: PosGen's, 64]", show_default=False),
-]
-BaseOption = Annotated[
-    float | None,
-    typer.Option("--base", metavar="X", help="b of b^(-2j/d). [default: the encoding's, 10000]", show_default=False),
-]
-TrainLengthOption = Annotated[
-    int | None,
-    typer.Option("--train-length", metavar="N", help="L, in tokens. [default: PosGen's, 64]", show_default=False),
-]
-TestLengthOption = Annotated[
-    int | None,
-    typer.Option(
-        "--test-length",
-        metavar="N",
-        help="L', in tokens. [default: PosGen's, 256; or factor times L where that is not longer than L]",
-        show_default=False,
-    ),
-]
-FactorOption = Annotated[
-    float | None,
-    typer.Option("--factor", metavar="X", help="s of a scaling that has one. [default: L'/L]", show_default=False),
-]
-
 
 _TYPED = {
     "data.train_length": "--train-length",

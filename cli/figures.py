@@ -1,0 +1,185 @@
+"""`posgen figure3`, `positions`, `curves` and `gap`: figures from records alone, one for each protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from cli.shared.options import (
+    OutOption,
+    PictureFormatOption,
+    RecordedProfileOption,
+    RecordedProtocolOption,
+    RecordedTasksOption,
+    RecordsOption,
+    SweepOption,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from eval.evidence.cells import Collection
+
+
+class _Drawn(NamedTuple):
+    """What one protocol gives: figures and texts by file name (the stem, `.csv`), and what belongs under them."""
+
+    figures: Mapping[str, Figure]
+    texts: Mapping[str, str]
+    caption: str
+
+
+Drawer = Callable[["Collection", str, Sequence[tuple[str, str]]], _Drawn]
+
+
+def figure3(
+    records: RecordsOption = None,
+    profile: RecordedProfileOption = None,
+    protocol: RecordedProtocolOption = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="NAME[,NAME...]", help="png, svg, pdf, or all.")
+    ] = "png,pdf",
+    out: OutOption = None,
+    sweep: SweepOption = None,
+) -> None:
+    """Draw Figure 3 of the paper from records alone: validation loss against epoch, a panel a task.
+
+    Nothing is trained, and it takes seconds. Each protocol becomes figure3-<protocol>.png and .pdf; figure3.csv holds
+    the numbers behind them. What the paper claims about its figure is printed as it came out here.
+
+    Example: posgen figure3 --profile quick --protocol paper,zero_shot
+    """
+    from cli.shared.output import chosen_formats, save
+    from cli.shared.records import collection, folder_of
+    from conf import published
+    from eval.evidence.figures.figure3 import caption, claims, curves, figure, tidy_csv
+    from eval.evidence.figures.style import DPI, FORMATS
+
+    formats = chosen_formats(format, FORMATS)
+    cells = collection(records, profile, protocol, sweep)
+    places, axes = list(published.table1()), published.figure3()
+    lines = {name: curves(cells, name, places) for name in cells.protocols}
+    figures = {f"figure3-{name}": figure(cells, several, axes) for name, several in lines.items()}
+    numbers = {"figure3.csv": tidy_csv([curve for several in lines.values() for curve in several])}
+    save(out or folder_of(records, profile), figures, numbers, formats, DPI)
+    for several in lines.values():
+        typer.echo("\n".join(["", caption(cells, several), *claims(several)]))
+
+
+def positions(
+    records: RecordsOption = None,
+    profile: RecordedProfileOption = None,
+    protocol: RecordedProtocolOption = None,
+    task: RecordedTasksOption = None,
+    format: PictureFormatOption = "png",
+    out: OutOption = None,
+    sweep: SweepOption = None,
+) -> None:
+    """Draw the accuracy at every position of the test sequences from records alone, a panel a task.
+
+    Lines are means over seeds, bands reach from the lowest to the highest seed; the training length and chance are
+    marked. Each protocol becomes positions-<protocol>.png, with its numbers in positions-<protocol>.csv.
+
+    \b
+    posgen positions --profile quick
+    posgen positions --protocol paper --task semi_recursive --format svg,pdf --out figures
+    """
+    from eval.evidence.figures.positions import caption, figure, rows, tidy_csv
+
+    def drawer(cells: Collection, name: str, places: Sequence[tuple[str, str]]) -> _Drawn:
+        series = rows(cells, name, places)
+        return _Drawn(
+            {"positions": figure(cells, name, places)}, {"positions": tidy_csv(series)}, caption(cells, series)
+        )
+
+    _draw(drawer, records, profile, protocol, task, format, out, sweep)
+
+
+def curves(
+    records: RecordsOption = None,
+    profile: RecordedProfileOption = None,
+    protocol: RecordedProtocolOption = None,
+    task: RecordedTasksOption = None,
+    format: PictureFormatOption = "png",
+    out: OutOption = None,
+    sweep: SweepOption = None,
+) -> None:
+    """Draw learning curves from records alone: training and validation loss, ID and OOD accuracy, a column a task.
+
+    Lines are means over seeds, bands reach from the lowest to the highest seed; chance is marked. Each protocol becomes
+    curves-<protocol>.png, with its numbers in curves-<protocol>.csv.
+
+    \b
+    posgen curves --profile quick
+    posgen curves --protocol zero_shot --task cot --format all --out figures
+    """
+    from eval.evidence.figures.learning import caption, figure, rows, tidy_csv
+
+    def drawer(cells: Collection, name: str, places: Sequence[tuple[str, str]]) -> _Drawn:
+        learning = rows(cells, name, places)
+        return _Drawn({"curves": figure(cells, name, places)}, {"curves": tidy_csv(learning)}, caption(cells, learning))
+
+    _draw(drawer, records, profile, protocol, task, format, out, sweep)
+
+
+def gap(
+    records: RecordsOption = None,
+    profile: RecordedProfileOption = None,
+    protocol: RecordedProtocolOption = None,
+    task: RecordedTasksOption = None,
+    format: PictureFormatOption = "png",
+    out: OutOption = None,
+    sweep: SweepOption = None,
+) -> None:
+    """Draw each rotary encoding's feature gap beside its accuracy by position, and all wavelengths, from records alone.
+
+    gap-<protocol>.png: above, how far the features at a position lie from all trained ones (the paper's eq. 8); below,
+    the accuracy there. wavelengths-<protocol>.png: wavelength and largest gap of every feature, with the critical
+    feature marked. The gaps of each position stand in gap-<protocol>.csv.
+
+    \b
+    posgen gap --profile quick
+    posgen gap --protocol paper --format svg --out figures
+    """
+    from eval.evidence.figures.encodings import draw_features
+    from eval.evidence.figures.gap import caption, figure, gaps, tidy_csv, wavelengths_by_encoding
+    from eval.evidence.figures.panels import setting
+
+    def drawer(cells: Collection, name: str, places: Sequence[tuple[str, str]]) -> _Drawn:
+        measured = gaps(cells, name, places)
+        features = wavelengths_by_encoding(cells, name, places)
+        figures = {
+            "gap": figure(cells, name, places),
+            "wavelengths": draw_features(features, setting(cells, f"Protocol {name}")),
+        }
+        return _Drawn(figures, {"gap": tidy_csv(name, measured)}, caption(cells, name, measured))
+
+    _draw(drawer, records, profile, protocol, task, format, out, sweep)
+
+
+def _draw(
+    drawer: Drawer,
+    records: list[Path] | None,
+    profile: str | None,
+    protocol: str | None,
+    task: str | None,
+    format: str,
+    out: Path | None,
+    sweep: str | None,
+) -> None:
+    """Draw every protocol that the options choose; everything is drawn before anything is written."""
+    from cli.shared.output import chosen_formats, save
+    from cli.shared.records import collection, folder_of, of_tasks
+    from eval.evidence.figures.style import FORMATS
+
+    formats = chosen_formats(format, FORMATS)
+    cells, places, ending = of_tasks(collection(records, profile, protocol, sweep), task)
+    drawn = {name: drawer(cells, name, places) for name in cells.protocols}
+    figures = {f"{stem}-{name}{ending}": fig for name, one in drawn.items() for stem, fig in one.figures.items()}
+    texts = {f"{stem}-{name}{ending}.csv": text for name, one in drawn.items() for stem, text in one.texts.items()}
+    save(out or folder_of(records, profile), figures, texts, formats)
+    for one in drawn.values():
+        print(f"\n{one.caption}")

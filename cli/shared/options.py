@@ -1,0 +1,147 @@
+"""The options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_LIST = "NAME[,NAME...]"
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", metavar=_LIST, help="recursive, cot, semi_recursive, or all.", show_default=False),
+]
+PeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pe",
+        metavar=_LIST,
+        help="Position encoding: rope, resonance_rope, yarn, resonance_yarn, or all (these four); also pi, ntk, "
+        "dynamic_ntk and their resonance_ forms (posgen encodings lists all), or your own path/to/file.py:Class.",
+        show_default=False,
+    ),
+]
+SeedOption = Annotated[
+    str | None,
+    typer.Option("--seed", metavar="N[,N...]", help="Seeds of weights, data order and dropout.", show_default=False),
+]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar=_LIST,
+        help="What a cell of the table means: paper (as the text says), zero_shot and zero_shot_text (YaRN at test "
+        "time only, with the code's lengths or the text's), released (as the authors' code does), or one with switches "
+        "of the ledger thrown: paper+splits=released.",
+        show_default=False,
+    ),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="How large: paper (as published), narrow (as published but for its width, two hours on 2 cores), quick "
+        "(minutes on a laptop), smoke (seconds, learns nothing).",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="cpu, cuda or cuda:N. [default: cpu]", show_default=False),
+]
+ThreadsOption = Annotated[
+    str | None,
+    typer.Option("--threads", metavar="N", help="CPU threads. [default: all that there are]", show_default=False),
+]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Forget what earlier runs of the same members left and start again.")
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="List what would be trained, estimate memory and time from a few real steps, and stop."
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Any other setting, in Hydra's grammar: optim.lr=1e-3 model.layers=6 protocol.freeze_ffn=true "
+        "paths.results=DIR tracker=none",
+        show_default=False,
+    ),
+]
+
+# Of commands that draw from records.
+RecordsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--records",
+        metavar="FILE",
+        help="File of records; give it again for more files. [default: the profile's, below results/<profile>]",
+        show_default=False,
+    ),
+]
+RecordedProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", metavar="NAME", help="Profile whose records are drawn. [default: quick]", show_default=False
+    ),
+]
+RecordedProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar="NAME[,NAME...]",
+        help="Protocols to show, such as paper,zero_shot. [default: all that were measured]",
+        show_default=False,
+    ),
+]
+SweepOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sweep", metavar="NAME", help="Only the records of this sweep. [default: of all sweeps]", show_default=False
+    ),
+]
+PictureFormatOption = Annotated[str, typer.Option("--format", metavar="NAME[,NAME...]", help="png, svg, pdf, or all.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Folder for the files. [default: the folder of the records]", show_default=False
+    ),
+]
+RecordedTasksOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task", metavar="NAME[,NAME...]", help="Tasks to show. [default: all that were measured]", show_default=False
+    ),
+]
+
+# Of commands that look at an encoding.
+HeadDimOption = Annotated[
+    int | None,
+    typer.Option("--head-dim", metavar="N", help="Scalars of a head. [default: PosGen's, 64]", show_default=False),
+]
+BaseOption = Annotated[
+    float | None,
+    typer.Option("--base", metavar="X", help="b of b^(-2j/d). [default: the encoding's, 10000]", show_default=False),
+]
+TrainLengthOption = Annotated[
+    int | None,
+    typer.Option("--train-length", metavar="N", help="L, in tokens. [default: PosGen's, 64]", show_default=False),
+]
+TestLengthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--test-length",
+        metavar="N",
+        help="L', in tokens. [default: PosGen's, 256; or factor times L where that is not longer than L]",
+        show_default=False,
+    ),
+]
+FactorOption = Annotated[
+    float | None,
+    typer.Option("--factor", metavar="X", help="s of a scaling that has one. [default: L'/L]", show_default=False),
+]

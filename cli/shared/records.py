@@ -1,0 +1,53 @@
+"""Which records a command draws from, and where its products go."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eval.evidence.cells import Collection
+
+RESULTS = Path("results")
+
+
+def folder_of(records: list[Path] | None, profile: str | None) -> Path:
+    """Where the products belong: beside the first file of records that was named, else beside the profile's."""
+    return records[0].parent if records else RESULTS / (profile or "quick")
+
+
+def collection(
+    records: list[Path] | None,
+    profile: str | None,
+    protocol: str | None,
+    sweep: str | None,
+    accuracy: str = "teacher_forced",
+    results: Path = RESULTS,
+) -> Collection:
+    """The cells that the options choose. Raises UserError when there are none."""
+    from conf.overrides import words
+    from eval.evidence.cells import collect
+    from eval.store.gathering import gather
+
+    protocols = words("protocol", protocol) if protocol is not None else None
+    return collect(gather(records or [], profile, results, sweep), protocols, accuracy)
+
+
+def of_tasks(found: Collection, task: str | None) -> tuple[Collection, list[tuple[str, str]], str]:
+    """(the collection's cells of these tasks, the published (task, pe) of them, what file names end in)."""
+    from conf import published as paper
+    from conf.overrides import words
+    from posgen.errors import BadValue, nearest
+
+    places = list(paper.table1())
+    if task is None:
+        return found, places, ""
+    measured = dict.fromkeys(name for _, name, _ in found.cells)
+    tasks = words("task", task)
+    for name in tasks:
+        if name not in measured:
+            raise BadValue("task", name, f"no record of it; {nearest(name, measured)}")
+    cells = {place: cell for place, cell in found.cells.items() if place[1] in tasks}
+    shown = [place for place in places if place[0] in tasks]
+    return dataclasses.replace(found, cells=cells), shown, "".join(f"-{name}" for name in tasks)

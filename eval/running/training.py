@@ -1,0 +1,264 @@
+"""The trainings of a job: populations from their present step to their end, or to an interruption, all written down."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import msgspec
+import torch
+
+from eval.measuring.member import Context, Data, Validator
+from eval.measuring.planned import PlannedMember, count, encoding_labels
+from eval.running.evaluation import evaluate_members
+from eval.running.job import Job, Outcome, RunSettings, compiles
+from eval.running.populations import populations, trained
+from eval.running.progress import Bar
+from eval.running.tracker import TrackedMember, Tracker
+from eval.store.runs import Run
+from models import memory
+from models.population import Population, StepResult, batches_per_epoch
+from models.training import Progress, Trainer, Watcher
+
+Started = tuple[PlannedMember, Run, dict[str, Any] | None]
+"""A member, its folder, and the state that it goes on from, None at its beginning."""
+
+
+def train_members(
+    members: Sequence[tuple[PlannedMember, Run]],
+    job: Job,
+    context: Context,
+    data: Data,
+    tracker: Tracker,
+    stopping: Stopping,
+    outcome: Outcome,
+) -> None:
+    """Train members that are not done, population after population, until they are or `stopping` asks for an end."""
+    if not members:
+        return
+    tracker.start([_tracked(member, job.settings) for member, _ in members])
+    for group in _populations(members, job.settings.device):
+        _train(group, job, context, data, tracker, stopping, outcome)
+        memory.release(torch.device(job.settings.device))  # or the next population would find no room
+        if stopping.asked:
+            outcome.interrupted = True
+            return
+
+
+def stopped_at(
+    members: Sequence[tuple[PlannedMember, Run]],
+    settings: RunSettings,
+    context: Context,
+    data: Data,
+    tracker: Tracker,
+    outcome: Outcome,
+) -> None:
+    """Test members whose states are at the epoch that the settings stop at; the states stay, to be gone on from."""
+    for _, folder in members:
+        state = folder.state()
+        seconds = round(state["seconds"], 3) if state else None
+        folder.report(status="stopped", epoch=settings.until, train_seconds=seconds)
+    evaluate_members(members, settings, context, data, tracker)
+    outcome.stopped += [member.spec.run_id for member, _ in members]
+
+
+def _populations(members: Sequence[tuple[PlannedMember, Run]], device: str) -> Iterator[list[Started]]:
+    """Members that can train side by side: as `populations` says, and at the same step where some go on from one."""
+    folders = {member.spec.run_id: folder for member, folder in members}
+    for group in populations([member for member, _ in members], device):
+        at_step: dict[int, list[Started]] = {}
+        for member in group:
+            state = folders[member.spec.run_id].state()
+            at_step.setdefault(state["steps"] if state else 0, []).append((member, folders[member.spec.run_id], state))
+        yield from at_step.values()
+
+
+class Stopping:
+    """Set by the first Ctrl-C (or SIGTERM): training ends after its step. A second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stopping]:
+    """Ctrl-C and SIGTERM ask for an end while this lasts; where signals are the caller's business, nothing does."""
+    stopping = Stopping()
+    before = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, stopping)
+    except ValueError:  # not in the main thread: signals are the caller's business
+        pass
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Watch(Watcher):
+    """Carries a training's news to the bar, the tracker and the run folders."""
+
+    def __init__(self, settings: RunSettings, tracker: Tracker, bar: Bar, stopping: Stopping) -> None:
+        self.settings, self.tracker, self.bar, self.stopping = settings, tracker, bar, stopping
+        self.trainer: Trainer
+        self.runs: dict[str, Run]
+        self.saved, self.due = time.monotonic(), False
+        self.wait = settings.save_seconds
+        self.note, self.read, self.shortages = "", 0.0, 0
+
+    def stepped(self, steps: int, result: StepResult) -> None:
+        if time.monotonic() - self.read > 0.5 or steps == self.last:
+            loss, accuracy = result.loss.mean().item(), result.accuracy.mean().item()
+            self.note, self.read = f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %", time.monotonic()
+        self.bar.at(steps, self.note)
+        population = self.trainer.population
+        if population.shortages > self.shortages:
+            self.shortages = population.shortages
+            passes = len(population.chunks())
+            self.bar.console.print(f"memory ran out: each step now goes through its members in {passes} passes")
+        # Not after the last step: its outcome is written at once.
+        if time.monotonic() - self.saved > self.wait and steps < self.last:
+            self.due = True
+
+    def validated(self, member: Progress) -> None:
+        self.tracker.log(member.spec.run_id, member.history[-1])
+
+    def diverged(self, member: Progress) -> None:
+        assert member.diverged_at is not None
+        step, reason = member.diverged_at["step"], member.diverged_at["reason"]
+        self.bar.console.print(f"run {member.spec.run_id}: stopped at step {step} because {reason}; the others go on")
+
+    def stop(self) -> bool:
+        if self.trainer.population.steps >= self.last:
+            return True
+        if self.due and not self.stopping.asked:
+            self.save("running")
+        return self.stopping.asked
+
+    @property
+    def last(self) -> int:
+        """The step after which this training ends, for good or until a later call."""
+        return self.trainer.per_epoch * self.settings.until if self.settings.until else self.trainer.total
+
+    def save(self, status: str) -> None:
+        """Every member's state, so that the same command goes on from here."""
+        began = time.monotonic()
+        for i, member in enumerate(self.trainer.progress):
+            run = self.runs[member.spec.run_id]
+            run.save_state(self.trainer.state(i))
+            run.report(status=status, epoch=self.trainer.population.steps // self.trainer.per_epoch)
+        self.saved, self.due = time.monotonic(), False
+        # Gigabytes of a large population must not cost more than one part in twenty of its time.
+        self.wait = max(self.settings.save_seconds, 20 * (self.saved - began))
+
+
+def _train(
+    group: Sequence[Started],
+    job: Job,
+    context: Context,
+    data: Data,
+    tracker: Tracker,
+    stopping: Stopping,
+    outcome: Outcome,
+) -> None:
+    """One population from its present step to its end, or to an interruption."""
+    settings, specs = job.settings, [member.spec for member, _, _ in group]
+    states = [state for _, _, state in group if state]
+    steps = states[0]["steps"] if states else 0
+    for member, folder, _ in group:
+        epoch = steps // batches_per_epoch(member.spec.data.train_size, member.spec.optim.batch_size)
+        trained_by = [*folder.info().get("trained_by", [])] if steps else []
+        maker = msgspec.to_builtins(context.maker)
+        if maker not in trained_by[-1:]:
+            trained_by.append(maker)
+        folder.report(**_header(member, settings), trained_by=trained_by, status="running", epoch=epoch)
+    compiled = compiles(settings.device, settings.compiled)
+    leading = trained(specs)
+    population = Population(leading, [data.tokens(s, "train") for s in leading], settings.device, compiled)
+    title = f"training {count(len(specs))}" + f", {job.part}" * bool(job.part)
+    watch = _Watch(settings, tracker, Bar(title, 1, enabled=False), stopping)
+    trainer = Trainer(population, Validator(data, compiled), watch, specs)
+    if states:
+        trainer.load(states)
+    watch.trainer, watch.runs = trainer, {m.spec.run_id: folder for m, folder, _ in group}
+    members = {member.spec.run_id: (member, folder) for member, folder, _ in group}
+
+    def ended(progress: Sequence[Progress]) -> list[tuple[PlannedMember, Run, Progress]]:
+        return [(*members[p.spec.run_id], p) for p in progress]
+
+    with Bar(title, watch.last, steps, settings.progress) as watch.bar:
+        trainer.run()
+    _finish(ended(trainer.lost), "diverged", settings, context, data, tracker)
+    outcome.diverged += [p.spec.run_id for p in trainer.lost]
+    if settings.until is not None and not stopping.asked:
+        watch.save("stopped")
+        stopped_at([members[p.spec.run_id] for p in trainer.progress], settings, context, data, tracker, outcome)
+    elif not trainer.finished:
+        watch.save("interrupted")
+        for progress in trainer.progress:
+            tracker.finish(progress.spec.run_id, {}, "interrupted")
+    else:
+        _finish(ended(trainer.progress), "finished", settings, context, data, tracker)
+        outcome.finished += [p.spec.run_id for p in trainer.progress]
+
+
+def _header(member: PlannedMember, settings: RunSettings) -> dict[str, Any]:
+    spec = member.spec
+    return {
+        "task": spec.task.name,
+        "train_encoding": spec.train_encoding.name,
+        "seed": spec.seed,
+        "data_seed": spec.data.seed,
+        "profile": settings.profile,
+        "sweep": settings.sweep,
+        "cells": [[c.protocol, c.pe, c.test_encoding, c.accuracy] for c in member.cells],
+        "epochs": spec.optim.epochs,
+    }
+
+
+def _finish(
+    ended: Sequence[tuple[PlannedMember, Run, Progress]],
+    status: str,
+    settings: RunSettings,
+    context: Context,
+    data: Data,
+    tracker: Tracker,
+) -> None:
+    """Write the outcome of trainings, which are never trained again from here on, and test them."""
+    for _, folder, progress in ended:
+        chosen: dict[str, int | None] = {label: best.epoch for label, best in progress.best.items()}
+        folder.save_outcome(progress.history, chosen, {label: best.params for label, best in progress.best.items()})
+        folder.report(
+            status=status,
+            epoch=progress.history[-1]["epoch"] if progress.history else 0,
+            diverged_at=progress.diverged_at,
+            train_seconds=round(progress.seconds, 3),
+        )
+    evaluate_members([(member, folder) for member, folder, _ in ended], settings, context, data, tracker)
+
+
+def _tracked(member: PlannedMember, settings: RunSettings) -> TrackedMember:
+    spec = member.spec
+    protocols = tuple(dict.fromkeys(c.protocol for c in member.cells))
+    labels = zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True)
+    return TrackedMember(
+        run_id=spec.run_id,
+        name=f"{spec.task.name}-{spec.train_encoding.name}-{spec.seed}",
+        group=" ".join([settings.sweep, *protocols[:1], spec.train_encoding.name]),
+        job_type="train",
+        tags=(settings.profile, spec.task.name, *protocols),
+        config=member.config,
+        task=spec.task.name,
+        trained_as=next((label for label, encoding in labels if encoding.key == spec.train_encoding.key), None),
+    )
