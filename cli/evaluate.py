@@ -115,8 +115,8 @@ def _origin(runs: Path, run_id: str) -> _Origin:
     from eval.store.runs import Run
 
     run = Run(runs, run_id)
-    data, info = run.spec().data, run.info()  # in this order: spec() tells an unknown run
-    spec = run.spec()
+    spec = run.spec()  # which says so where there is no such run
+    info, data = run.info(), spec.data
     return _Origin(
         info["profile"], info["sweep"], data.train_length, data.test_length, spec.model.bos, spec.train_encoding.base
     )

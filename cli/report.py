@@ -120,11 +120,11 @@ def _tracker(asked: Config) -> WandbTracker:
 
 
 def _log(tracker: WandbTracker, paths: PathsSpec, page: Page, text: str, sources: Sources) -> None:
-    from eval.evidence.report.sources import KINDS
+    from eval.evidence.report.sources import FOLDERS
     from eval.evidence.report.wandb_summary import Holdings, log_summary
     from posgen.errors import UserError
 
-    files = tuple(path for kind in KINDS if (path := sources.path(kind)).exists())
+    files = tuple(path for kind in FOLDERS if (path := sources.path(kind)).exists())
     holdings = Holdings(files, Path(paths.data), Path(paths.runs))
     logged = log_summary(tracker, page, text, sources.records(), holdings)
     if logged is None:

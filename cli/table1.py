@@ -26,38 +26,47 @@ def table1(
     accuracy: Annotated[
         str, typer.Option(metavar="NAME", help="Which measurement: teacher_forced or free_running.")
     ] = "teacher_forced",
+    wide: Annotated[
+        bool, typer.Option("--wide", help="One table with ID accuracies, variances, seeds and all protocols.")
+    ] = False,
     sweep: SweepOption = None,
 ) -> None:
     """Draw Table 1 of the paper from records alone, published and measured numbers side by side.
 
-    Nothing is trained, and it takes seconds. For every task and encoding the table shows the published accuracy beyond
-    the training length (OOD) and, for each protocol, the accuracy within that length (ID), the mean and spread over
-    seeds, the number of seeds and the difference to the paper. What was not measured shows as a dash. Markdown adds
-    what `posgen verdict` says of the pairs.
+    Nothing is trained, and it takes seconds. Each protocol gives a table in the paper's shape: for every encoding and
+    task the published accuracy beyond the training length (OOD), the mean ± standard deviation over seeds measured
+    here, and their difference. What was not measured shows as a dash. --wide and the CSV have everything else. Markdown
+    adds what `posgen verdict` says of the pairs.
 
-    Example: posgen table1 --profile quick --format all --out results/quick
+    \b
+    posgen table1 --protocol paper
+    posgen table1 --wide
+    posgen table1 --profile quick --format all --out results/quick
     """
     from cli.shared.output import chosen_formats, show
     from cli.shared.records import collection
-    from conf import published as paper
-    from eval.evidence import table1_render
+    from conf import published
+    from eval.evidence import table1_tables
+    from eval.evidence.table import Table, csv_text, latex, markdown, terminal
     from eval.evidence.table1 import build
 
     formats = chosen_formats(format, ["terminal", "markdown", "csv", "latex"])
-    published = paper.table1()
-    found = collection(records, profile, protocol, sweep, accuracy)
-    table = build(found, published)
+    printed = published.table1()
+    cells = collection(records, profile, protocol, sweep, accuracy)
+    table = build(cells, printed)
+    document = table1_tables.wide(table) if wide else table1_tables.document(table)
 
-    def markdown() -> str:
-        from conf.rules import verdict_rules as rules
+    def with_pairs() -> str:
+        from eval.evidence.verdict.tables import section
+
+        from conf.rules import verdict_rules
         from eval.evidence.verdict.judge import judge
-        from eval.evidence.verdict.render import section
 
-        return table1_render.markdown(table, section(judge(found, published, rules())))
+        return markdown([*document, *section(judge(cells, printed, verdict_rules()))])
 
-    texts = {
-        "markdown": markdown,
-        "csv": lambda: table1_render.tidy_csv(table),
-        "latex": lambda: table1_render.latex(table),
-    }
-    show(formats, lambda console: table1_render.terminal(table, console), texts, out, "table1")
+    def as_latex() -> str:
+        tables = [part for part in document if isinstance(part, Table)]
+        return "\n".join(latex(part, f"posgen-{number}") for number, part in enumerate(tables, start=1))
+
+    texts = {"markdown": with_pairs, "csv": lambda: csv_text(table1_tables.numbers(table)), "latex": as_latex}
+    show(formats, lambda console: terminal(document, console), texts, out, "table1")

@@ -1,6 +1,6 @@
 """The ledger: where the paper's text and the released code differ, row by row, as conf/ledger.yaml has it.
 
-A switch thrown from a preset is a protocol of its own, called `<preset>+<switch>=<value>`, such as
+A preset with an overridden switch is a protocol of its own, called `<preset>+<switch>=<value>`, such as
 `paper+splits=released`; conf.compose reads such names. Reading the ledger needs no torch.
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from functools import cache
 from typing import Any
 
+from conf import files
 from conf.published import Source
+from conf.schema import GROUPS
 from posgen.errors import BadValue, UserError, nearest
 
 BASES = ("paper", "released")
@@ -43,7 +45,7 @@ class Switch:
 
 @dataclass(frozen=True)
 class Variant:
-    """A base with one switch thrown."""
+    """A base with one switch overridden."""
 
     base: str
     row: Row
@@ -162,7 +164,31 @@ def _known(node: Mapping[str, Any], keys: set[str]) -> None:
 
 def ledger() -> Ledger:
     """The ledger of conf/ledger.yaml."""
-    return load_ledger(files("conf") / "ledger.yaml")
+    return load_ledger(files.FOLDER / "ledger.yaml")
+
+
+@cache
+def switched_fields() -> frozenset[str]:
+    """The settings that switches decide, `model.layers` say: those which YAML interpolates from a key of conf/protocol.
+
+    A switch that acts elsewhere, on training or testing alone, has none.
+    """
+    nodes = [("", files.load(files.FOLDER / "config.yaml"))]
+    nodes += [(f"{group}.", files.load(file)) for group in GROUPS for file in files.group(group)]
+    return frozenset(key for prefix, node in nodes for key, value in _leaves(node, prefix) if _is_switched(value))
+
+
+def _is_switched(value: object) -> bool:
+    return isinstance(value, str) and "${protocol." in value
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything in nested mappings."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def directions(word: str) -> tuple[str, ...]:

@@ -9,9 +9,11 @@ from typing import Any
 
 from conf import names
 from conf.ledger import switched_fields
+from eval.evidence.table import Column, Table, cells
 from eval.store.kinds import AccuracyRecord
-from models.spec import EncodingSpec, ModelSpec, OptimSpec, plain
+from models.spec import EncodingSpec, ModelSpec, OptimSpec
 from posgen.errors import BadValue, UserError, nearest
+from posgen.plain import plain
 from posgen.spec import DataSpec, Task
 
 # What differs by its nature among members that are pooled, or is only a label.
@@ -107,13 +109,27 @@ def collect(
     )
 
 
-def differences(collection: Collection) -> tuple[list[str], bool]:
-    """Where the records' own configuration leaves the paper's text, and whether that makes the sizes others.
+@dataclass(frozen=True)
+class Setting:
+    """A setting that is not the paper's: `values` are (value, protocols that have it). `size`: whether it makes an
+    experiment of another size; what protocols switch, and the arithmetic, do not."""
 
-    Each is said in a few words, `epochs 8 (published 150)`; a value that not every protocol shares is followed by the
-    protocols that have it.
-    """
-    lines, resized = [], False
+    name: str
+    values: tuple[tuple[Any, tuple[str, ...]], ...]
+    published: Any
+    size: bool
+
+    @property
+    def text(self) -> str:
+        """`8`, or `2 in paper, 6 in released`."""
+        if len(self.values) == 1:
+            return str(self.values[0][0])
+        return ", ".join(f"{value} in {' and '.join(protocols)}" for value, protocols in self.values)
+
+
+def settings_that_differ(collection: Collection) -> list[Setting]:
+    """Where the records' own configuration leaves the paper's text."""
+    settings = []
     sizeless = switched_fields() | {_ARITHMETIC}
     for node, spec in _SIZES.items():
         for field, standard in plain(spec).items():
@@ -124,11 +140,30 @@ def differences(collection: Collection) -> tuple[list[str], bool]:
                 for record in collection.records(protocol):
                     holders.setdefault(record.config[node].get(field, standard), {})[protocol] = None
             if set(holders) - {standard}:
-                shared = len(holders) == 1
-                values = ", ".join(str(v) if shared else f"{v} in {' and '.join(p)}" for v, p in holders.items())
-                lines.append(f"{field} {values} (published {standard})")
-                resized = resized or f"{node}.{field}" not in sizeless
-    return lines, resized
+                values = tuple((value, tuple(protocols)) for value, protocols in holders.items())
+                settings.append(Setting(field, values, standard, f"{node}.{field}" not in sizeless))
+    return settings
+
+
+def differences(collection: Collection) -> tuple[list[str], bool]:
+    """Settings that differ in a few words each, `epochs 8 (published 150)`, and whether they make the sizes others."""
+    settings = settings_that_differ(collection)
+    lines = [f"{setting.name} {setting.text} (published {setting.published})" for setting in settings]
+    return lines, any(setting.size for setting in settings)
+
+
+def differences_table(collection: Collection) -> Table | None:
+    """What differs from the paper's text, a setting a row; None where nothing does."""
+    settings = settings_that_differ(collection)
+    if not settings:
+        return None
+    resized = any(setting.size for setting in settings)
+    return Table(
+        (Column("Setting"), Column("Here"), Column("Published")),
+        tuple(cells(setting.name, setting.text, str(setting.published)) for setting in settings),
+        title=f"Differences of profile {collection.profile} from the paper",
+        caption="Not comparable cell by cell with the published values." if resized else "",
+    )
 
 
 def _cell(by_seed: dict[int, AccuracyRecord]) -> Cell:

@@ -1,13 +1,16 @@
 """Tests and intervals for a handful of seeds, and the power of these tests.
 
-Whatever a formula cannot give is None, never a number that looks like one: one value has no spread, and values that
-are all alike have none to test against. Units are those of the values (here points of accuracy, or nats). scipy is
-imported where it is used.
+What a formula cannot give is None, never a number that looks like one: a single value has no spread, and values that
+are all alike have none to test against. Units are those of the values (points of accuracy, or nats).
+
+Written on scipy.special, imported where it is used: scipy.stats takes a second to import, its bootstrap does not
+enumerate, and its t tests return nan without spread. The tests compare every function with scipy.stats.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +18,8 @@ import numpy as np
 
 _EXACT_RESAMPLES = 50_000  # up to six values have fewer resamples than this: they are enumerated, not drawn
 _EXACT_FLIPS = 16  # values: 2^16 sign patterns
-_DUST = 1e-9  # relative: two equal differences of fractions may differ by rounding
+_REL_TOL = 1e-9  # rounding noise: equal differences of fractions may differ by this much, relative to their size
+_POINTS = 4096  # of the numerical integrals behind the power: right to four decimals
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,15 @@ class Difference:
     standard_error: float | None = None
     freedom: float | None = None
 
+    @property
+    def interval(self) -> Interval | None:
+        """The confidence interval, if there is one."""
+        return None if self.low is None or self.high is None else Interval(self.low, self.high)
+
 
 def summary(values: Sequence[float]) -> Summary:
     """Mean, sample standard deviation (nan for one value) and number of at least one value."""
-    mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return Summary(mean, math.nan, len(values))
-    return Summary(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)), len(values))
+    return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan, len(values))
 
 
 def p_value(difference: Difference | None) -> float | None:
@@ -67,35 +73,45 @@ def welch(a: Sequence[float] | Summary, b: Sequence[float] | Summary, confidence
 
     Source: Welch (1947), with Satterthwaite's degrees of freedom.
     """
-    one, other = (sample if isinstance(sample, Summary) else summary(sample) if sample else None for sample in (a, b))
-    if not one or not other:
+    samples = [sample if isinstance(sample, Summary) else summary(sample) for sample in (a, b) if sample]
+    if len(samples) < 2:
         return None
-    mean = one.mean - other.mean
-    if min(one.n, other.n) < 2:
+    mean = samples[0].mean - samples[1].mean
+    if min(sample.n for sample in samples) < 2:
         return Difference(mean)
-    shares = [(sample.std**2 / sample.n, sample.n - 1) for sample in (one, other)]
+    shares = [(sample.std**2 / sample.n, sample.n - 1) for sample in samples]
     variance = sum(share for share, _ in shares)
     freedom = variance**2 / sum(share**2 / free for share, free in shares) if variance else None
-    return _difference(mean, math.sqrt(variance), freedom, confidence)
+    return _t_test(mean, math.sqrt(variance), freedom, confidence)
 
 
 def paired_t(differences: Sequence[float], confidence: float = 0.95) -> Difference | None:
     """The mean of paired differences; None without any. Source: Student (1908), n - 1 degrees of freedom.
 
-    It takes the differences to be normal, which a few seeds cannot show: `sign_flip` does not.
+    It assumes normal differences, which a few seeds cannot show: `sign_flip` does not.
     """
     if not differences:
         return None
     sample = summary(differences)
     if sample.n < 2:
         return Difference(sample.mean)
-    return _difference(sample.mean, sample.std / math.sqrt(sample.n), sample.n - 1, confidence)
+    return _t_test(sample.mean, sample.std / math.sqrt(sample.n), sample.n - 1, confidence)
+
+
+def _t_test(mean: float, standard_error: float, freedom: float | None, confidence: float) -> Difference:
+    from scipy.special import stdtr, stdtrit
+
+    if freedom is None or standard_error <= _REL_TOL * max(1.0, abs(mean)):
+        return Difference(mean, p=1.0 if abs(mean) <= _REL_TOL else None, standard_error=0.0, freedom=freedom)
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * standard_error
+    p = 2.0 * float(stdtr(freedom, -abs(mean) / standard_error))
+    return Difference(mean, mean - half, mean + half, p, standard_error, float(freedom))
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
     """Student's interval of a mean; None for fewer than two values or values that are all alike."""
-    found = paired_t(values, confidence)
-    return None if found is None or found.low is None or found.high is None else Interval(found.low, found.high)
+    difference = paired_t(values, confidence)
+    return difference.interval if difference else None
 
 
 def tost(difference: Difference, margin: float) -> float | None:
@@ -107,9 +123,7 @@ def tost(difference: Difference, margin: float) -> float | None:
 
     if not difference.standard_error or not difference.freedom:
         return None
-    above = (difference.mean + margin) / difference.standard_error
-    below = (difference.mean - margin) / difference.standard_error
-    return float(max(stdtr(difference.freedom, -above), stdtr(difference.freedom, below)))
+    return float(stdtr(difference.freedom, (abs(difference.mean) - margin) / difference.standard_error))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -134,10 +148,8 @@ def paired_bootstrap(differences: Sequence[float], confidence: float, resamples:
     """
     if len(differences) < 2:
         return None
-    low, high = np.quantile(
-        _resampled_means(differences, resamples, seed), [(1 - confidence) / 2, (1 + confidence) / 2]
-    )
-    return Interval(float(low), float(high))
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    return Interval(*map(float, np.quantile(_resampled_means(differences, resamples, seed), ends)))
 
 
 def bootstrap_improvement(differences: Sequence[float], resamples: int, seed: int) -> float | None:
@@ -148,6 +160,15 @@ def bootstrap_improvement(differences: Sequence[float], resamples: int, seed: in
     return None if len(differences) < 2 else _share_above(_resampled_means(differences, resamples, seed))
 
 
+def _resampled_means(differences: Sequence[float], resamples: int, seed: int) -> np.ndarray:
+    values, n = np.array(differences, dtype=float), len(differences)
+    if n**n <= _EXACT_RESAMPLES:
+        chosen = np.indices((n,) * n).reshape(n, -1).T
+    else:
+        chosen = np.random.default_rng(seed).integers(0, n, (resamples, n))
+    return np.asarray(values[chosen].mean(axis=1))
+
+
 def improvement(differences: Sequence[float]) -> float | None:
     """P(A > B): the share of pairs whose difference is above 0, of which those at 0 count half. None without any.
 
@@ -155,6 +176,11 @@ def improvement(differences: Sequence[float]) -> float | None:
     precipice", there over all combinations of independent runs; here a seed pairs the runs, so only pairs count.
     """
     return _share_above(np.array(differences)) if differences else None
+
+
+def _share_above(values: np.ndarray) -> float:
+    tie = _REL_TOL * max(1.0, float(np.abs(values).max()))
+    return float((values > tie).mean() + 0.5 * (np.abs(values) <= tie).mean())
 
 
 def sign_flip(differences: Sequence[float], resamples: int, seed: int) -> float | None:
@@ -169,43 +195,14 @@ def sign_flip(differences: Sequence[float], resamples: int, seed: int) -> float 
         patterns = (np.arange(2 ** len(values))[:, None] >> np.arange(len(values))) & 1
     else:
         drawn = np.random.default_rng(seed).integers(0, 2, (resamples, len(values)))
-        patterns = np.vstack([np.zeros(len(values), dtype=int), drawn])  # what was seen is one of the ways
+        patterns = np.vstack([np.zeros(len(values), dtype=int), drawn])  # what was observed is one of the patterns
     means = np.abs((values * (1 - 2 * patterns)).mean(axis=1))
-    return float((means >= abs(values.mean()) - _DUST * np.abs(values).max()).mean())
+    return float((means >= abs(values.mean()) - _REL_TOL * np.abs(values).max()).mean())
 
 
 def smallest_sign_flip(n: int) -> float:
     """The smallest p that `sign_flip` can give for n differences: 2 of the 2^n patterns (one, for n = 0)."""
     return min(1.0, 2.0 ** (1 - n))
-
-
-def _difference(mean: float, standard_error: float, freedom: float | None, confidence: float) -> Difference:
-    from scipy.special import stdtr, stdtrit
-
-    if freedom is None or standard_error <= _DUST * max(1.0, abs(mean)):
-        same = abs(mean) <= _DUST
-        return Difference(mean, p=1.0 if same else None, standard_error=0.0, freedom=freedom)
-    half = float(stdtrit(freedom, (1 + confidence) / 2)) * standard_error
-    p = 2.0 * float(stdtr(freedom, -abs(mean) / standard_error))
-    return Difference(mean, mean - half, mean + half, p, standard_error, float(freedom))
-
-
-def _resampled_means(differences: Sequence[float], resamples: int, seed: int) -> np.ndarray:
-    values, n = np.array(differences, dtype=float), len(differences)
-    if n**n <= _EXACT_RESAMPLES:
-        chosen = np.indices((n,) * n).reshape(n, -1).T
-    else:
-        chosen = np.random.default_rng(seed).integers(0, n, (resamples, n))
-    means: np.ndarray = values[chosen].mean(axis=1)
-    return means
-
-
-def _share_above(values: np.ndarray) -> float:
-    tie = _DUST * max(1.0, float(np.abs(values).max()))
-    return float((values > tie).mean() + 0.5 * (np.abs(values) <= tie).mean())
-
-
-_POINTS = 4096  # midpoints of equal probability: right to four decimals
 
 
 def difference_power(standard_error: float, freedom: float, true: float, alpha: float) -> float:
@@ -228,9 +225,8 @@ def equivalence_power(standard_error: float, freedom: float, true: float, margin
 
 
 def _spread(freedom: float) -> np.ndarray:
-    """se / SE at the midpoints of equal probability."""
+    """Measured over true standard error, at midpoints of equal probability."""
     from scipy.special import gammaincinv
 
     chances = (np.arange(_POINTS) + 0.5) / _POINTS
-    ratio: np.ndarray = np.sqrt(2.0 * gammaincinv(freedom / 2.0, chances) / freedom)
-    return ratio
+    return np.asarray(np.sqrt(2.0 * gammaincinv(freedom / 2.0, chances) / freedom))

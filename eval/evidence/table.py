@@ -190,14 +190,10 @@ def _grid(table: Table) -> Grid:
     from rich.markup import escape
     from rich.table import Table as Grid
 
-    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=escape(table.title) or None)
-    grouped = any(column.group for column in table.columns)
+    grid = Grid(box=box.SIMPLE_HEAD, padding=0, show_edge=False, title=escape(table.title) or None)
     in_sections = any(heading for heading, _ in table.blocks())
-    seen = ""
-    for column in table.columns:
-        above = column.group if column.group != seen else ""
-        seen = column.group
-        title = f"{above}\n{column.title}" if grouped else column.title
+    for column, above in zip(table.columns, _heads_above(table), strict=True):
+        title = column.title if above is None else f"{above}\n{column.title}"
         grid.add_column(escape(title), justify="right" if column.number else "left", no_wrap=column.number)
     for heading, rows in table.blocks():
         if heading:
@@ -211,6 +207,22 @@ def _grid(table: Table) -> Grid:
         if in_sections:
             grid.add_section()
     return grid
+
+
+def _heads_above(table: Table) -> list[str | None]:
+    """For every column what stands above its title: the name of its group over the widest of a group; None without
+    groups."""
+    if not any(column.group for column in table.columns):
+        return [None] * len(table.columns)
+    texts = [table.texts(row) for row in table.rows]
+    widths = [max([len(c.title), *(len(row[i]) for row in texts)]) for i, c in enumerate(table.columns)]
+    heads: list[str | None] = [""] * len(widths)
+    start = 0
+    for name, members in groupby(table.columns, key=lambda column: column.group):
+        size = len(list(members))
+        heads[max(range(start, start + size), key=widths.__getitem__)] = name
+        start += size
+    return heads
 
 
 def latex(table: Table, label: str = "") -> str:

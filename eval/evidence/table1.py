@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from conf import names
 from conf.published import Published, variance_from_std
-from eval.evidence.cells import Cell, Collection, differences
-from posgen.spec import Task
+from eval.evidence.cells import Cell, Collection
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table1:
-    """The whole table, ready to be rendered."""
+    """The whole table: eval.evidence.table1_tables puts it before readers."""
 
     collection: Collection
     rows: tuple[Row, ...]
-    caption: str
-    notes: tuple[str, ...]
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -80,7 +77,7 @@ def build(collection: Collection, published: Mapping[tuple[str, str], Published]
             measured[place][protocol] = Measured(**{**vars(cell), "best": place in best})
     published_best = _best(printed)
     rows = tuple(Row(*p, published.get(p), p in published_best, measured[p]) for p in places)
-    return Table1(collection, rows, _caption(collection), tuple(_notes(collection, rows)))
+    return Table1(collection, rows)
 
 
 def _measure(cell: Cell, published: Published | None) -> Measured:
@@ -118,48 +115,8 @@ def _best(percents: Mapping[tuple[str, str], float | None]) -> set[tuple[str, st
     return best
 
 
-def _caption(collection: Collection) -> str:
-    label = f" ({collection.label})" if collection.label else ""
-    found, resized = differences(collection)
-    unchanged = "" if "changed:" in label else "All settings are the paper's."
-    setting = f"Differs from the paper's text: {', '.join(found)}." if found else unchanged
-    if resized:
-        setting += " Not comparable cell by cell with the published values."
-    protocols = "; ".join(names.protocol(protocol) for protocol in collection.protocols)
-    return f"OOD accuracy in %, profile {collection.profile}{label}. {setting} Protocols: {protocols}."
-
-
-def _notes(collection: Collection, rows: tuple[Row, ...]) -> Iterable[str]:
-    record = next(collection.records())
-    first, trained = record.training.task.prefix_length, record.train_length
-    yield (
-        f"ID = tokens {first} to {trained - 1}, OOD = tokens {trained} to {record.training.data.test_length - 1}, "
-        f"{collection.accuracy_mode.replace('_', '-')}, checkpoint {record.selection}. ± is the sample standard "
-        "deviation over seeds in points; var. is 100 times the variance of the fractions, most likely what the paper "
-        "prints after its ±; n counts seeds; diff. = measured - published in points. Bold (starred in a "
-        "terminal): the better of an encoding and its Resonance form, both when equal to two decimals."
-    )
-    moduli = sorted({record.training.task.modulus for record in collection.records()})
-    if moduli != [Task().modulus]:
-        chance = " and ".join(f"{100 / modulus:.1f} % (modulus {modulus})" for modulus in moduli)
-        yield f"Chance is {chance} here and {100 / Task().modulus:.1f} % in the paper (modulus {Task().modulus})."
-    for protocol in collection.protocols:
-        lost = [_name(row) for row in rows if row.published and row.measured[protocol].ood_percent is None]
-        if lost:
-            yield f"Missing under {protocol} (shown as —): {', '.join(lost)}."
-        fallen = [
-            f"{_name(row)} {len(m.diverged_seeds)} of {len(m.seeds) + len(m.diverged_seeds)} "
-            f"(seed {', '.join(map(str, m.diverged_seeds))})"
-            for row in rows
-            if (m := row.measured[protocol]).diverged_seeds
-        ]
-        if fallen:
-            yield f"Diverged under {protocol}, not part of the means: {', '.join(fallen)}."
-    seeds = sorted({record.seed for record in collection.records()})
-    yield f"Seeds: {', '.join(map(str, seeds))}. Made by {provenance(collection)}."
-
-
-def _name(row: Row) -> str:
+def name(row: Row) -> str:
+    """`CoT YaRN`."""
     return f"{names.task(row.task)} {names.encoding(row.pe)}"
 
 

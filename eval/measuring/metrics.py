@@ -6,6 +6,7 @@ derived from the per-position arrays: all sequences have the same length, so the
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,9 +26,26 @@ from models.transformer import Cache, forward
 from models.workers import parallel
 from posgen.spec import Task
 
-TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 524_288}
-"""Tokens of one forward pass: on a CPU its activations stay near the cache, on a GPU they fill it. Where memory
-runs out the passes are made smaller."""
+
+class Budget:
+    """How many tokens one forward pass takes: on a CPU its activations stay near the cache, on a GPU they fill it.
+    Where memory runs out the passes are made smaller, for all threads of the process."""
+
+    def __init__(self) -> None:
+        self._tokens = {"cpu": 8_192, "cuda": 524_288}
+        self._lock = threading.Lock()
+
+    def tokens(self, device: torch.device) -> int:
+        return self._tokens[device.type]
+
+    def halve(self, device: torch.device, tried: int) -> None:
+        """After a pass of `tried` tokens ran out of memory. Threads that run out together halve once: each names what
+        it tried."""
+        with self._lock:
+            self._tokens[device.type] = min(self._tokens[device.type], max(1, tried // 2))
+
+
+BUDGET = Budget()
 
 
 @dataclass(frozen=True)
@@ -82,15 +100,14 @@ def measure(
     """
     device = params["embedding"].device
     while True:
-        size = TOKENS_AT_ONCE[device.type]
+        size = BUDGET.tokens(device)
         try:
             with allowed(model.precision, device):
                 return _measure(params, model, task, jobs, mode, size, compiled)
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error) or size <= jobs[0].tokens.shape[1]:
                 raise
-        # For the next measurements too. Threads that run out together halve once: each halves what it tried.
-        TOKENS_AT_ONCE[device.type] = min(TOKENS_AT_ONCE[device.type], size // 2)
+        BUDGET.halve(device, size)
         release(device)
 
 

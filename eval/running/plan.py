@@ -17,8 +17,9 @@ from conf.overrides import changed, choices
 from conf.published import table1_names
 from conf.schema import Config, ProfileSpec, ProtocolSpec, TrainWith
 from eval.measuring.planned import Cell, PlannedMember, encoding_labels
-from models.spec import AccuracyMode, EncodingSpec, MemberSpec, plain
+from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 from posgen.errors import BadValue, UserError, require
+from posgen.plain import plain
 
 
 @dataclass

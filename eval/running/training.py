@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -21,7 +21,7 @@ from eval.running.progress import Bar
 from eval.running.tracker import TrackedMember, Tracker
 from eval.store.runs import Run
 from models import memory
-from models.population import Population, StepResult, batches_per_epoch
+from models.population import Population, StepResult, batches_per_epoch, total_steps
 from models.training import Progress, Trainer, Watcher
 
 Started = tuple[PlannedMember, Run, dict[str, Any] | None]
@@ -109,10 +109,20 @@ def stop_on_signal() -> Iterator[Stopping]:
 class _Watch(Watcher):
     """Carries a training's news to the bar, the tracker and the run folders."""
 
-    def __init__(self, settings: RunSettings, tracker: Tracker, bar: Bar, stopping: Stopping) -> None:
-        self.settings, self.tracker, self.bar, self.stopping = settings, tracker, bar, stopping
-        self.trainer: Trainer
-        self.runs: dict[str, Run]
+    def __init__(
+        self,
+        settings: RunSettings,
+        tracker: Tracker,
+        stopping: Stopping,
+        bar: Bar,
+        folders: Mapping[str, Run],
+        last: int,
+    ) -> None:
+        self.settings, self.tracker, self.stopping, self.bar = settings, tracker, stopping, bar
+        self.folders = folders
+        # The step after which this training ends, for good or until a later call.
+        self.last = last
+        self._trainer: Trainer | None = None
         self.saved, self.due = time.monotonic(), False
         self.wait = settings.save_seconds
         self.note, self.read, self.shortages = "", 0.0, 0
@@ -147,15 +157,20 @@ class _Watch(Watcher):
         return self.stopping.asked
 
     @property
-    def last(self) -> int:
-        """The step after which this training ends, for good or until a later call."""
-        return self.trainer.per_epoch * self.settings.until if self.settings.until else self.trainer.total
+    def trainer(self) -> Trainer:
+        """The training that `follow` named."""
+        assert self._trainer is not None
+        return self._trainer
+
+    def follow(self, trainer: Trainer) -> None:
+        """A trainer is made with its watcher, so that the watcher learns of it afterwards."""
+        self._trainer = trainer
 
     def save(self, status: str) -> None:
         """Every member's state, so that the same command goes on from here."""
         began = time.monotonic()
         for i, member in enumerate(self.trainer.progress):
-            run = self.runs[member.spec.run_id]
+            run = self.folders[member.spec.run_id]
             run.save_state(self.trainer.state(i))
             run.report(status=status, epoch=self.trainer.population.steps // self.trainer.per_epoch)
         self.saved, self.due = time.monotonic(), False
@@ -176,8 +191,9 @@ def _train(
     settings, specs = job.settings, [member.spec for member, _, _ in group]
     states = [state for _, _, state in group if state]
     steps = states[0]["steps"] if states else 0
+    per_epoch = batches_per_epoch(specs[0].data.train_size, specs[0].optim.batch_size)  # a population has one shape
     for member, folder, _ in group:
-        epoch = steps // batches_per_epoch(member.spec.data.train_size, member.spec.optim.batch_size)
+        epoch = steps // per_epoch
         trained_by = [*folder.info().get("trained_by", [])] if steps else []
         maker = msgspec.to_builtins(context.maker)
         if maker not in trained_by[-1:]:
@@ -187,17 +203,19 @@ def _train(
     leading = trained(specs)
     population = Population(leading, [data.tokens(s, "train") for s in leading], settings.device, compiled)
     title = f"training {count(len(specs))}" + f", {job.part}" * bool(job.part)
-    watch = _Watch(settings, tracker, Bar(title, 1, enabled=False), stopping)
+    last = per_epoch * settings.until if settings.until else total_steps(specs[0])
+    bar = Bar(title, last, steps, settings.progress)
+    watch = _Watch(settings, tracker, stopping, bar, {m.spec.run_id: folder for m, folder, _ in group}, last)
     trainer = Trainer(population, Validator(data, compiled), watch, specs)
+    watch.follow(trainer)
     if states:
         trainer.load(states)
-    watch.trainer, watch.runs = trainer, {m.spec.run_id: folder for m, folder, _ in group}
     members = {member.spec.run_id: (member, folder) for member, folder, _ in group}
 
     def ended(progress: Sequence[Progress]) -> list[tuple[PlannedMember, Run, Progress]]:
         return [(*members[p.spec.run_id], p) for p in progress]
 
-    with Bar(title, watch.last, steps, settings.progress) as watch.bar:
+    with bar:
         trainer.run()
     _finish(ended(trainer.lost), "diverged", settings, context, data, tracker)
     outcome.diverged += [p.spec.run_id for p in trainer.lost]

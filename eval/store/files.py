@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from posgen.errors import UserError
 
+_CHUNK = 1 << 20
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` beside `path` and put it in its place. Makes missing folders.
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write its new content to; it is put in its place at the end. Makes missing folders.
 
     Raises UserError naming the path when it cannot be written; the old file then stays as it was.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
+        yield beside
+        with beside.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
@@ -27,3 +32,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         if beside.exists():
             beside.unlink()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a whole file; `replacing` says how."""
+    with replacing(path) as beside:
+        beside.write_bytes(data)
+
+
+def checksum(path: Path) -> str:
+    """The sha256 of a file, read a piece at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()

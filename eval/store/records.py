@@ -90,7 +90,7 @@ def _check(record: Record) -> None:
         again = msgspec.convert({**data, "training": training}, type(record))
         if again != record:
             name = next(n for n in type(record).__struct_fields__ if getattr(again, n) != getattr(record, n))
-            raise msgspec.ValidationError(f"{name} holds what JSON cannot - at `$.{name}`")
+            raise msgspec.ValidationError(f"holds what JSON cannot - at `$.{name}`")
     except (msgspec.ValidationError, TypeError) as error:
         raise UserError(
             f"this record cannot be stored: {_complaint(error)}; report it with the run id {record.run_id}"

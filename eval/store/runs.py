@@ -6,8 +6,6 @@ state.pt while it trains, or history.json and weights-<test encoding>.safetensor
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +15,10 @@ from typing import Any
 
 import torch
 from filelock import BaseFileLock, FileLock, Timeout
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from eval.store.files import write_atomically
+from eval.store.files import checksum, replacing, write_atomically
 from eval.store.records import LOCK
 from models.spec import MemberSpec
 from posgen.errors import UserError
@@ -137,9 +135,9 @@ class Run:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state that a continued training starts from."""
-        buffer = io.BytesIO()
-        torch.save({**state, "run_id": self.run_id}, buffer)
-        write_atomically(self.path / "state.pt", buffer.getvalue())
+        # Straight to the disk: a copy in memory would double what a large model takes.
+        with replacing(self.path / "state.pt") as beside:
+            torch.save({**state, "run_id": self.run_id}, beside)
 
     def state(self) -> dict[str, Any] | None:
         """The saved state, or None when the member has not begun. UserError when it is damaged."""
@@ -165,9 +163,9 @@ class Run:
         """The history, the epoch of each chosen checkpoint, and its weights; the state is no longer needed."""
         sums = {}
         for label, params in weights.items():
-            content = save({k: v.contiguous() for k, v in params.items()})
-            sums[label] = hashlib.sha256(content).hexdigest()
-            write_atomically(self._weights(label), content)
+            with replacing(self._weights(label)) as beside:
+                save_file({k: v.contiguous() for k, v in params.items()}, beside)
+                sums[label] = checksum(beside)
         outcome = {"history": list(history), "chosen": dict(chosen), "weights_sha256": sums}
         write_atomically(self.path / "history.json", _json(outcome))
         (self.path / "state.pt").unlink(missing_ok=True)
@@ -199,12 +197,12 @@ class Run:
         """The weights chosen for a test encoding."""
         file = self._weights(label)
         try:
-            content = file.read_bytes()
+            intact = checksum(file) == self._outcome()["weights_sha256"].get(label)
         except OSError as error:
             raise UserError(f"{file} cannot be read ({error.strerror}): delete {self.path} and train again") from None
-        if hashlib.sha256(content).hexdigest() != self._outcome()["weights_sha256"].get(label):
+        if not intact:
             raise UserError(f"{file} is not what training wrote: delete {self.path} and train this member again")
-        return load(content)
+        return load_file(file)
 
     def _weights(self, label: str) -> Path:
         return self.path / f"weights-{label}.safetensors"

@@ -39,9 +39,9 @@ def test_even_positions_of_the_semi_recursive_task_need_the_far_token() -> None:
     ("task", "title"), [("recursive", "Recursive"), ("cot", "CoT"), ("semi_recursive", "Semi-recursive")]
 )
 def test_the_accuracies_are_those_of_the_records(profile: str, task: str, title: str) -> None:
-    every = [r for r in load(results() / profile / "records.jsonl") if r["task"] == task]
-    records = [r for r in every if {"paper", "zero_shot"} & set(r["protocols"])]
-    by_position = np.array([[np.nan if a is None else a for a in r["accuracy_by_position"]] for r in records])
+    every = [r for r in load(results() / profile / "records.jsonl") if r.task == task]
+    records = [r for r in every if {"paper", "zero_shot"} & set(r.protocols)]
+    by_position = np.array([r.accuracy_by_position for r in records], dtype=float)
     assert len(records) == {"quick": 18, "narrow": 30}[profile]
     expected = [by_position[:, 4], by_position[:, 6:64:2], by_position[:, 5:64:2]]
     line = next(line for line in FINDINGS.splitlines() if line.startswith(f"| {profile} | {title} |"))
@@ -93,7 +93,7 @@ def test_trained_with_yarn_or_not() -> None:
 def test_six_layers() -> None:
     """Two depths side by side, and the sentences below the table."""
     two = {(r["task"], r["pe"]): r for r in csv_rows("quick/table1.csv") if r["protocol"] == "zero_shot_text"}
-    six = {(r["task"], r["pe"]): r for r in csv_rows("depth/quick/table1.csv")}
+    six = {(r["task"], r["pe"]): r for r in csv_rows("quick/depth/table1.csv")}
     section = FINDINGS.split("## With six layers quick")[1].split("\n## ")[0]
     words = " ".join(section.split())
     assert len(six) == 12
@@ -111,13 +111,13 @@ def test_six_layers() -> None:
     assert f"stay {-off['cot', 'rope']:.0f} and {-off['cot', 'resonance_rope']:.0f} points below" in words
     assert f"YaRN on the semi-recursive task is {off['semi_recursive', 'yarn']:.0f} points too good" in words
     seeds = sorted(
-        100 * r["metrics"]["ood_accuracy"]
-        for r in load(results() / "depth/quick/records.jsonl")
-        if (r["task"], r["pe"]) == ("recursive", "rope")
+        100 * (r.ood_accuracy or 0.0)
+        for r in load(results() / "quick/depth/records.jsonl")
+        if (r.task, r.pe) == ("recursive", "rope")
     )
     assert "lie at {:.1f}, {:.1f} and {:.1f} %".format(*seeds) in words
     assert max(float(six[task, "yarn"]["ood_std_points"]) for task, _ in six) < 1
-    pairs = [r for r in csv_rows("depth/quick/verdict.csv") if r["kind"] == "pair" and r["pe"] == "resonance_yarn"]
+    pairs = [r for r in csv_rows("quick/depth/verdict.csv") if r["kind"] == "pair" and r["pe"] == "resonance_yarn"]
     assert "is {}, {} and {} points here".format(*(f"{float(r['difference']):+.2f}" for r in pairs)) in words
     ceilings = {"recursive": 100.0, "cot": 100.0, "semi_recursive": 50 + 50 / 17}  # of the two-token rule
     assert all(0 < ceilings[t] - float(six[t, "yarn"]["ood_accuracy_percent"]) < 2 for t in ceilings)
@@ -149,9 +149,9 @@ def test_what_is_undecided() -> None:
 def test_where_accuracy_falls(profile: str, pe: str) -> None:
     fallen = {}
     for r in load(results() / profile / "records.jsonl"):
-        if (r["task"], r["pe"]) == ("recursive", pe):
-            by_position = np.array(r["accuracy_by_position"], dtype=float)
-            fallen[r["seed"]] = 64 + int(np.argmax(by_position[64:] < 0.8 * by_position[5:64].mean()))
+        if (r.task, r.pe) == ("recursive", pe):
+            by_position = np.array(r.accuracy_by_position, dtype=float)
+            fallen[r.seed] = 64 + int(np.argmax(by_position[64:] < 0.8 * by_position[5:64].mean()))
     places = [f"{n} ({seed})" if pe == "rope" else str(n) for seed, n in sorted(fallen.items())]
     assert f"{profile} {', '.join(places)}" in " ".join(FINDINGS.split())
 

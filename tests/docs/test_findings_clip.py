@@ -13,7 +13,8 @@ import numpy as np
 
 from conf import names
 from eval.evidence.statistics import holm, paired_t, smallest_sign_flip, summary
-from eval.store.records import Record, load
+from eval.store.kinds import AccuracyRecord
+from eval.store.records import load
 from tests.committed import ROOT, results
 
 DECLARED = (ROOT / "docs" / "declared.md").read_text().split("### What came out")[1]
@@ -27,23 +28,23 @@ SEED = 5549
 
 
 @functools.cache
-def everything(folder: str) -> list[Record]:
+def everything(folder: str) -> list[AccuracyRecord]:
     return load(results() / folder / "records.jsonl")
 
 
-def records(folder: str, task: str, pe: str, protocol: str) -> list[Record]:
+def records(folder: str, task: str, pe: str, protocol: str) -> list[AccuracyRecord]:
     """By seed."""
-    own = [r for r in everything(folder) if (r["task"], r["pe"]) == (task, pe) and protocol in r["protocols"]]
-    return sorted(own, key=lambda r: r["seed"])
+    own = [r for r in everything(folder) if (r.task, r.pe) == (task, pe) and protocol in r.protocols]
+    return sorted(own, key=lambda r: r.seed)
 
 
 def points(folder: str, task: str, pe: str, protocol: str = "paper", metric: str = "ood_accuracy") -> list[float]:
-    return [100 * r["metrics"][metric] for r in records(folder, task, pe, protocol)]
+    return [100 * getattr(r, metric) for r in records(folder, task, pe, protocol)]
 
 
 def validated(folder: str, task: str, pe: str, epoch: int, protocol: str = "paper") -> float:
     own = records(folder, task, pe, protocol)
-    return mean(100 * next(h["validation_ood_accuracy"] for h in r["history"] if h["epoch"] == epoch) for r in own)
+    return mean(100 * next(h.validation_ood_accuracy or 0.0 for h in r.history if h.epoch == epoch) for r in own)
 
 
 def spread(values: list[float]) -> str:
@@ -57,26 +58,28 @@ def row(cells: list[str]) -> str:
 
 def test_what_was_trained() -> None:
     """What the declaration says, after it, from a clean commit; RoPE's rows differ in nothing but the encoding."""
-    for folder, count, epoch in (("paper/clip", 30, 150), ("paper/layers-6", 60, 24), ("precision/paper", 3, 150)):
+    for folder, count, epoch in (("paper/clip", 30, 150), ("paper/layers-6", 60, 24), ("paper/fp32", 3, 150)):
         assert len(everything(folder)) == count
         for r in everything(folder):
-            assert (r["git_commit"][:7], r["git_dirty"]) == ("c49a6bb", False)
-            assert r["history"][-1]["epoch"] == epoch
-            config = r["config"]
-            assert (config["model"]["d_model"], config["optim"]["epochs"]) == (512, 150)
-            assert config["data"]["train_size"] == 10_000
-            assert config["model"]["layers"] == (6 if epoch == 24 else 2)
-            assert config["model"]["precision"] == ("fp32" if count == 3 else "bf16")
-            assert r.get("trained_epochs") == (24 if epoch == 24 else None)
+            for maker in (*r.trained_by, r.measured_by):
+                assert ((maker.git_commit or "")[:7], maker.git_dirty) == ("c49a6bb", False)
+            assert r.history[-1].epoch == epoch
+            model = r.training.model
+            assert (model.d_model, r.training.optim.epochs) == (512, 150)
+            assert r.training.data.train_size == 10_000
+            assert model.layers == (6 if epoch == 24 else 2)
+            assert model.precision.value == r.config["model"]["precision"] == ("fp32" if count == 3 else "bf16")
+            assert r.trained_epochs == (24 if epoch == 24 else None)
     for task in TASKS:
         (rope, *_) = records("paper", task, "rope", "paper")
         for pe in ("p_rope", "resonance_p_rope"):
             own = records("paper/clip", task, pe, "paper")
-            assert [r["seed"] for r in own] == [r["seed"] for r in records("paper", task, "rope", "paper")]
+            assert [r.seed for r in own] == [r.seed for r in records("paper", task, "rope", "paper")]
             for r in own:
-                assert r["config"]["pe"]["params"]["p"] == 9 / 32
-                assert all(r["config"][node] == rope["config"][node] for node in ("task", "data", "model", "optim"))
-                assert (r["device"], r["selection"]) == (rope["device"], rope["selection"])
+                assert r.spec.params["p"] == 9 / 32
+                assert all(r.config[node] == rope.config[node] for node in ("task", "data", "model", "optim"))
+                assert {maker.device for maker in r.trained_by} == {maker.device for maker in rope.trained_by}
+                assert (r.measured_by.device, r.selection) == (rope.measured_by.device, rope.selection)
 
 
 class Judged(NamedTuple):
@@ -143,7 +146,7 @@ def test_what_resonance_p_rope_learned() -> None:
     told = {}
     for pe in ("resonance_p_rope", "p_rope"):
         by = 100 * np.array(
-            [r["accuracy_by_position"] for r in records("paper/clip", "semi_recursive", pe, "paper")], dtype=float
+            [r.accuracy_by_position for r in records("paper/clip", "semi_recursive", pe, "paper")], dtype=float
         )
         known = [position for position in range(6, 256, 2) if by[:, position].mean() > 20]
         told[pe] = [by[:, 65::2].mean(), by[:, 64::2].mean(), by[:, 5:64:2].mean(), by[:, 6:64:2].mean(), known]
@@ -201,9 +204,9 @@ def test_six_layers() -> None:
                 assert mean(six) > mean(two) > published[task, pe]
     assert f"are {min(above):.0f} to {max(above):.0f} points above the published ones" in WORDS
     assert f"differ by at most {max(moved):.2f} points from two layers' at epoch 150" in WORDS
-    optim = everything("paper/layers-6")[0]["config"]["optim"]
-    assert f"at epoch 24 with {24 / optim['epochs']:.0%} of the schedule".replace("%", " %") in WORDS
-    assert f"at epoch {optim['pct_start'] * optim['epochs']:.0f} (" in WORDS
+    optim = everything("paper/layers-6")[0].training.optim
+    assert f"at epoch 24 with {24 / optim.epochs:.0%} of the schedule".replace("%", " %") in WORDS
+    assert f"at epoch {optim.pct_start * optim.epochs:.0f} (" in WORDS
     with (results() / "paper" / "layers-6" / "verdict.csv").open() as file:
         pairs = [r["verdict"] for r in csv.DictReader(file) if r["kind"] == "pair"]
     assert pairs == ["undecided"] * 6
@@ -216,22 +219,24 @@ def test_fp32_against_bf16() -> None:
     late: list[float] = []
     for task in TASKS:
         (full,), every = (
-            records("precision/paper", task, "rope", "zero_shot"),
+            records("paper/fp32", task, "rope", "zero_shot"),
             records("paper", task, "rope", "zero_shot"),
         )
-        (half,) = [r for r in every if r["seed"] == SEED == full["seed"]]
+        (half,) = [r for r in every if r.seed == SEED == full.seed]
         bf16 = points("paper", task, "rope", "zero_shot")
-        ood, id_ = ([100 * r["metrics"][metric] for r in (full, half)] for metric in ("ood_accuracy", "id_accuracy"))
+        ood, id_ = ([100 * getattr(r, metric) for r in (full, half)] for metric in ("ood_accuracy", "id_accuracy"))
         differences.append(ood[0] - ood[1])
         spans.append(max(bf16) - min(bf16))
         ids.append(abs(id_[0] - id_[1]))
         cells = [f"{ood[0]:.2f}", f"{ood[1]:.2f}", f"{differences[-1]:+.2f}", f"{spans[-1]:.2f}"]
-        epochs = f"{full['checkpoint_epoch']}, {half['checkpoint_epoch']}"
+        epochs = f"{full.checkpoint_epoch}, {half.checkpoint_epoch}"
         assert row([TASKS[task], *cells, epochs, f"{id_[0]:.2f}", f"{id_[1]:.2f}"]) in DECLARED
         assert abs(differences[-1]) < spans[-1]
-        for one, other in zip(full["history"], half["history"], strict=True):
-            apart = 100 * abs(one["validation_ood_accuracy"] - other["validation_ood_accuracy"])
-            (early if one["epoch"] <= 30 else late).append(apart)
+        for one, other in zip(full.history, half.history, strict=True):
+            assert one.validation_ood_accuracy is not None
+            assert other.validation_ood_accuracy is not None
+            apart = 100 * abs(one.validation_ood_accuracy - other.validation_ood_accuracy)
+            (early if one.epoch <= 30 else late).append(apart)
     assert f"within {max(early):.2f} points up to epoch 30 and within {max(late):.2f} later" in JUDGED
     assert f"spans of {min(spans):.0f} to {max(spans):.0f} points" in JUDGED
     assert f"The {-differences[2]:.2f} points of the semi-recursive task" in JUDGED

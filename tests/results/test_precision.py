@@ -17,14 +17,14 @@ MARGIN = 5.0
 def differences(precision: str, metric: str) -> list[float]:
     """Points, lower precision minus fp32, for each training of the same task, encoding and seed."""
     full = {
-        (r["task"], r["pe"], r["seed"]): r["metrics"][metric]
+        (r.task, r.pe, r.seed): getattr(r, metric)
         for r in load(results() / "quick" / "records.jsonl")
-        if "paper" in r["protocols"]
+        if "paper" in r.protocols
     }
-    lower = load(results() / "precision" / f"quick+model.precision={precision}" / "records.jsonl")
-    assert {r["config"]["model"]["precision"] for r in lower} == {precision}
-    assert all(r["status"] == "finished" for r in lower)
-    return [100.0 * (r["metrics"][metric] - full[r["task"], r["pe"], r["seed"]]) for r in lower]
+    lower = load(results() / "quick" / precision / "records.jsonl")
+    assert {r.training.model.precision.value for r in lower} == {precision}
+    assert all(r.status == "finished" for r in lower)
+    return [100.0 * (getattr(r, metric) - full[r.task, r.pe, r.seed]) for r in lower]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.evidence.cells import Cell
+from eval.evidence.table import Column, Table, Value, cells
 from eval.store.kinds import AccuracyRecord
 
 
@@ -27,7 +26,7 @@ class Series:
     high: tuple[float, ...]
 
 
-def series(place: tuple[str, str, str], by_seed: Mapping[int, Mapping[int, float]], diverged: int = 0) -> Series:
+def series_of(place: tuple[str, str, str], by_seed: Mapping[int, Mapping[int, float]], diverged: int = 0) -> Series:
     """The series of a cell at `place` (protocol, task, pe). `by_seed`: seed -> the value at each point that it has."""
     values = [by_seed[seed] for seed in sorted(by_seed)]
     at = sorted(set.intersection(*map(set, values))) if values else []
@@ -47,28 +46,31 @@ def cell_series(
     place: tuple[str, str, str], cell: Cell, numbers: Callable[[AccuracyRecord], Mapping[int, float]]
 ) -> Series:
     """The series of a cell's finished seeds. `numbers` gives a record's value at each point that it has."""
-    return series(place, {record.seed: numbers(record) for record in cell.finished}, len(cell.diverged))
+    return series_of(place, {record.seed: numbers(record) for record in cell.finished}, len(cell.diverged))
 
 
-def seeds_text(found: Iterable[Series]) -> str:
+def seeds_text(series: Iterable[Series]) -> str:
     """`3 seeds`, or `2 to 3 seeds` when cells differ."""
-    counts = sorted({len(one.seeds) for one in found if one.at})
+    counts = sorted({len(curve.seeds) for curve in series if curve.at})
     if not counts:
         return "no seeds"
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return f"{number} seed{'' if number == '1' else 's'}"
 
 
-def tidy_csv(head: Sequence[str], lines: Iterable[tuple[Sequence[object], Series]]) -> str:
-    """One line a point: protocol, task, pe, then what `head` names, then mean, lowest, highest and the counts of seeds.
+def numbers(
+    keys: Sequence[str],
+    lines: Iterable[tuple[Sequence[Value], Series]],
+    values: Sequence[str] = ("mean", "lowest", "highest"),
+) -> Table:
+    """A row a point: protocol, task, pe, then what `keys` names, then `values` and the numbers of seeds.
 
-    `lines` pairs each series with its values for all of `head` but the last, which is the point itself.
+    `lines` pairs each series with its values for all of `keys` but the last, which is the point itself.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("protocol", "task", "pe", *head, "mean", "lowest", "highest", "n", "n_diverged"))
-    for words, one in lines:
-        first, last = (one.protocol, one.task, one.pe, *words), (len(one.seeds), one.diverged)
-        for point, *values in zip(one.at, one.mean, one.low, one.high, strict=True):
-            writer.writerow((*first, point, *(f"{value:.6g}" for value in values), *last))
-    return out.getvalue()
+    head = ("protocol", "task", "pe", *keys, *values, "n", "n_diverged")
+    rows = [
+        cells(s.protocol, s.task, s.pe, *labels, point, mean, low, high, len(s.seeds), s.diverged)
+        for labels, s in lines
+        for point, mean, low, high in zip(s.at, s.mean, s.low, s.high, strict=True)
+    ]
+    return Table(tuple(map(Column, head)), tuple(rows))

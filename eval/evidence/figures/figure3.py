@@ -6,18 +6,18 @@ diverged are in neither, and are counted. One figure a protocol, a panel a task,
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conf import names
 from conf.published import Axes
 from eval.evidence.cells import Cell, Collection
-from eval.evidence.figures.bands import Series, cell_series, seeds_text
-from eval.evidence.figures.panels import PANEL_WIDTH, band_mark, below, differs, draw, labelled, legend, remarks, title
+from eval.evidence.figures import bands, panels
+from eval.evidence.figures.bands import Series, cell_series
+from eval.evidence.figures.panels import PANEL_WIDTH, band_mark, below, draw, legend, remarks, title
 from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
+from eval.evidence.table import Table
 from posgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,18 +38,15 @@ def curves(collection: Collection, protocol: str, published: Sequence[tuple[str,
     return [_curve(protocol, *place, collection.cell(protocol, *place)) for place in collection.rows(published)]
 
 
-def caption(collection: Collection, found: Sequence[Series]) -> str:
-    """What belongs under the figure of one protocol: setting, seeds, the meaning of curve and band."""
-    return (
-        f"Validation loss (nats a generated token, at the test length) against epoch. Protocol "
-        f"{names.protocol(found[0].protocol)}. Profile {labelled(collection)}, {seeds_text(found)}: curve = mean, "
-        f"band = lowest to highest seed. {differs(collection)}"
-    )
+def caption(collection: Collection, series: Sequence[Series]) -> str:
+    """What belongs under the figure of one protocol: setting, seeds, the meaning of line and band."""
+    what = "Validation loss (nats per generated token, at the test length) by epoch."
+    return panels.caption(collection, what, series, series[0].protocol)
 
 
-def claims(found: Sequence[Series]) -> list[str]:
+def claims(series: Sequence[Series]) -> list[str]:
     """The paper's claims about its figure, each as it came out on the mean curves of one protocol, a line a claim."""
-    by_place = {(curve.task, curve.pe): curve for curve in found if curve.at}
+    by_place = {(curve.task, curve.pe): curve for curve in series if curve.at}
     pairs = [
         (plain, resonance)
         for (task, pe), resonance in by_place.items()
@@ -65,19 +62,10 @@ def claims(found: Sequence[Series]) -> list[str]:
     return lines
 
 
-def tidy_csv(found: Sequence[Series]) -> str:
-    """The numbers behind the figures: one line a protocol, task, encoding and epoch."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("protocol", "task", "pe", "epoch", "loss_mean", "loss_lowest", "loss_highest", "n", "n_diverged"))
-    for curve in found:
-        writer.writerows(_points(curve))
-    return out.getvalue()
-
-
-def _points(curve: Series) -> Iterator[tuple[object, ...]]:
-    for numbers in zip(curve.at, curve.mean, curve.low, curve.high, strict=True):
-        yield (curve.protocol, curve.task, curve.pe, *numbers, len(curve.seeds), curve.diverged)
+def numbers(series: Sequence[Series]) -> Table:
+    """The numbers behind the figures: a row a protocol, task, encoding and epoch."""
+    values = ("loss_mean", "loss_lowest", "loss_highest")
+    return bands.numbers(("epoch",), (((), curve) for curve in series), values)
 
 
 def _curve(protocol: str, task: str, pe: str, cell: Cell) -> Series:
@@ -107,7 +95,7 @@ def _throughout(plain: Series, resonance: Series) -> tuple[bool, str]:
 
 def _claim(text: str, outcomes: list[tuple[bool, str]]) -> str:
     if not outcomes:
-        return f"{text}: cannot be said, curves are missing"
+        return f"{text}: not testable, curves are missing"
     held = sum(holds for holds, _ in outcomes)
     detail = "; ".join(who for holds, who in outcomes if not holds)
     return f"{text}: {held} of {len(outcomes)}{f'; not for {detail}' if detail else ''}"
@@ -116,7 +104,7 @@ def _claim(text: str, outcomes: list[tuple[bool, str]]) -> str:
 _HEIGHT = 3.2  # inches
 
 
-def figure(collection: Collection, found: Sequence[Series], paper: Mapping[str, Axes]) -> Figure:
+def figure(collection: Collection, series: Sequence[Series], paper: Mapping[str, Axes]) -> Figure:
     """The figure of the curves of one protocol. `paper` has the paper's own ranges of the axes, by task.
 
     A y range of the paper's is kept where all curves, bands and the chance line fit into it, else widened: nothing is
@@ -125,39 +113,39 @@ def figure(collection: Collection, found: Sequence[Series], paper: Mapping[str, 
     import matplotlib
     from matplotlib.figure import Figure
 
-    protocol = found[0].protocol
-    if not any(curve.at for curve in found):
+    protocol = series[0].protocol
+    if not any(curve.at for curve in series):
         raise UserError(f"protocol={protocol}: no record has a validation curve; run `posgen sweep` for it")
-    drawn_as = styles([curve.pe for curve in found])
-    tasks = list(dict.fromkeys(curve.task for curve in found))
+    drawn_as = styles([curve.pe for curve in series])
+    tasks = list(dict.fromkeys(curve.task for curve in series))
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(PANEL_WIDTH * max(3, len(tasks)), _HEIGHT), layout="constrained")
-        panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+        axes = figure.subplots(1, len(tasks), squeeze=False)[0]
         moduli = {
             task: sorted({r.training.task.modulus for r in collection.records(protocol) if r.task == task})
             for task in tasks
         }
-        for panel, task in zip(panels, tasks, strict=True):
-            _panel(panel, [curve for curve in found if curve.task == task], drawn_as, paper.get(task), moduli[task])
-        panels[0].set_ylabel("validation loss (nats)")
+        for panel, task in zip(axes, tasks, strict=True):
+            _panel(panel, [curve for curve in series if curve.task == task], drawn_as, paper.get(task), moduli[task])
+        axes[0].set_ylabel("validation loss (nats)")
         chances = sorted(set().union(*moduli.values()))
         legend(figure, drawn_as, [*(_chance_mark(modulus) for modulus in chances), band_mark()])
-        figure.suptitle(title(collection, protocol, found), fontsize=SMALL + 0.5)
+        figure.suptitle(title(collection, protocol, series), fontsize=SMALL + 0.5)
         settle(figure)
     return figure
 
 
 def _panel(
-    panel: Panel, found: Sequence[Series], drawn_as: Mapping[str, Any], paper: Axes | None, moduli: Sequence[int]
+    panel: Panel, series: Sequence[Series], drawn_as: Mapping[str, Any], paper: Axes | None, moduli: Sequence[int]
 ) -> None:
-    panel.set_title(names.task(found[0].task))
-    below(panel, "epoch", remarks(found))
+    panel.set_title(names.task(series[0].task))
+    below(panel, "epoch", remarks(series))
     bare(panel)
-    for curve in found:
+    for curve in series:
         draw(panel, curve, drawn_as[curve.pe])
     for modulus in moduli:
         panel.axhline(math.log(modulus), **GUIDE)
-    _curve_limits(panel, found, paper, [math.log(modulus) for modulus in moduli])
+    _curve_limits(panel, series, paper, [math.log(modulus) for modulus in moduli])
 
 
 def _chance_mark(modulus: int) -> Any:
@@ -166,15 +154,15 @@ def _chance_mark(modulus: int) -> Any:
     return Line2D([], [], **GUIDE, label=f"chance: ln {modulus} = {math.log(modulus):.2f}")
 
 
-def _curve_limits(panel: Panel, found: Sequence[Series], paper: Axes | None, chances: Sequence[float]) -> None:
+def _curve_limits(panel: Panel, series: Sequence[Series], paper: Axes | None, chances: Sequence[float]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    values = [value for curve in found for value in (*curve.low, *curve.high)] + list(chances)
+    values = [value for curve in series for value in (*curve.low, *curve.high)] + list(chances)
     if paper and all(paper.loss[0] <= value <= paper.loss[1] for value in values):
         panel.set_ylim(*paper.loss)
     else:
         margin = 0.08 * (max(values) - min(values)) or 0.1
         panel.set_ylim(max(0.0, min(values) - margin), max(values) + margin)
-    last = max((epoch for curve in found for epoch in curve.at), default=0)
+    last = max((epoch for curve in series for epoch in curve.at), default=0)
     panel.set_xlim(0, last or (paper.epochs[1] if paper else 1))
     panel.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from conf import names
 from eval.evidence.cells import Collection
-from eval.evidence.figures import bands
-from eval.evidence.figures.bands import Series, cell_series, seeds_text
+from eval.evidence.figures import bands, panels
+from eval.evidence.figures.bands import Series, cell_series
 from eval.evidence.figures.panels import (
     BESIDE,
     PANEL_WIDTH,
     band_mark,
     below,
-    differs,
     draw,
     groups,
-    labelled,
     legend,
     legend_beside,
     remarks,
@@ -30,6 +28,7 @@ from eval.evidence.figures.panels import (
 )
 from eval.evidence.figures.positions import sizes
 from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
+from eval.evidence.table import Table
 from eval.store.kinds import AccuracyRecord
 from posgen.errors import UserError
 
@@ -64,36 +63,39 @@ class Learning:
 
     def every(self) -> Iterator[Series]:
         """All series of all quantities."""
-        for found in self.series.values():
-            yield from found
+        for series in self.series.values():
+            yield from series
 
 
 def rows(collection: Collection, protocol: str, published: Sequence[tuple[str, str]]) -> Learning:
     """The learning curves of a protocol: every published (task, pe), then any other that was measured."""
     places = collection.rows(published)
-    found = {
+    by_quantity = {
         quantity.key: [_series(collection, (protocol, *place), quantity.key) for place in places]
         for quantity in QUANTITIES
     }
-    return Learning(protocol, found)
+    return Learning(protocol, by_quantity)
 
 
-def caption(collection: Collection, found: Learning) -> str:
-    """What belongs under the picture of one protocol."""
-    return (
-        "Learning curves by epoch: loss on the training tokens (mean over the epoch); loss on the validation sequences "
-        "over all generated tokens at the test length; validation accuracy within the training length (ID) and beyond "
-        f"(OOD). Protocol {names.protocol(found.protocol)}; encodings that share a training share its training loss. "
-        f"Profile {labelled(collection)}, {seeds_text(found.every())}: line = mean, band = lowest to highest seed. "
-        f"{differs(collection)}"
+def caption(collection: Collection, learning: Learning) -> str:
+    """What belongs under the figure of one protocol."""
+    what = (
+        "Learning curves by epoch: training loss (mean over the epoch), validation loss (generated tokens, at the test "
+        "length), validation accuracy within (ID) and beyond (OOD) the training length."
     )
+    return panels.caption(collection, what, learning.every(), learning.protocol)
 
 
-def tidy_csv(found: Learning) -> str:
-    """The numbers behind the picture: one line a protocol, task, encoding, quantity and epoch; losses in nats,
-    accuracies as fractions."""
-    lines = (((key,), one) for key, several in found.series.items() for one in several)
-    return bands.tidy_csv(("quantity", "epoch"), lines)
+def notes(learning: Learning) -> tuple[str, ...]:
+    """What the curves need to be read."""
+    return (*panels.notes(learning.protocol), "Encodings that share a training share its training loss.")
+
+
+def numbers(learning: Learning) -> Table:
+    """The numbers behind the figure: a row a protocol, task, encoding, quantity and epoch; losses in nats, accuracies
+    as fractions."""
+    lines = (((key,), curve) for key, series in learning.series.items() for curve in series)
+    return bands.numbers(("quantity", "epoch"), lines)
 
 
 def _series(collection: Collection, place: tuple[str, str, str], key: str) -> Series:
@@ -106,7 +108,7 @@ def _series(collection: Collection, place: tuple[str, str, str], key: str) -> Se
 _ROW_HEIGHT, _AROUND = 1.55, 1.2  # inches
 
 
-def figure(collection: Collection, protocol: str, published: Sequence[tuple[str, str]]) -> Figure:
+def figure(collection: Collection, learning: Learning) -> Figure:
     """Training loss, validation loss, ID and OOD accuracy against epoch, with chance as a dashed line. More than eight
     encodings take several blocks of rows.
 
@@ -115,36 +117,36 @@ def figure(collection: Collection, protocol: str, published: Sequence[tuple[str,
     import matplotlib
     from matplotlib.figure import Figure
 
-    found = rows(collection, protocol, published)
-    if not any(one.at for one in found.every()):
+    protocol = learning.protocol
+    if not any(curve.at for curve in learning.every()):
         raise UserError(f"protocol={protocol}: no record has a learning curve; run `posgen sweep` for it")
-    measured, parts = sizes(collection, protocol), groups(found.series["validation_loss"])
-    tasks = list(dict.fromkeys(one.task for one in found.every()))
-    several, count = len(parts) > 1, len(QUANTITIES) * len(parts)
+    by_task, parts = sizes(collection, protocol), groups(learning.series["validation_loss"])
+    tasks = list(dict.fromkeys(curve.task for curve in learning.every()))
+    in_blocks, count = len(parts) > 1, len(QUANTITIES) * len(parts)
     with matplotlib.rc_context(SETTINGS):
-        size = (PANEL_WIDTH * max(3, len(tasks)) + BESIDE * several, _ROW_HEIGHT * count + _AROUND)
+        size = (PANEL_WIDTH * max(3, len(tasks)) + BESIDE * in_blocks, _ROW_HEIGHT * count + _AROUND)
         drawn = Figure(figsize=size, layout="constrained")
         grid = drawn.subplots(count, len(tasks), squeeze=False, sharex="col")
         lines = [(quantity, part) for part in parts for quantity in QUANTITIES]
-        for (quantity, part), panels in zip(lines, grid, strict=True):
+        for (quantity, part), row in zip(lines, grid, strict=True):
             drawn_as = styles(part)
-            panels[0].set_ylabel(quantity.title, fontsize=SMALL + 0.5)
-            if several and quantity is QUANTITIES[0]:
-                legend_beside(panels[-1], drawn_as)
-            for panel, task in zip(panels, tasks, strict=True):
+            row[0].set_ylabel(quantity.title, fontsize=SMALL + 0.5)
+            if in_blocks and quantity is QUANTITIES[0]:
+                legend_beside(row[-1], drawn_as)
+            for panel, task in zip(row, tasks, strict=True):
                 bare(panel)
-                chosen = [one for one in found.series[quantity.key] if one.task == task and one.pe in part]
-                for one in chosen:
-                    draw(panel, one, drawn_as[one.pe], scale=quantity.scale, width=1.2)
-                if task in measured:
-                    panel.axhline(_chance(quantity.key, measured[task].modulus), **GUIDE)
+                chosen = [curve for curve in learning.series[quantity.key] if curve.task == task and curve.pe in part]
+                for curve in chosen:
+                    draw(panel, curve, drawn_as[curve.pe], scale=quantity.scale, width=1.2)
+                if task in by_task:
+                    panel.axhline(_chance(quantity.key, by_task[task].modulus), **GUIDE)
                 _limits(panel, percent=quantity.scale != 1.0)
                 if quantity is QUANTITIES[-1]:
                     below(panel, "epoch", remarks(chosen))
         for task, panel in zip(tasks, grid[0], strict=True):
             panel.set_title(names.task(task))
-        legend(drawn, {} if several else styles(parts[0]), [_chance_mark(), band_mark()])
-        drawn.suptitle(title(collection, protocol, list(found.every())), fontsize=SMALL + 0.5)
+        legend(drawn, {} if in_blocks else styles(parts[0]), [_chance_mark(), band_mark()])
+        drawn.suptitle(title(collection, protocol, learning.every()), fontsize=SMALL + 0.5)
         settle(drawn)
     return drawn
 

@@ -1,9 +1,9 @@
-"""What the pictures with a panel a task have in common: a mean and its band, remarks below, the title, the legend."""
+"""What the figures with a panel a task have in common: a mean and its band, remarks below, title, caption, legend."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conf import names
@@ -22,9 +22,9 @@ _TOGETHER = 8  # encodings in one panel, beyond which curves hide each other
 BESIDE = 1.3  # inches that a legend beside a row takes
 
 
-def title(collection: Collection, protocol: str, found: Sequence[Series]) -> str:
+def title(collection: Collection, protocol: str, series: Iterable[Series]) -> str:
     """Protocol, seeds, profile and, when the sizes are not the paper's, that; the profile's label in lines below."""
-    return setting(collection, f"Protocol {protocol}, mean of {seeds_text(found)}")
+    return setting(collection, f"Protocol {protocol}, mean of {seeds_text(series)}")
 
 
 def setting(collection: Collection, what: str) -> str:
@@ -35,10 +35,22 @@ def setting(collection: Collection, what: str) -> str:
     return "\n".join([head, *textwrap.wrap(collection.label, _TITLE_CHARACTERS)])
 
 
-def differs(collection: Collection) -> str:
-    """One sentence for captions: where the records' configuration leaves the paper's text."""
-    found, _ = differences(collection)
-    return f"Differs from the paper's text: {', '.join(found)}." if found else "All settings are the paper's."
+def caption(collection: Collection, what: str, series: Iterable[Series], protocol: str) -> str:
+    """Under a figure: `what` it shows, what its lines and bands are, and of which protocol and profile."""
+    drawn = f"Line: mean of {seeds_text(series)}; {BAND}."
+    return f"{what} {drawn} Protocol {protocol}. {profile(collection)}"
+
+
+def notes(protocol: str) -> tuple[str, ...]:
+    """What a caption leaves out: what the protocol means."""
+    return (f"Protocol {names.protocol(protocol)}.",)
+
+
+def profile(collection: Collection) -> str:
+    """A sentence for captions: `Profile quick (its label); sizes are not the paper's.`"""
+    _, resized = differences(collection)
+    sizes = "; sizes are not the paper's" if resized else ""
+    return f"Profile {labelled(collection)}{sizes}."
 
 
 def labelled(collection: Collection) -> str:
@@ -46,14 +58,14 @@ def labelled(collection: Collection) -> str:
     return f"{collection.profile} ({collection.label})" if collection.label else collection.profile
 
 
-def remarks(found: Sequence[Series]) -> list[str]:
+def remarks(series: Sequence[Series]) -> list[str]:
     """What a panel would otherwise hide, as lines: curves that are missing, seeds that diverged."""
-    missing = ", ".join(names.encoding(one.pe) for one in found if not one.at)
+    missing = ", ".join(names.encoding(curve.pe) for curve in series if not curve.at)
     lines = textwrap.wrap(f"missing: {missing}", _REMARK_CHARACTERS) if missing else []
     return lines + [
-        f"{names.encoding(one.pe)}: {one.diverged} of {one.diverged + len(one.seeds)} diverged"
-        for one in found
-        if one.diverged
+        f"{names.encoding(curve.pe)}: {curve.diverged} of {curve.diverged + len(curve.seeds)} diverged"
+        for curve in series
+        if curve.diverged
     ]
 
 
@@ -63,13 +75,13 @@ def below(panel: Axes, axis: str, lines: Sequence[str] = ()) -> None:
 
 
 def draw(
-    panel: Axes, one: Series, look: tuple[str, Any], scale: float = 1.0, step: int = 1, width: float = 1.5
+    panel: Axes, curve: Series, look: tuple[str, Any], scale: float = 1.0, step: int = 1, width: float = 1.5
 ) -> None:
     """Mean and band of a series, its values times `scale`, `width` in points. With a `step` of 2 every second point
     is joined, so that two curves appear; a single point gets a mark."""
     colour, dashes = look
     for start in range(step):
-        at, mean, low, high = (part[start::step] for part in (one.at, one.mean, one.low, one.high))
+        at, mean, low, high = (part[start::step] for part in (curve.at, curve.mean, curve.low, curve.high))
         if not at:
             continue
         lowest, middle, highest = ([scale * value for value in part] for part in (low, mean, high))
@@ -80,11 +92,10 @@ def draw(
         )  # fmt: skip
 
 
-def groups(found: Sequence[Series]) -> list[list[str]]:
+def groups(series: Iterable[Series]) -> list[list[str]]:
     """The encodings in groups that one panel can show, pairs of plain and Resonance kept together."""
-    chosen = list(dict.fromkeys(one.pe for one in found))
     pairs: dict[str, list[str]] = {}
-    for pe in chosen:
+    for pe in dict.fromkeys(curve.pe for curve in series):
         pairs.setdefault(pe.removeprefix(names.RESONANCE), []).append(pe)
     rows: list[list[str]] = [[]]
     for pair in pairs.values():

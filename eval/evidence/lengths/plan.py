@@ -18,8 +18,9 @@ from eval.evidence.lengths.measuring import Measurement, longest, same_at_every_
 from eval.store.kinds import AccuracyRecord
 from models.encodings import build
 from models.encodings.build import stretches
-from models.spec import EncodingSpec, plain
+from models.spec import EncodingSpec
 from posgen.errors import UserError
+from posgen.plain import plain
 
 Make = Callable[[Choice, Sequence[str]], Config]
 

@@ -10,7 +10,7 @@ from conf import names
 from eval.evidence.cells import Collection
 from eval.store.kinds import Maker
 
-_CHANGED = "changed: "  # as conf.overrides.changed_name writes it into a label
+_CHANGED = "changed: "  # as conf.overrides.changed writes it into a label
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,22 @@ class Again:
     def trained(self) -> str:
         """The options that choose the profile in a command that trains: `--profile quick optim.lr=1e-3`."""
         base = self.collection.profile.partition("+")[0]
-        changes = self.collection.label.partition(_CHANGED)[2].split(", ") if self._changed else []
-        return " ".join(["--profile", base, *(shlex.quote(change) for change in changes)])
+        return " ".join(["--profile", base, *self._changes()])
+
+    def _changes(self) -> list[str]:
+        """What makes the profile another than the one that it is named after, as words of a command."""
+        record = next(self.collection.records())
+        profile = record.training.config.get("profile") or {}
+        changes = profile.get("changes") or []
+        if not changes and "+" in self.collection.profile and _CHANGED in self.collection.label:
+            changes = self.collection.label.partition(_CHANGED)[2].split(", ")  # records of version 0.1
+        until = [f"--until {record.trained_epochs}"] if record.status == "stopped" else []
+        return [*(shlex.quote(change.partition("; epoch")[0]) for change in changes), *until]
 
     @property
     def drawn(self) -> str:
         """The option that chooses the profile in a command that draws."""
         return f"--profile {shlex.quote(self.collection.profile)}"
-
-    @property
-    def _changed(self) -> bool:
-        return "+" in self.collection.profile and _CHANGED in self.collection.label
 
     @property
     def sweep(self) -> tuple[str, ...]:

@@ -1,9 +1,20 @@
 // Tables sort by a click on a header, or Enter or Space on it: upwards, downwards, as printed. Missing values stay last.
+// Details open when a link leads to them, and for printing.
 "use strict";
+const unfold = (element) => {
+  const details = element && (element.querySelector("details") || element.closest("details"));
+  if (details) details.open = true;
+};
+const follow = () => unfold(location.hash && document.getElementById(location.hash.slice(1)));
+addEventListener("hashchange", follow);
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => (details.open = true)));
+document.querySelectorAll('nav a').forEach((link) =>
+  link.addEventListener("click", () => unfold(document.getElementById(link.hash.slice(1)))));
+follow();
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   const printed = Array.from(body.rows);
-  const heads = Array.from(table.tHead.rows[0].cells);
+  const heads = Array.from(table.tHead.rows[table.tHead.rows.length - 1].cells);
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";

@@ -1,31 +1,32 @@
-"""The page itself: sections of text, tables, pictures and what is missing, as one HTML file without outside parts."""
+"""The page itself: sections of sentences, tables, figures and what is missing, as one HTML file without outside parts.
+
+page.html.j2 is its shape. Everything is escaped; sentences may hold inline Markdown, which can neither leave the page
+nor run: HTML in it shows as it is written, pictures are not fetched, and a link is one only to the web.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
 from dataclasses import dataclass
-from html import escape
+from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from eval.evidence.report.svg import source
-from eval.evidence.report.tables import HEADING, Prose, Table, blocks, inline, table_html
+from eval.evidence.table import Cell, Column, Table, Words
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
-# Nothing is fetched and nothing sent, even if a text on the page should ask for it.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-_TALL = 40  # rows from which a table scrolls in a frame of its own
-
-
-@dataclass(frozen=True)
-class Text:
-    """Markdown: paragraphs, lists, and tables with their captions above and their notes below. `measured`: its tables
-    hold numbers of the profile, whose label then stands in their captions."""
-
-    markdown: str
-    measured: bool = True
+TALL = 40
+"""Rows from which a table scrolls in a frame of its own."""
+_KEY_CHARACTERS = 24  # a column that stays in sight while the others scroll: no longer text than this
+_WIDE = 6  # columns from which a table has to scroll on a phone
+_LONG = 40  # characters from which a text gets room rather than height
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,19 @@ class Missing:
     commands: tuple[str, ...]
 
 
-Part = Text | Picture | Commands | Missing
+Part = Table | Words | Picture | Commands | Missing
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section: `key` is its anchor. Parts are pairs (heading or "", part)."""
+    """A section: `key` is its anchor. Parts are pairs (heading or "", part). `folded`: shown when it is asked for.
+    `measured`: its tables hold numbers of the profile, whose label then stands in their captions."""
 
     key: str
     title: str
     parts: tuple[tuple[str, Part], ...]
+    folded: bool = True
+    measured: bool = True
 
     @property
     def missing(self) -> bool:
@@ -72,132 +76,99 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page. `label` names the profile wherever numbers of it stand; `warning` is Markdown or empty."""
+    """A whole page. `label` names the profile wherever numbers of it stand; the texts are Markdown or empty."""
 
     title: str
     label: str
-    introduction: str
+    introduction: Words
     warning: str
     sections: tuple[Section, ...]
 
 
 def html(page: Page) -> str:
     """The page as the text of a file. Equal pages give equal text."""
-    style, script = (
-        files("eval.evidence.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
+    return _template().render(page=page)
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    def read(name: str) -> str:
+        return files("eval.evidence.report").joinpath(name).read_text(encoding="utf-8")
+
+    environment = Environment(
+        loader=FunctionLoader(read), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    title = escape(f"{page.title}: {page.label}")
-    warning = f'<div class="warning" role="note">{_prose(page.warning)}</div>' if page.warning else ""
-    lines = [
-        "<!DOCTYPE html>",
-        '<html lang="en">',
-        "<head>",
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        # An empty icon of its own: browsers would ask the server for one.
-        '<link rel="icon" href="data:,">',
-        f"<title>{title}</title>",
-        f"<style>\n{style}</style>",
-        "</head>",
-        "<body>",
-        f"<header>\n<h1>{escape(page.title)}</h1>\n<p>{escape(page.label)}</p>",
-        _prose(page.introduction),
-        f"{warning}\n</header>",
-        '<nav aria-label="Contents">\n<ol>',
-        *(_entry(section) for section in page.sections),
-        "</ol>\n</nav>",
-        "<main>",
-        *(line for section in page.sections for line in _section(section, page.label)),
-        "</main>",
-        f"<script>\n{script}</script>",
-        "</body>",
-        "</html>",
-        "",
+    environment.filters |= {"inline": inline, "source": _source, "kind": _kind, "pixels": lambda i: round(96 * i)}
+    environment.globals |= {
+        "keys": _keys, "groups": _groups, "sort_value": _sort_value, "labelled": _labelled, "TALL": TALL, "LONG": _LONG,
+        "style": _safe(read("page.css")), "script": _safe(read("page.js")),
+    }  # fmt: skip
+    return environment.get_template("page.html.j2")
+
+
+def _safe(text: str) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def inline(text: str) -> Markup:
+    """A sentence of Markdown as HTML. Names like zero_shot_text may go on in a new line behind each underscore."""
+    html = str(_parser().renderInline(" ".join(text.split())))
+    return _safe(re.sub(r"_(?![^<]*>)", "_<wbr>", html))
+
+
+@cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("js-default").disable(["image"])
+    # A relative link would be resolved from wherever the page was put.
+    parser.validateLink = lambda url: url.startswith(("https://", "http://"))  # type: ignore[method-assign]
+    return parser
+
+
+def _source(figure: Figure) -> Markup:
+    return _safe(source(figure))
+
+
+def _kind(part: Part) -> str:
+    return type(part).__name__.lower()
+
+
+def _keys(table: Table) -> int:
+    """How many columns, 0 to 2, name the rows of a wide table and stay in sight when it scrolls."""
+    if len(table.columns) < _WIDE:
+        return 0
+    texts = [table.texts(row) for row in table.rows]
+    named = [
+        not column.number and max([0, *(len(row[i]) for row in texts)]) <= _KEY_CHARACTERS
+        for i, column in enumerate(table.columns[:2])
     ]
-    return "\n".join(line for line in lines if line or line is lines[-1])
+    return len(named) if all(named) else int(named[:1] == [True])
 
 
-def _entry(section: Section) -> str:
-    gap = ' <span class="gap">(not measured)</span>' if section.missing else ""
-    return f'<li><a href="#{escape(section.key)}">{escape(section.title)}</a>{gap}</li>'
+def _groups(table: Table) -> list[tuple[str, int]]:
+    """(name, columns) of every group in its order; empty where no column has one."""
+    if not any(column.group for column in table.columns):
+        return []
+    return [(name, len(list(members))) for name, members in groupby(table.columns, key=lambda column: column.group)]
 
 
-def _section(section: Section, label: str) -> Iterator[str]:
-    heading = f"{section.key}-title"
-    kind = ' class="absent"' if section.missing else ""
-    yield f'<section id="{escape(section.key)}"{kind} aria-labelledby="{escape(heading)}">'
-    yield f'<h2 id="{escape(heading)}">{escape(section.title)}</h2>'
-    for number, (title, part) in enumerate(section.parts, start=1):
-        if title:
-            # With its part in one frame, so that no page ends with a heading.
-            yield f"<div>\n<{HEADING}>{escape(title)}</{HEADING}>"
-        yield from _part(part, f"{section.key}-{number}", title or section.title, label)
-        if title:
-            yield "</div>"
-    yield "</section>"
-
-
-def _part(part: Part, key: str, title: str, label: str) -> Iterator[str]:
-    if isinstance(part, Text):
-        yield from _text(part.markdown, key, title, label if part.measured else "")
-    elif isinstance(part, Picture):
-        yield from _picture(part, key, label)
-    elif isinstance(part, Commands):
-        yield _commands(part.lines)
-    else:
-        yield '<div class="missing" role="note">'
-        yield f"<p><strong>{escape(part.what)}: not measured.</strong> {inline(part.why)}</p>"
-        yield "<p>This makes it:</p>"
-        yield f"{_commands(part.commands)}\n</div>"
-
-
-def _text(markdown: str, key: str, title: str, label: str) -> Iterator[str]:
-    """A paragraph that stands right above a table is its caption."""
-    caption = f"<p>{escape(title)}</p>"
-    found = list(blocks(markdown))
-    for number, block in enumerate(found):
-        following = found[number + 1] if number + 1 < len(found) else None
-        if isinstance(block, Prose) and block.paragraph and isinstance(following, Table):
-            caption = block.html
-        elif isinstance(block, Prose):
-            yield block.html
-        else:
-            anchor = f"{key}-{number}"
-            yield f'<figure>\n<figcaption id="{escape(anchor)}">{_labelled(caption, label)}</figcaption>'
-            yield _scroll(table_html(block, anchor), anchor, tall=len(block.rows) > _TALL)
-            yield "</figure>"
-
-
-def _picture(part: Picture, key: str, label: str) -> Iterator[str]:
-    width, height = (round(96 * inches) for inches in part.figure.get_size_inches())
-    # As a picture and not as elements of the page: the ids inside of several figures would be the same.
-    anchor = f"{key}-caption"
-    image = f'<img src="{source(part.figure)}" width="{width}" height="{height}" alt="{escape(part.alt)}">'
-    yield "<figure>"
-    yield _scroll(image, anchor)
-    yield f'<figcaption id="{escape(anchor)}">{_labelled(f"<p>{inline(part.caption)}</p>", label)}</figcaption>'
-    yield "</figure>"
-
-
-def _scroll(content: str, label: str, tall: bool = False) -> str:
-    """A frame that a keyboard can scroll too, where the content is wider than the page, or taller than a screen."""
-    kind = "scroll tall" if tall else "scroll"
-    return f'<div class="{kind}" role="region" aria-labelledby="{escape(label)}" tabindex="0">\n{content}\n</div>'
+def _sort_value(cell: Cell, column: Column) -> str | None:
+    """What the cell sorts by; None: it stays last."""
+    value: Any = cell.value
+    if value is None or value == "":
+        return None
+    if not column.number:
+        return str(column.text(value))
+    return f"{float(value):.12g}" if isinstance(value, (int, float)) else None
 
 
 def _labelled(caption: str, label: str) -> str:
     """The caption, with the profile's label added where it does not say it."""
-    text = escape(label, quote=False)  # as Markdown becomes HTML
-    if text.lower() in caption.lower():
+    if not label or label.lower() in caption.lower():
         return caption
-    before = caption.removesuffix("</p>")
-    return f"{before}{'' if before.endswith(('.', '.</strong>')) else '.'} {text[:1].upper()}{text[1:]}.</p>"
-
-
-def _commands(lines: Sequence[str]) -> str:
-    return f"<pre><code>{escape(chr(10).join(lines))}</code></pre>"
-
-
-def _prose(markdown: str) -> str:
-    return "\n".join(block.html for block in blocks(markdown) if isinstance(block, Prose))
+    return f"{caption}{'' if caption.endswith('.') or not caption else '.'} {label[:1].upper()}{label[1:]}.".strip()

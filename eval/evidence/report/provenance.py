@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
-from eval.evidence.report.sources import KINDS, Sources
+from eval.evidence.report.sources import FOLDERS, Sources
 from eval.store.kinds import Maker, PosGenRecord
 
 _MISSING = "—"
@@ -13,7 +13,7 @@ _MISSING = "—"
 
 def markdown(sources: Sources) -> str:
     """Two tables: what each file of records holds, and who made it."""
-    found = {kind: sources.every(kind) for kind in KINDS if sources.path(kind).exists()}
+    found = {kind: sources.every(kind) for kind in FOLDERS if sources.path(kind).exists()}
     files = _grid(
         ("Records", "Measurements", "Trainings", "Diverged", "Seeds", "sha256 of the file"),
         "lrrrll",

@@ -13,7 +13,7 @@ from eval.store.gathering import gather
 from eval.store.kinds import AccuracyRecord, LengthsRecord, PosGenRecord
 from posgen.errors import UserError
 
-KINDS = ("", "ledger", "league", "lengths")
+FOLDERS = ("", "ledger", "league", "lengths")
 """The folders below a profile's that hold records; the empty one is the profile's own, Table 1's."""
 
 

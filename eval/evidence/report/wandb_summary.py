@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema import TrackMode
 from eval.evidence.figures.style import render
-from eval.evidence.report.page import Page, Picture, Text
-from eval.evidence.report.tables import Table, blocks
+from eval.evidence.report.page import Page, Picture
+from eval.evidence.table import Table, wandb_table
 from eval.running.tracker import TrackedMember
 from eval.running.wandb_tracker import WandbTracker
 from eval.store.kinds import AccuracyRecord
@@ -92,24 +92,10 @@ def _shown(page: Page, html: str) -> Iterator[tuple[str, Any]]:
             name = "-".join(filter(None, (section.key, _word(heading.removeprefix("Protocol ")))))
             if isinstance(part, Picture):
                 picture = Image.open(io.BytesIO(render(part.figure, "png")))
-                yield f"pictures/{name}", wandb.Image(picture, caption=part.alt)
-            elif isinstance(part, Text):
-                tables = [block for block in blocks(part.markdown) if isinstance(block, Table)]
-                for number, table in enumerate(tables, start=1):
-                    yield f"tables/{name}{f'-{number}' if len(tables) > 1 else ''}", _table(table)
-
-
-def _table(table: Table) -> wandb.Table:
-    """Numbers as numbers where a column holds nothing else, else the printed text; what is missing as nothing."""
-    import wandb
-
-    columns = list(zip(*table.rows, strict=True)) or [() for _ in table.header]
-    plain = [all(cell.missing or cell.plain for cell in column) for column in columns]
-    rows: list[Iterable[Any]] = [
-        [None if cell.missing else cell.value if number else cell.text for cell, number in zip(row, plain, strict=True)]
-        for row in table.rows
-    ]
-    return wandb.Table(columns=[cell.text for cell in table.header], data=rows)
+                yield f"figures/{name}", wandb.Image(picture, caption=part.alt)
+        tables = [part for _, part in section.parts if isinstance(part, Table)]
+        for number, table in enumerate(tables, start=1):
+            yield f"tables/{section.key}{f'-{number}' if len(tables) > 1 else ''}", wandb_table(table)
 
 
 def _log_records(run: wandb.Run, profile: str, files: Sequence[Path]) -> None:

@@ -1,5 +1,4 @@
 """Verdicts: cells against the paper, Resonance against its plain form, the paper's claims, by declared rules.
 
-`rules` reads conf/verdict.yaml, `cells`, `pairs` and `claims` judge, `judge` calls all three, `power` says what the
-tests can find, `render`, `words` and `table` write it down.
+`judge` tests cells and pairs, `claims` the claims; `words` says what they mean, `tables` shows them.
 """

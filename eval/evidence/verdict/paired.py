@@ -1,10 +1,11 @@
-"""What every verdict shares: how two cells of one sweep are paired by seed, and what is compared."""
+"""What every verdict shares: which cells are compared, how they are paired by seed, and by which number."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from conf import names
 from eval.evidence.cells import Cell, Collection
 from eval.store.kinds import AccuracyRecord
 
@@ -35,18 +36,24 @@ def paired(
 
 def paired_cells(first: Cell, second: Cell, value: Callable[[AccuracyRecord], float | None]) -> Paired:
     """Two cells of whatever protocols, paired."""
-    cells = (first, second)
-    ones, others = (
-        {record.seed: number for record in cell.finished if (number := value(record)) is not None} for cell in cells
+    a, b = (
+        {record.seed: number for record in cell.finished if (number := value(record)) is not None}
+        for cell in (first, second)
     )
-    diverged = sorted({record.seed for cell in cells for record in cell.diverged})
-    seeds = sorted(set(ones) & set(others))
+    seeds = sorted(a.keys() & b.keys())
+    diverged = {record.seed for record in (*first.diverged, *second.diverged)}
     return Paired(
         tuple(seeds),
-        tuple(ones[seed] - others[seed] for seed in seeds),
-        tuple(diverged),
-        tuple(sorted((set(ones) ^ set(others)) - set(diverged))),
+        tuple(a[seed] - b[seed] for seed in seeds),
+        tuple(sorted(diverged)),
+        tuple(sorted((a.keys() ^ b.keys()) - diverged)),
     )
+
+
+def resonance_places(published: Iterable[Place]) -> list[Place]:
+    """The published (task, Resonance form) whose plain form is published too."""
+    places = list(published)
+    return [(t, pe) for t, pe in places if pe.startswith(names.RESONANCE) and (t, names.counterpart(pe)) in places]
 
 
 def ood_points(record: AccuracyRecord) -> float | None:
@@ -55,9 +62,14 @@ def ood_points(record: AccuracyRecord) -> float | None:
     return None if fraction is None else 100.0 * fraction
 
 
-def below(p: float | None, alpha: float) -> bool:
+def significant(p: float | None, alpha: float) -> bool:
     """Whether a p value, if there is one, is at most alpha."""
     return p is not None and p <= alpha
+
+
+def place_name(task: str, pe: str) -> str:
+    """`CoT Resonance RoPE`."""
+    return f"{names.task(task)} {names.encoding(pe)}"
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
