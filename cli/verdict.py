@@ -48,15 +48,14 @@ def verdict(
     """
     from cli.shared.output import chosen_formats, show
     from cli.shared.records import collection
-    from conf import published as paper
-    from conf.rules import verdict_rules as declared
+    from conf.published import table1
+    from conf.rules import verdict_rules
+    from eval.evidence.table import csv_text, markdown, terminal
     from eval.evidence.verdict.judge import judge
-    from eval.evidence.verdict.render import markdown, terminal
-    from eval.evidence.verdict.table import tidy_csv
+    from eval.evidence.verdict.tables import document, numbers
 
     formats = chosen_formats(format, ["terminal", "markdown", "csv"])
-    published = paper.table1()
-    used = declared(rules or ())
-    verdicts = judge(collection(records, profile, protocol, sweep, accuracy), published, used, declared())
-    texts = {"markdown": lambda: markdown(verdicts), "csv": lambda: tidy_csv(verdicts)}
-    show(formats, lambda console: terminal(verdicts, console), texts, out, "verdict")
+    used, declared = verdict_rules(rules or ()), verdict_rules()
+    verdicts = judge(collection(records, profile, protocol, sweep, accuracy), table1(), used, declared)
+    texts = {"markdown": lambda: markdown(document(verdicts)), "csv": lambda: csv_text(numbers(verdicts))}
+    show(formats, lambda console: terminal(document(verdicts, screen=True), console), texts, out, "verdict")

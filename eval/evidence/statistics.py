@@ -3,8 +3,8 @@
 What a formula cannot give is None, never a number that looks like one: a single value has no spread, and values that
 are all alike have none to test against. Units are those of the values (points of accuracy, or nats).
 
-Written on scipy.special, imported where it is used: scipy.stats takes a second to import, its bootstrap does not
-enumerate, and its t tests return nan without spread. The tests compare every function with scipy.stats.
+On scipy.special, imported where it is used: scipy.stats takes a second to import, its t tests give nan without spread,
+its bootstrap enumerates nothing and it has no Holm. The tests hold the results against scipy.stats.
 """
 
 from __future__ import annotations
@@ -69,10 +69,8 @@ def p_value(difference: Difference | None) -> float | None:
 
 
 def welch(a: Sequence[float] | Summary, b: Sequence[float] | Summary, confidence: float = 0.95) -> Difference | None:
-    """mean(a) - mean(b) of independent samples whose variances may differ; None when one of them is empty.
-
-    Source: Welch (1947), with Satterthwaite's degrees of freedom.
-    """
+    """mean(a) - mean(b) of independent samples whose variances may differ, by Welch (1947) with Satterthwaite's degrees
+    of freedom; None when one of them is empty."""
     samples = [sample if isinstance(sample, Summary) else summary(sample) for sample in (a, b) if sample]
     if len(samples) < 2:
         return None
@@ -86,10 +84,8 @@ def welch(a: Sequence[float] | Summary, b: Sequence[float] | Summary, confidence
 
 
 def paired_t(differences: Sequence[float], confidence: float = 0.95) -> Difference | None:
-    """The mean of paired differences; None without any. Source: Student (1908), n - 1 degrees of freedom.
-
-    It assumes normal differences, which a few seeds cannot show: `sign_flip` does not.
-    """
+    """The mean of paired differences, by Student (1908) with n - 1 degrees of freedom; None without any. It assumes
+    normal differences, which a few seeds cannot show; `sign_flip` does not."""
     if not differences:
         return None
     sample = summary(differences)
@@ -115,10 +111,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 
 
 def tost(difference: Difference, margin: float) -> float | None:
-    """p of equivalence: the true difference lies outside ±margin unless this is small. None without a standard error.
-
-    Two one-sided tests, of which the worse counts. Source: Schuirmann (1987).
-    """
+    """p of equivalence: the true difference lies outside ±margin unless this is small. The larger p of two one-sided
+    tests (Schuirmann 1987); None without a standard error."""
     from scipy.special import stdtr
 
     if not difference.standard_error or not difference.freedom:
@@ -127,10 +121,8 @@ def tost(difference: Difference, margin: float) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """The p values adjusted for their number, in their order. Source: Holm (1979), step down.
-
-    What could not be tested (None) stays None and still counts: a family does not shrink because a run is missing.
-    """
+    """The p values adjusted for their number, in their order (Holm 1979, step down). What could not be tested (None)
+    stays None and still counts: a family does not shrink because a run is missing."""
     order = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0
@@ -153,10 +145,8 @@ def paired_bootstrap(differences: Sequence[float], confidence: float, resamples:
 
 
 def bootstrap_improvement(differences: Sequence[float], resamples: int, seed: int) -> float | None:
-    """The share of bootstrap means above 0, of which those at 0 count half; None for fewer than two differences.
-
-    How sure the seeds are of the sign of the MEAN difference; not the chance that a single seed improves.
-    """
+    """The share of bootstrap means above 0, those at 0 counted half; None for fewer than two differences. It concerns
+    the sign of the MEAN difference, not the chance that a single seed improves."""
     return None if len(differences) < 2 else _share_above(_resampled_means(differences, resamples, seed))
 
 
@@ -170,11 +160,9 @@ def _resampled_means(differences: Sequence[float], resamples: int, seed: int) ->
 
 
 def improvement(differences: Sequence[float]) -> float | None:
-    """P(A > B): the share of pairs whose difference is above 0, of which those at 0 count half. None without any.
-
-    Source: the probability of improvement of Agarwal et al. (2021), "Deep RL at the edge of the statistical
-    precipice", there over all combinations of independent runs; here a seed pairs the runs, so only pairs count.
-    """
+    """P(A > B): the share of pairs whose difference is above 0, those at 0 counted half; None without any. The
+    probability of improvement of Agarwal et al. (2021), "Deep RL at the edge of the statistical precipice", there over
+    all combinations of independent runs; here a seed pairs the runs, so only pairs count."""
     return _share_above(np.array(differences)) if differences else None
 
 
@@ -184,10 +172,8 @@ def _share_above(values: np.ndarray) -> float:
 
 
 def sign_flip(differences: Sequence[float], resamples: int, seed: int) -> float | None:
-    """Two-sided p of the mean difference when each pair might as well be the other way round; None without any.
-
-    Exact for up to 16 differences, above it drawn `resamples` times. Source: Fisher (1935), The Design of Experiments.
-    """
+    """Two-sided p of the mean difference when each sign is as likely as its opposite (Fisher 1935, The Design of
+    Experiments); None without any. Exact for up to 16 differences, above it drawn `resamples` times."""
     if not differences:
         return None
     values = np.array(differences, dtype=float)

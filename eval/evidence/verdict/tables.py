@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import compress, groupby
+from typing import TypeVar
 
 from conf import names
 from eval.evidence.cells import differences_table
 from eval.evidence.statistics import Difference, Interval, p_value
 from eval.evidence.table import Cell, Column, Document, Table, Value, Words, cells
 from eval.evidence.verdict import words
-from eval.evidence.verdict.claims import Claim, ClaimOutcome, Comparison
+from eval.evidence.verdict.claims import Claim, Comparison
 from eval.evidence.verdict.judge import CellVerdict, PairVerdict, Verdicts
 from eval.evidence.verdict.paired import significant
 
-
-class _Judged(Protocol):
-    @property
-    def protocol(self) -> str: ...
-
-
-Judged = TypeVar("Judged", bound=_Judged)
-Row = tuple[Cell, ...]
+_UNADJUSTED = ("p", "p\nequiv.")
+Judged = TypeVar("Judged", CellVerdict, PairVerdict, Claim)
 
 
 def document(verdicts: Verdicts, screen: bool = False) -> Document:
-    """The summary in words, the verdicts, the tests behind them, and what differs from the paper. On a screen the
-    verdicts alone, and the words last, where they stay in sight."""
+    """The summary in words, the verdicts, the tests behind them, and what differs from the paper. On a screen, which is
+    narrow, the verdicts with their adjusted p values alone, and the words last, where they stay in sight."""
     caption = Words((words.caption(verdicts),))
     summary = Words(words.summary(verdicts), points=True)
     tables = [*([_cells(verdicts)] if verdicts.cells else []), _pairs(verdicts), _claims(verdicts)]
     if screen:
-        return [*tables, caption, summary]
+        return [*map(_narrow, tables), caption, summary]
     differing = differences_table(verdicts.collection)
     behind = [_other_tests(verdicts), _comparisons(verdicts), *([differing] if differing else [])]
     seeds = sorted({seed for pair in verdicts.pairs for seed in pair.seeds})
@@ -40,148 +35,117 @@ def document(verdicts: Verdicts, screen: bool = False) -> Document:
     return [caption, summary, *tables, *behind, last]
 
 
+def _narrow(table: Table) -> Table:
+    kept = [column.title not in _UNADJUSTED for column in table.columns]
+    rows = tuple(tuple(compress(row, kept)) for row in table.rows)
+    return replace(table, columns=tuple(compress(table.columns, kept)), rows=rows)
+
+
 def section(verdicts: Verdicts) -> Document:
     """What stands below Table 1: the pairs of all protocols side by side, and in words what they show."""
-    rules, protocols = verdicts.rules, verdicts.collection.protocols
     columns = [Column("Task"), Column("Pair")]
-    for protocol in protocols:
+    for protocol in verdicts.collection.protocols:
         columns += [Column("difference", number=True, group=protocol), Column("verdict", group=protocol)]
     rows: dict[tuple[str, str], list[Cell]] = {}
     for pair in verdicts.pairs:
         compared = f"{names.encoding(pair.pe)} - {names.encoding(names.counterpart(pair.pe))}"
         row = rows.setdefault((pair.task, pair.pe), list(cells(names.task(pair.task), compared)))
         row += [_difference(pair.difference, 2), _outcome(pair)]
-    caption = (
-        f"Resonance - counterpart in points of OOD accuracy, paired by seed, with {rules.confidence:.0%} interval. The "
-        f"verdict is that of the paired t test at level {rules.alpha:g} after Holm's adjustment over the pairs of a "
-        "protocol. `posgen verdict` has the other tests and the paper's claims."
-    )
     notes = (*words.cells_by_outcome(verdicts), *words.about_pairs(verdicts))
-    return [Table(tuple(columns), tuple(map(tuple, rows.values())), "Pairs", caption, notes)]
+    return [Table(tuple(columns), tuple(map(tuple, rows.values())), "Pairs", words.below_table1(verdicts.rules), notes)]
 
 
 def _cells(verdicts: Verdicts) -> Table:
     rules = verdicts.rules
-
-    def row(cell: CellVerdict) -> Row:
-        return (
-            *cells(names.task(cell.task), names.encoding(cell.pe), _outcome(cell), _difference(cell.difference, 2)),
-            *map(_p, (p_value(cell.difference), cell.p_adjusted, cell.p_equivalence, cell.p_equivalence_adjusted)),
-            *map(_share, (cell.power_equal, cell.power_effect)),
-            Cell(len(cell.seeds)),
-        )
-
-    columns = (
-        Column("Task"), Column("Encoding"), Column("Verdict"), _number(f"Difference\n[{rules.confidence:.0%}]"),
-        _number("p"), _number("p\nHolm"), _number("p\nequivalent"), _number("equivalent\nHolm"),
-        _number("Power\nif equal"), _number(f"Power\nat {rules.effect_points:g}"), _number("n"),
-    )  # fmt: skip
-    notes = (
-        f"Reproduced: equivalent to the published mean of {rules.published_seeds} seeds within {rules.margin_points:g} "
-        "points (two one-sided Welch tests). Contradicted: different from it (Welch's test) and not equivalent. Both "
-        f"at level {rules.alpha:g} after Holm's adjustment over the cells of a protocol.",
-        "Power: the probability of reproduced if the true difference were 0, and of finding a difference if it were "
-        f"{rules.effect_points:g} points. Lower bounds: they assume Holm's strictest step.",
-    )
+    columns: dict[Column, Callable[[CellVerdict], Value | Cell]] = {
+        Column("Task"): lambda cell: names.task(cell.task),
+        Column("Encoding"): lambda cell: names.encoding(cell.pe),
+        Column("Verdict"): _outcome,
+        _number(f"Difference\n[{rules.confidence:.0%}]"): lambda cell: _difference(cell.difference, 2),
+        _number("p"): lambda cell: _p(p_value(cell.difference)),
+        _number("p\nHolm"): lambda cell: _p(cell.p_adjusted),
+        _number("p\nequiv."): lambda cell: _p(cell.p_equivalence),
+        _number("p equiv.\nHolm"): lambda cell: _p(cell.p_equivalence_adjusted),
+        _number("Power\nif equal"): lambda cell: _share(cell.power_equal),
+        _number(f"Power\nat {rules.effect_points:g}"): lambda cell: _share(cell.power_effect),
+        _number("n"): lambda cell: len(cell.seeds),
+    }
     title = "Cells: measured - published, points of OOD accuracy"
-    return _by_protocol(columns, verdicts.cells, lambda cell: [row(cell)], title, notes)
+    return _table(title, verdicts.cells, columns, *words.how_cells_are_judged(rules))
 
 
 def _pairs(verdicts: Verdicts) -> Table:
     rules = verdicts.rules
-
-    def row(pair: PairVerdict) -> Row:
-        return (
-            *cells(names.task(pair.task), names.encoding(pair.pe), _outcome(pair), _difference(pair.difference, 2)),
-            *cells(_p(p_value(pair.difference)), _p(pair.p_adjusted), _share(pair.power), len(pair.seeds)),
-        )
-
-    columns = (
-        Column("Task"), Column("Encoding"), Column("Verdict"), _number(f"Difference\n[{rules.confidence:.0%}]"),
-        _number("p"), _number("p\nHolm"), _number(f"Power\nat {rules.effect_points:g}"), _number("n"),
-    )  # fmt: skip
-    note = (
-        f"The verdict is that of the paired t test at level {rules.alpha:g} after Holm's adjustment over the pairs of "
-        f"a protocol. Power: the probability of finding a true difference of {rules.effect_points:g} points, a lower "
-        "bound that assumes Holm's strictest step."
-    )
+    columns: dict[Column, Callable[[PairVerdict], Value | Cell]] = {
+        Column("Task"): lambda pair: names.task(pair.task),
+        Column("Encoding"): lambda pair: names.encoding(pair.pe),
+        Column("Verdict"): _outcome,
+        _number(f"Difference\n[{rules.confidence:.0%}]"): lambda pair: _difference(pair.difference, 2),
+        _number("p"): lambda pair: _p(p_value(pair.difference)),
+        _number("p\nHolm"): lambda pair: _p(pair.p_adjusted),
+        _number(f"Power\nat {rules.effect_points:g}"): lambda pair: _share(pair.power),
+        _number("n"): lambda pair: len(pair.seeds),
+    }
     title = "Pairs: Resonance - counterpart, points of OOD accuracy"
-    return _by_protocol(columns, verdicts.pairs, lambda pair: [row(pair)], title, (note,))
+    return _table(title, verdicts.pairs, columns, words.how_pairs_are_judged(rules))
 
 
 def _other_tests(verdicts: Verdicts) -> Table:
-    def row(pair: PairVerdict) -> Row:
-        smallest = pair.smallest_sign_flip if pair.seeds else None
-        return (
-            *cells(names.task(pair.task), names.encoding(pair.pe), _interval(pair.bootstrap, 2)),
-            *map(_share, (pair.bootstrap_improvement, pair.improvement)),
-            *map(_p, (pair.sign_flip, smallest)),
-        )
-
-    columns = (
-        Column("Task"), Column("Encoding"), _number(f"Bootstrap\n[{verdicts.rules.confidence:.0%}]"),
-        _number("P(mean > 0)"), _number("P(seed > 0)"), _number("p\nsign flip"), _number("smallest\npossible"),
-    )  # fmt: skip
-    note = (
-        "P(mean > 0): the share of bootstrap means above 0. P(seed > 0): the share of seeds at which Resonance is "
-        "ahead. Ties count half. Smallest possible: the smallest p that sign flips of these seeds can give."
-    )
-    title = "Pairs: tests that decide nothing"
-    return _by_protocol(columns, verdicts.pairs, lambda pair: [row(pair)], title, (note,))
+    columns: dict[Column, Callable[[PairVerdict], Value | Cell]] = {
+        Column("Task"): lambda pair: names.task(pair.task),
+        Column("Encoding"): lambda pair: names.encoding(pair.pe),
+        _number(f"Bootstrap\n[{verdicts.rules.confidence:.0%}]"): lambda pair: _interval(pair.bootstrap, 2),
+        _number("P(mean > 0)"): lambda pair: _share(pair.bootstrap_improvement),
+        _number("P(seed > 0)"): lambda pair: _share(pair.improvement),
+        _number("p\nsign flip"): lambda pair: _p(pair.sign_flip),
+        _number("smallest\npossible"): lambda pair: _p(pair.smallest_sign_flip if pair.seeds else None),
+    }
+    return _table("Pairs: supplementary statistics", verdicts.pairs, columns, words.OTHER_TESTS)
 
 
 def _claims(verdicts: Verdicts) -> Table:
-    def row(claim: Claim) -> Row:
-        agreeing = sum(comparison.agrees for comparison in claim.comparisons)
-        counted = Cell(agreeing, f"{agreeing} of {len(claim.comparisons)}")
-        return cells(claim.name, claim.text, str(claim.outcome), counted, _p(claim.p_holds), _p(claim.p_fails))
-
-    columns = (
-        Column("Claim"), Column("What the paper says"), Column("Verdict"), _number("As\nclaimed"),
-        _number("p\nholds"), _number("p\nfails"),
-    )  # fmt: skip
-    note = (
-        f"{ClaimOutcome.holds}: every comparison is significant in the claimed direction (p holds, the largest of "
-        f"their p values). {ClaimOutcome.fails}: at least one is significant in the opposite direction (p fails, the "
-        "smallest of these after Holm's adjustment over the comparisons of the claim). Both at level "
-        f"{verdicts.rules.alpha:g} after Holm's adjustment over the claims of a protocol."
-    )
-    return _by_protocol(columns, verdicts.claims, lambda claim: [row(claim)], "Claims of the paper", (note,))
+    columns: dict[Column, Callable[[Claim], Value | Cell]] = {
+        Column("Claim"): lambda claim: claim.name,
+        Column("What the paper says"): lambda claim: claim.text,
+        Column("Verdict"): lambda claim: str(claim.outcome),
+        _number("As\nclaimed"): lambda claim: f"{sum(c.agrees for c in claim.comparisons)} of {len(claim.comparisons)}",
+        _number("p\nholds"): lambda claim: _p(claim.p_holds),
+        _number("p\nfails"): lambda claim: _p(claim.p_fails),
+    }
+    return _table("Claims of the paper", verdicts.claims, columns, words.how_claims_are_judged(verdicts.rules))
 
 
 def _comparisons(verdicts: Verdicts) -> Table:
-    columns = (
-        Column("Claim"), Column("Task"), Column("Comparison"), _number(f"Difference\n[{verdicts.rules.confidence:.0%}]"),
-        Column("Unit"), _number("p"), _number("p\nHolm"), _number("n"),
-    )  # fmt: skip
-    note = "Differences above 0 agree with the claim. A minimum is that of each seed's own curve."
-    title = "Comparisons behind the claims"
-    return _by_protocol(
-        columns, verdicts.claims, lambda claim: _comparison_rows(claim, verdicts.rules.alpha), title, (note,)
-    )
-
-
-def _comparison_rows(claim: Claim, alpha: float) -> Iterator[Row]:
     """A row a comparison; the epochs of a pair are counted in one."""
-    for (task, better, worse), group in groupby(claim.comparisons, key=lambda c: (c.task, c.better, c.worse)):
-        several = list(group)
-        place = cells(claim.name, names.task(task), f"{names.encoding(better)} over {names.encoding(worse)}")
-        seeds = sorted({len(comparison.seeds) for comparison in several})
-        n = Cell(seeds[0], " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))))
-        first = several[0]
-        if first.epoch is None:
-            difference = _difference(first.difference, 3 if claim.unit == "nats" else 2)
-            yield (*place, difference, Cell(claim.unit), _p(p_value(first.difference)), _p(first.p_adjusted), n)
-        else:
-            yield (*place, _epochs(several, alpha), Cell(claim.unit), Cell(), Cell(), n)
+    columns = (
+        Column("Claim"), Column("Task"), Column("Comparison"),
+        _number(f"Difference\n[{verdicts.rules.confidence:.0%}]"), Column("Unit"), _number("p"), _number("p\nHolm"),
+        _number("n"),
+    )  # fmt: skip
+    rows: list[tuple[Cell, ...]] = []
+    sections = []
+    for protocol, claims in groupby(verdicts.claims, key=lambda claim: claim.protocol):
+        sections.append((len(rows), protocol))
+        for claim in claims:
+            for _, epochs in groupby(claim.comparisons, key=lambda c: (c.task, c.better, c.worse)):
+                rows.append(_compared(claim, list(epochs), verdicts.rules.alpha))
+    title = "Comparisons behind the claims"
+    return Table(columns, tuple(rows), title, "", (words.COMPARISONS,), tuple(sections), "Protocol")
 
 
-def _epochs(comparisons: list[Comparison], alpha: float) -> Cell:
-    agreeing = sum(c.agrees for c in comparisons)
-    for_it = sum(c.agrees and significant(p_value(c.difference), alpha) for c in comparisons)
-    against = sum(not c.agrees and significant(c.p_adjusted, alpha) for c in comparisons)
-    total = len(comparisons)
-    return Cell(agreeing, f"{agreeing} of {total} epochs as claimed, {for_it} significant; {against} against")
+def _compared(claim: Claim, epochs: list[Comparison], alpha: float) -> tuple[Cell, ...]:
+    first = epochs[0]
+    place = (claim.name, names.task(first.task), f"{names.encoding(first.better)} over {names.encoding(first.worse)}")
+    counts = sorted({len(comparison.seeds) for comparison in epochs})
+    n = Cell(counts[0], " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))))
+    if first.epoch is None:
+        difference = _difference(first.difference, 3 if claim.unit == "nats" else 2)
+        return cells(*place, difference, claim.unit, _p(p_value(first.difference)), _p(first.p_adjusted), n)
+    agreeing = [c for c in epochs if c.agrees]
+    in_favour = sum(significant(p_value(c.difference), alpha) for c in agreeing)
+    against = sum(significant(c.p_adjusted, alpha) for c in epochs if not c.agrees)
+    text = f"{len(agreeing)} of {len(epochs)} epochs as claimed; significant: {in_favour} for, {against} against"
+    return cells(*place, Cell(len(agreeing), text), claim.unit, None, None, n)
 
 
 def numbers(verdicts: Verdicts) -> Table:
@@ -195,9 +159,8 @@ def numbers(verdicts: Verdicts) -> Table:
         "smallest_p_sign_flip", "power_equal", "power_effect", "p_holds", "p_fails",
     )  # fmt: skip
     common = {"profile": verdicts.collection.profile, "profile_label": verdicts.collection.label}
-    lines: list[dict[str, Value]] = [{**common, **line} for line in _lines(verdicts)]
-    assert all(set(line) <= set(keys) for line in lines)
-    return Table(tuple(map(Column, keys)), tuple(cells(*map(line.get, keys)) for line in lines))
+    rows = [cells(*map({**common, **line}.get, keys)) for line in _lines(verdicts)]
+    return Table(tuple(map(Column, keys)), tuple(rows))
 
 
 def _lines(verdicts: Verdicts) -> Iterator[dict[str, Value]]:
@@ -244,20 +207,19 @@ def _estimate(difference: Difference | None) -> dict[str, Value]:
     return {"difference": difference.mean, "low": difference.low, "high": difference.high, "p": difference.p}
 
 
-def _by_protocol(
-    columns: tuple[Column, ...],
-    judged: Iterable[Judged],
-    rows_of: Callable[[Judged], Iterable[Row]],
+def _table(
     title: str,
-    notes: tuple[str, ...],
+    judged: Iterable[Judged],
+    columns: Mapping[Column, Callable[[Judged], Value | Cell]],
+    *notes: str,
 ) -> Table:
-    """A section a protocol."""
-    rows: list[Row] = []
+    """A row for everything judged, a section a protocol."""
+    rows: list[tuple[Cell, ...]] = []
     sections = []
-    for protocol, group in groupby(judged, key=lambda one: one.protocol):
+    for protocol, group in groupby(judged, key=lambda item: item.protocol):
         sections.append((len(rows), protocol))
-        rows += [row for one in group for row in rows_of(one)]
-    return Table(columns, tuple(rows), title, notes=notes, sections=tuple(sections), section="Protocol")
+        rows += [cells(*(cell(item) for cell in columns.values())) for item in group]
+    return Table(tuple(columns), tuple(rows), title, notes=notes, sections=tuple(sections), section="Protocol")
 
 
 def _number(title: str) -> Column:

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from conf import names
 from conf.published import largest_std
+from conf.rules import VerdictRules
 from eval.evidence.figures.panels import labelled
 from eval.evidence.statistics import smallest_sign_flip
 from eval.evidence.verdict.claims import Claim, ClaimOutcome
@@ -147,6 +148,56 @@ def _left_out(verdicts: Verdicts) -> Iterator[str]:
             yield f"Left out under {protocol}, since only one of the pair has the seed: {', '.join(alone)}."
 
 
+OTHER_TESTS = (
+    "None of these decides a verdict. P(mean > 0): the share of bootstrap means above 0. P(seed > 0): the share of "
+    "seeds at which Resonance is ahead. Ties count half. Smallest possible: the smallest p that sign flips of these "
+    "seeds can give."
+)
+COMPARISONS = (
+    "Differences above 0 agree with the claim. A minimum is that of each seed's own curve. Epochs for the claim are "
+    "significant by their own p, epochs against it by Holm's."
+)
+
+
+def below_table1(rules: VerdictRules) -> str:
+    """The caption of the pairs below Table 1."""
+    return (
+        f"Resonance - counterpart in points of OOD accuracy, paired by seed, with {rules.confidence:.0%} interval. The "
+        f"verdict is that of the paired t test at level {rules.alpha:g} after Holm's adjustment over the pairs of a "
+        "protocol. `posgen verdict` has the other tests and the paper's claims."
+    )
+
+
+def how_cells_are_judged(rules: VerdictRules) -> tuple[str, ...]:
+    """What the verdicts and the powers of cells mean."""
+    return (
+        f"Reproduced: equivalent to the published mean of {rules.published_seeds} seeds within {rules.margin_points:g} "
+        "points (two one-sided Welch tests). Contradicted: different from it (Welch's test) and not equivalent. Both "
+        f"at level {rules.alpha:g} after Holm's adjustment over the cells of a protocol.",
+        "Power: the probability of reproduced if the true difference were 0, and of finding a difference if it were "
+        f"{rules.effect_points:g} points. Lower bounds: they assume Holm's strictest step.",
+    )
+
+
+def how_pairs_are_judged(rules: VerdictRules) -> str:
+    """What the verdict and the power of a pair mean."""
+    return (
+        f"The verdict is that of the paired t test at level {rules.alpha:g} after Holm's adjustment over the pairs of "
+        f"a protocol. Power: the probability of finding a true difference of {rules.effect_points:g} points, a lower "
+        "bound that assumes Holm's strictest step."
+    )
+
+
+def how_claims_are_judged(rules: VerdictRules) -> str:
+    """What the verdict on a claim and its p values mean."""
+    return (
+        f"{ClaimOutcome.holds}: every comparison is significant in the claimed direction (p holds, the largest of "
+        f"their p values). {ClaimOutcome.fails}: at least one is significant in the opposite direction (p fails, the "
+        "smallest of these after Holm's adjustment over the comparisons of the claim). Both at level "
+        f"{rules.alpha:g} after Holm's adjustment over the claims of a protocol."
+    )
+
+
 def with_diverged(outcome: StrEnum, diverged: Sequence[int]) -> str:
     """The verdict, and how many of the seeds it does not contain because they diverged."""
     return f"{outcome} ({_seeds(len(diverged))} diverged)" if diverged else str(outcome)
@@ -175,7 +226,7 @@ def _counts(
     """`1 holds, 4 undecided under paper; 5 undecided under zero_shot, zero_shot_text`."""
     protocols: dict[str, list[str]] = {}
     for name in verdicts.collection.protocols:
-        outcomes = [one.outcome for one in judged if one.protocol == name]
+        outcomes: list[StrEnum] = [one.outcome for one in judged if one.protocol == name]
         counts = ", ".join(f"{count} {outcome}" for outcome in kind if (count := outcomes.count(outcome)))
         protocols.setdefault(counts or "none", []).append(name)
     return "; ".join(f"{counts} under {', '.join(several)}" for counts, several in protocols.items())

@@ -43,15 +43,14 @@ def known(difference: Difference | None) -> tuple[float, float, float]:
 
 
 def test_welch_is_scipys_against_a_printed_mean_and_against_a_sample():
-    one = summary(A)
-    assert (one.mean, one.std) == pytest.approx((statistics.fmean(A), statistics.stdev(A)))
-    oracle = stats.ttest_ind_from_stats(one.mean, one.std, 5, 65.29, 6.6, 5, equal_var=False)
-    found = welch(A, PUBLISHED)
-    assert known(found)[2] == pytest.approx(oracle.pvalue, rel=1e-9)
+    sample = summary(A)
+    assert (sample.mean, sample.std) == pytest.approx((np.mean(A), np.std(A, ddof=1)))
+    from_moments = stats.ttest_ind_from_stats(sample.mean, sample.std, 5, 65.29, 6.6, 5, equal_var=False)
+    assert known(welch(A, PUBLISHED))[2] == pytest.approx(from_moments.pvalue, rel=1e-9)
     b = [20.0, 35.0, 31.0]
-    sample = stats.ttest_ind(A, b, equal_var=False)
-    low, high = sample.confidence_interval(0.9)
-    assert known(welch(A, b, confidence=0.9)) == pytest.approx((low, high, sample.pvalue), rel=1e-9)
+    oracle = stats.ttest_ind(A, b, equal_var=False)
+    low, high = oracle.confidence_interval(0.9)
+    assert known(welch(A, b, confidence=0.9)) == pytest.approx((low, high, oracle.pvalue), rel=1e-9)
 
 
 def test_the_paired_t_test_is_scipys():
@@ -65,25 +64,37 @@ def test_the_paired_t_test_is_scipys():
 
 @pytest.mark.parametrize("margin", [2.0, 5.0, 40.0])
 def test_tost_is_two_one_sided_welch_tests_by_scipy_with_shifted_means(margin):
-    one, other = Summary(64.0, 2.0, 4), PUBLISHED
-    found = welch(one, other)
-    assert found is not None
-    numbers = (one.std, one.n)
+    measured = Summary(64.0, 2.0, 4)
+    difference = welch(measured, PUBLISHED)
+    assert difference is not None
+    moments = (measured.std, measured.n)
     below = stats.ttest_ind_from_stats(
-        one.mean + margin, *numbers, other.mean, other.std, other.n, equal_var=False, alternative="greater"
+        measured.mean + margin,
+        *moments,
+        PUBLISHED.mean,
+        PUBLISHED.std,
+        PUBLISHED.n,
+        equal_var=False,
+        alternative="greater",
     )
     above = stats.ttest_ind_from_stats(
-        one.mean - margin, *numbers, other.mean, other.std, other.n, equal_var=False, alternative="less"
+        measured.mean - margin,
+        *moments,
+        PUBLISHED.mean,
+        PUBLISHED.std,
+        PUBLISHED.n,
+        equal_var=False,
+        alternative="less",
     )
-    assert tost(found, margin) == pytest.approx(max(below.pvalue, above.pvalue), rel=1e-9)
+    assert tost(difference, margin) == pytest.approx(max(below.pvalue, above.pvalue), rel=1e-9)
 
 
 def test_equivalence_at_alpha_is_an_interval_of_1_minus_2_alpha_inside_the_margin():
-    found = welch(Summary(66.0, 2.0, 5), PUBLISHED, confidence=0.90)
-    low, high, _ = known(found)
+    difference = welch(Summary(66.0, 2.0, 5), PUBLISHED, confidence=0.90)
+    low, high, _ = known(difference)
     edge = max(abs(low), abs(high))
-    assert found is not None
-    assert tost(found, edge) == pytest.approx(0.05, rel=1e-9)
+    assert difference is not None
+    assert tost(difference, edge) == pytest.approx(0.05, rel=1e-9)
 
 
 def test_holm_by_hand():
@@ -105,9 +116,9 @@ def test_the_bootstrap_is_exact_for_few_seeds(n):
     assert len(means) == n**n
     low, high = np.quantile(means, [0.05, 0.95])
     for seed in (0, 1):  # nothing is drawn
-        found = paired_bootstrap(differences, 0.9, 100, seed)
-        assert found is not None
-        assert (found.low, found.high) == pytest.approx((low, high))
+        interval = paired_bootstrap(differences, 0.9, 100, seed)
+        assert interval is not None
+        assert (interval.low, interval.high) == pytest.approx((low, high))
     share = (sum(mean > 0 for mean in means) + 0.5 * sum(mean == 0 for mean in means)) / n**n
     assert bootstrap_improvement(differences, 100, 0) == pytest.approx(share)
 
@@ -207,9 +218,9 @@ def test_power_is_what_a_simulation_finds(deviations, true):
         [Summary(float(mean), float(spread), 5) for mean, spread in zip(means[side], spreads[side], strict=True)]
         for side in (0, 1)
     ]
-    found = [welch(one, other) for one, other in zip(*samples, strict=True)]
-    differing = np.mean([known(one)[2] <= 0.05 for one in found])
-    equivalent = np.mean([(tost(one, 5.0) or 0.0) <= 0.05 for one in found if one])
+    differences = [welch(a, b) for a, b in zip(*samples, strict=True)]
+    differing = np.mean([known(difference)[2] <= 0.05 for difference in differences])
+    equivalent = np.mean([(tost(difference, 5.0) or 0.0) <= 0.05 for difference in differences if difference])
     planned = welch(Summary(0.0, deviations[0], 5), Summary(0.0, deviations[1], 5))
     assert planned is not None
     assert planned.standard_error is not None

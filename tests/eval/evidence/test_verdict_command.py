@@ -33,6 +33,10 @@ def test_the_terminal_shows_pairs_claims_and_why_there_are_no_cells(sweep):
     assert "(b) Resonance RoPE's minimum is below YaRN's on Semi-recursive" in text
     assert "No cell is compared with its published value" in text
     assert "synthetic numbers_only" in text
+    assert (
+        text.index("Claims of the paper") < text.index("Verdicts on profile quick") < text.index("Pairs: 6 undecided")
+    )
+    assert text.rstrip().splitlines()[-1].startswith("Claims of the paper: ")
 
 
 def test_formats_are_printed_or_written_and_repeat_to_the_byte(sweep):
@@ -61,7 +65,11 @@ def test_a_rule_can_be_changed_and_is_told(sweep):
 
 def test_table1_carries_the_pairs_in_markdown_alone(sweep):
     text = run("table1", "--format", "markdown")
-    assert text.index("**Table 1.**") < text.index("**Pairs.**") < text.index("| Recursive | Resonance RoPE - RoPE |")
+    assert (
+        text.index("**Table 1, protocol paper.**")
+        < text.index("**Pairs.**")
+        < text.index("| Recursive | Resonance RoPE - RoPE |")
+    )
     assert "Pairs" not in run("table1", "--format", "csv,latex")
 
 
