@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from eval.evidence.cells import Collection
+    from eval.evidence.table import Table
 
 
 class _Drawn(NamedTuple):
-    """What one protocol gives: figures and texts by file name (the stem, `.csv`), and what belongs under them."""
+    """What one protocol gives: figures and the numbers behind them by file name (the stem), and what is printed."""
 
     figures: Mapping[str, Figure]
-    texts: Mapping[str, str]
-    caption: str
+    numbers: Mapping[str, Table]
+    words: tuple[str, ...]
 
 
 Drawer = Callable[["Collection", str, Sequence[tuple[str, str]]], _Drawn]
@@ -55,18 +56,20 @@ def figure3(
     from cli.shared.output import chosen_formats, save
     from cli.shared.records import collection, folder_of
     from conf import published
-    from eval.evidence.figures.figure3 import caption, claims, curves, figure, tidy_csv
+    from eval.evidence.figures import panels
+    from eval.evidence.figures.figure3 import caption, claims, curves, figure, numbers
     from eval.evidence.figures.style import DPI, FORMATS
+    from eval.evidence.table import csv_text
 
     formats = chosen_formats(format, FORMATS)
     cells = collection(records, profile, protocol, sweep)
     places, axes = list(published.table1()), published.figure3()
-    lines = {name: curves(cells, name, places) for name in cells.protocols}
-    figures = {f"figure3-{name}": figure(cells, several, axes) for name, several in lines.items()}
-    numbers = {"figure3.csv": tidy_csv([curve for several in lines.values() for curve in several])}
-    save(out or folder_of(records, profile), figures, numbers, formats, DPI)
-    for several in lines.values():
-        typer.echo("\n".join(["", caption(cells, several), *claims(several)]))
+    by_protocol = {name: curves(cells, name, places) for name in cells.protocols}
+    figures = {f"figure3-{name}": figure(cells, series, axes) for name, series in by_protocol.items()}
+    text = csv_text(numbers([curve for series in by_protocol.values() for curve in series]))
+    save(out or folder_of(records, profile), figures, {"figure3.csv": text}, formats, DPI)
+    for name, series in by_protocol.items():
+        typer.echo("\n".join(["", caption(cells, series), *panels.notes(name), *claims(series)]))
 
 
 def positions(
@@ -87,13 +90,12 @@ def positions(
     posgen positions --profile quick
     posgen positions --protocol paper --task semi_recursive --format svg,pdf --out figures
     """
-    from eval.evidence.figures.positions import caption, figure, rows, tidy_csv
+    from eval.evidence.figures.positions import caption, figure, notes, numbers, rows
 
     def drawer(cells: Collection, name: str, places: Sequence[tuple[str, str]]) -> _Drawn:
         series = rows(cells, name, places)
-        return _Drawn(
-            {"positions": figure(cells, name, places)}, {"positions": tidy_csv(series)}, caption(cells, series)
-        )
+        words = (caption(cells, series), *notes(cells, name))
+        return _Drawn({"positions": figure(cells, series)}, {"positions": numbers(series)}, words)
 
     _draw(drawer, records, profile, protocol, task, format, out, sweep)
 
@@ -116,11 +118,12 @@ def curves(
     posgen curves --profile quick
     posgen curves --protocol zero_shot --task cot --format all --out figures
     """
-    from eval.evidence.figures.learning import caption, figure, rows, tidy_csv
+    from eval.evidence.figures.learning import caption, figure, notes, numbers, rows
 
     def drawer(cells: Collection, name: str, places: Sequence[tuple[str, str]]) -> _Drawn:
         learning = rows(cells, name, places)
-        return _Drawn({"curves": figure(cells, name, places)}, {"curves": tidy_csv(learning)}, caption(cells, learning))
+        words = (caption(cells, learning), *notes(learning))
+        return _Drawn({"curves": figure(cells, learning)}, {"curves": numbers(learning)}, words)
 
     _draw(drawer, records, profile, protocol, task, format, out, sweep)
 
@@ -145,17 +148,19 @@ def gap(
     posgen gap --protocol paper --format svg --out figures
     """
     from eval.evidence.figures.encodings import draw_features
-    from eval.evidence.figures.gap import caption, figure, gaps, tidy_csv, wavelengths_by_encoding
+    from eval.evidence.figures.gap import caption, figure, gaps, notes, numbers, wavelengths_by_encoding
     from eval.evidence.figures.panels import setting
+    from eval.evidence.figures.positions import rows
 
     def drawer(cells: Collection, name: str, places: Sequence[tuple[str, str]]) -> _Drawn:
-        measured = gaps(cells, name, places)
+        by_encoding, series = gaps(cells, name, places), rows(cells, name, places)
         features = wavelengths_by_encoding(cells, name, places)
         figures = {
-            "gap": figure(cells, name, places),
+            "gap": figure(cells, by_encoding, series),
             "wavelengths": draw_features(features, setting(cells, f"Protocol {name}")),
         }
-        return _Drawn(figures, {"gap": tidy_csv(name, measured)}, caption(cells, name, measured))
+        words = (caption(cells, series), *notes(cells, name, by_encoding))
+        return _Drawn(figures, {"gap": numbers(name, by_encoding)}, words)
 
     _draw(drawer, records, profile, protocol, task, format, out, sweep)
 
@@ -174,12 +179,16 @@ def _draw(
     from cli.shared.output import chosen_formats, save
     from cli.shared.records import collection, folder_of, of_tasks
     from eval.evidence.figures.style import FORMATS
+    from eval.evidence.table import csv_text
 
     formats = chosen_formats(format, FORMATS)
     cells, places, ending = of_tasks(collection(records, profile, protocol, sweep), task)
     drawn = {name: drawer(cells, name, places) for name in cells.protocols}
-    figures = {f"{stem}-{name}{ending}": fig for name, one in drawn.items() for stem, fig in one.figures.items()}
-    texts = {f"{stem}-{name}{ending}.csv": text for name, one in drawn.items() for stem, text in one.texts.items()}
+    figures: dict[str, Figure] = {}
+    texts: dict[str, str] = {}
+    for name, parts in drawn.items():
+        figures |= {f"{stem}-{name}{ending}": figure for stem, figure in parts.figures.items()}
+        texts |= {f"{stem}-{name}{ending}.csv": csv_text(table) for stem, table in parts.numbers.items()}
     save(out or folder_of(records, profile), figures, texts, formats)
-    for one in drawn.values():
-        print(f"\n{one.caption}")
+    for parts in drawn.values():
+        print("\n".join(["", *parts.words]))

@@ -23,7 +23,7 @@ def league(
     """Tabulate and draw the league of all encodings from records alone: ID and OOD accuracy on every task, ranks.
 
     The records are those of `posgen sweep --league`, results/<profile>/league/records.jsonl. Beside them league.md,
-    league.csv and league-<protocol>.png are written. The notes below the table say what the order is worth.
+    league.csv and league-<protocol>.png are written. The notes below the table say which differences are significant.
 
     \b
     posgen league --profile quick
@@ -35,14 +35,16 @@ def league(
     from eval.evidence.cells import collect
     from eval.evidence.figures.style import FORMATS
     from eval.evidence.league.figure import figure
-    from eval.evidence.league.render import markdown, tidy_csv
     from eval.evidence.league.standings import build
+    from eval.evidence.league.tables import document, numbers
+    from eval.evidence.table import csv_text, markdown
     from eval.store.gathering import gather
 
     chosen = chosen_formats(format, FORMATS)
     stored = gather(records or [], profile, RESULTS, below=FOLDER)
-    found = build(collect(stored, words("protocol", protocol) if protocol is not None else None))
-    figures = {f"league-{name}": figure(found, name) for name in found.protocols}
-    folder = out or (records[0].parent if records else RESULTS / found.collection.profile / FOLDER)
-    save(folder, figures, {"league.md": markdown(found), "league.csv": tidy_csv(found)}, chosen)
-    print(f"\n{markdown(found)}", end="")
+    ranked = build(collect(stored, words("protocol", protocol) if protocol is not None else None))
+    figures = {f"league-{name}": figure(ranked, name) for name in ranked.protocols}
+    folder = out or (records[0].parent if records else RESULTS / ranked.collection.profile / FOLDER)
+    text = markdown(document(ranked))
+    save(folder, figures, {"league.md": text, "league.csv": csv_text(numbers(ranked))}, chosen)
+    print(f"\n{text}", end="")

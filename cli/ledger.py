@@ -60,7 +60,8 @@ def ledger(
     from cli.shared.output import chosen_formats, show
     from conf.ledger import ledger as read
     from eval.evidence.figures.style import FORMATS
-    from eval.evidence.ledger import render as ledger_render
+    from eval.evidence.ledger.tables import ledger_numbers, ledger_table, print_ledger
+    from eval.evidence.table import csv_text, markdown
     from posgen.errors import BadValue
 
     texts = ["terminal", "markdown", "csv"]
@@ -70,33 +71,32 @@ def ledger(
                 shown = value if isinstance(value, str) else ",".join(map(str, value))
                 raise BadValue(key, shown, "means nothing without --effects; leave it out")
         book = read()
-        renderers = {"markdown": lambda: ledger_render.markdown(book), "csv": lambda: ledger_render.tidy_csv(book)}
-        chosen = chosen_formats(format, texts)
-        show(chosen, lambda console: ledger_render.terminal(book, console), renderers, out, "ledger")
+        written = {"markdown": lambda: markdown([ledger_table(book)]), "csv": lambda: csv_text(ledger_numbers(book))}
+        show(chosen_formats(format, texts), lambda console: print_ledger(book, console), written, out, "ledger")
         return
-    chosen = chosen_formats(format, [*texts, *FORMATS])
-    _effects(chosen, records, profile, out)
+    _effects(chosen_formats(format, [*texts, *FORMATS]), records, profile, out)
 
 
 def _effects(chosen: list[str], records: list[Path] | None, profile: str | None, out: Path | None) -> None:
     from cli.shared.output import save, show
-    from eval.evidence.ledger import effects_render as render
+    from eval.evidence.figures.style import FORMATS
     from eval.evidence.ledger.heatmap import figure
+    from eval.evidence.ledger.tables import effects_document, effects_numbers
+    from eval.evidence.table import csv_text, markdown, terminal
 
-    found = _found(records, profile)
-    pictures = [name for name in chosen if name not in ("terminal", "markdown", "csv")]
+    effects = _measured(records, profile)
+    drawn = [name for name in chosen if name in FORMATS]
     # Drawn before anything is written: records that do not suffice leave nothing half done.
-    figures: dict[str, Figure] = {f"effects-{base}": figure(found, base) for base in found.bases} if pictures else {}
-    texts = {"markdown": lambda: render.markdown(found), "csv": lambda: render.tidy_csv(found)}
-    show(
-        [name for name in chosen if name not in pictures], lambda console: render.terminal(found, console), texts, out,
-        "effects",
-    )  # fmt: skip
-    beside = records[0].parent if records else RESULTS / found.collection.profile / FOLDER
-    save(out or beside, figures, {}, pictures)
+    figures: dict[str, Figure] = {f"effects-{base}": figure(effects, base) for base in effects.bases} if drawn else {}
+    document = effects_document(effects)
+    written = {"markdown": lambda: markdown(document), "csv": lambda: csv_text(effects_numbers(effects))}
+    texts = [name for name in chosen if name not in drawn]
+    show(texts, lambda console: terminal(document, console), written, out, "effects")
+    beside = records[0].parent if records else RESULTS / effects.collection.profile / FOLDER
+    save(out or beside, figures, {}, drawn)
 
 
-def _found(records: list[Path] | None, profile: str | None) -> Effects:
+def _measured(records: list[Path] | None, profile: str | None) -> Effects:
     """The effects in the records of a profile's ledger sweep, or in the files named."""
     from conf import published as paper
     from conf.ledger import ledger as read
@@ -104,6 +104,5 @@ def _found(records: list[Path] | None, profile: str | None) -> Effects:
     from eval.evidence.ledger.effects import build
     from eval.store.gathering import gather
 
-    found = gather(records or [], profile, RESULTS, below=FOLDER)
-    published = list(paper.table1())
-    return build(found, read(), published, rules().confidence)
+    stored = gather(records or [], profile, RESULTS, below=FOLDER)
+    return build(stored, read(), list(paper.table1()), rules().confidence)

@@ -57,7 +57,7 @@ def lengths(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Share of right tokens to stay above. [default: 0.5]", show_default=False),
+        typer.Option(metavar="X", help="Token accuracy to stay at or above. [default: 0.5]", show_default=False),
     ] = None,
     profile: RecordedProfileOption = None,
     protocol: RecordedProtocolOption = None,
@@ -88,23 +88,24 @@ def lengths(
     from eval.evidence.figures.style import FORMATS
     from eval.evidence.lengths.effective import build
     from eval.evidence.lengths.figure import figure
-    from eval.evidence.lengths.render import markdown, tidy_csv
+    from eval.evidence.lengths.tables import document, numbers
+    from eval.evidence.table import csv_text, markdown
     from eval.store.gathering import gather
     from eval.store.kinds import LengthsRecord
     from posgen.errors import BadValue
 
     chosen = chosen_formats(format, FORMATS)
     given = (("lengths", lengths), ("factors", factors), ("sequences", sequences), ("threshold", threshold))
-    own = [
+    options = [
         f"lengths.{key}={f'[{value}]' if key in ('lengths', 'factors') else value}"
         for key, value in given
         if value is not None
     ]
-    found = rules([*own, *(text for text in settings or () if text.startswith("lengths."))])
+    chosen_rules = rules([*options, *(text for text in settings or () if text.startswith("lengths."))])
     rest = [text for text in settings or () if not text.startswith("lengths.")]
     results = RESULTS
     if measure:
-        profile, results = _measure(found, records, profile, protocol, pe, rest, device, threads, dry_run)
+        profile, results = _measure(chosen_rules, records, profile, protocol, pe, rest, device, threads, dry_run)
         records = None
         if dry_run:
             return
@@ -117,11 +118,12 @@ def lengths(
     stored = gather(records or [], profile, results, below=FOLDER, kind=LengthsRecord)
     protocols = words("protocol", protocol) if protocol is not None else None
     pes = _known(pe, (record.pe for record in stored))
-    table = build([record for record in stored if record.pe in pes], found.threshold, protocols)
+    table = build([record for record in stored if record.pe in pes], chosen_rules.threshold, protocols)
     figures = {f"lengths-{name}": figure(table, name) for name in table.protocols}
-    folder = out or (records[0].parent if records else results / (profile or table.profile) / FOLDER)
-    save(folder, figures, {"lengths.md": markdown(table), "lengths.csv": tidy_csv(table)}, chosen)
-    print(f"\n{markdown(table)}", end="")
+    folder = out or (records[0].parent if records else results / (profile or table.collection.profile) / FOLDER)
+    text = markdown(document(table))
+    save(folder, figures, {"lengths.md": text, "lengths.csv": csv_text(numbers(table))}, chosen)
+    print(f"\n{text}", end="")
 
 
 def _known(pe: str | None, measured: Iterable[str]) -> list[str]:
@@ -167,26 +169,26 @@ def _measure(
     results, name = Path(base.paths.results), profile or "quick"
     league = results / name / "league" / "records.jsonl"
     sources = records or [p for p in (results / name / "records.jsonl", league) if p.exists()]
-    found = collection(sources or None, profile, protocol, None, results=results)
-    pes = _known(pe, (place[2] for place in found.cells))
+    cells = collection(sources or None, profile, protocol, None, results=results)
+    pes = _known(pe, (place[2] for place in cells.cells))
     if records and not profile:
-        name = found.profile
-    run_settings = settings_of(base, FOLDER, found.profile, results / name / FOLDER / "records.jsonl")
-    ids = {r.run_id for place, cell in found.cells.items() if place[2] in pes for r in cell.finished}
+        name = cells.profile
+    run_settings = settings_of(base, FOLDER, cells.profile, results / name / FOLDER / "records.jsonl")
+    ids = {r.run_id for place, cell in cells.cells.items() if place[2] in pes for r in cell.finished}
     gone = {run_id for run_id in ids if not (run_settings.runs_dir / run_id / "history.json").exists()}
     if gone == ids:
         raise UserError(
             f"paths.runs={run_settings.runs_dir}: none of the {len(gone)} runs of these records is there; train them "
-            f"with `posgen sweep --profile {found.profile}`, or name their folder with paths.runs=DIR"
+            f"with `posgen sweep --profile {cells.profile}`, or name their folder with paths.runs=DIR"
         )
-    plan = plan_lengths(found, rules, pes)
+    plan = plan_lengths(cells, rules, pes)
     for line in (
         *plan.remarks,
         *([f"{len(gone)} runs are not below {run_settings.runs_dir}: left out"] if gone else []),
     ):
         print(line)
-    there = [one for one in plan.measurements if one.source.run_id not in gone]
-    window = rules.window or next(found.records()).train_length
+    there = [measurement for measurement in plan.measurements if measurement.source.run_id not in gone]
+    window = rules.window or next(cells.records()).train_length
     left = todo(there, run_settings, window, rules.sequences)
     print(f"{len(there) - len(left)} of {len(there)} measurements are done", flush=True)
     if left:

@@ -8,7 +8,8 @@ from conf import published as paper
 from conf.ledger import ledger
 from conf.rules import verdict_rules as rules
 from eval.evidence.ledger.effects import Effects, build
-from eval.evidence.ledger.render import markdown as ledger_markdown
+from eval.evidence.ledger.tables import ledger_table
+from eval.evidence.table import markdown
 from eval.store.records import load
 from tests.committed import ROOT, results
 
@@ -26,7 +27,7 @@ def effects(folder: Path) -> Effects:
 
 
 def test_the_page_shows_the_ledger() -> None:
-    assert block("ledger") == ledger_markdown(ledger()).strip()
+    assert block("ledger") == markdown([ledger_table(ledger())]).strip()
 
 
 def test_the_page_shows_the_committed_effects_or_says_that_there_are_none() -> None:

@@ -1,5 +1,5 @@
-"""Curves and pictures from records: losses by epoch, accuracy and feature gap by position, wavelengths.
+"""Figures from records: losses by epoch, accuracy and feature gap by position, wavelengths.
 
-A module without `_draw` collects what a picture shows and needs no matplotlib; `panels` and `style` are what all
-pictures share, those of the ledger, the league and the lengths too.
+A module collects the numbers of its figure, draws them, and returns them as a table for a CSV; `panels` and `style` are
+what all figures share, those of the ledger, the league and the lengths too.
 """

@@ -27,7 +27,7 @@ _LINE = 34  # characters under a panel
 _WINDOW = 256  # positions of Figure 1 at most: more would run into each other
 
 
-def draw_features(found: Mapping[str, Features], settings: str) -> Figure:
+def draw_features(by_encoding: Mapping[str, Features], settings: str) -> Figure:
     """Three panels against the feature: each encoding's wavelengths, their distance to the nearest whole number of
     tokens (0 under Resonance) for the pre-critical features, and the gaps. Critical features are marked and named.
     `settings` stand above, in words."""
@@ -35,13 +35,13 @@ def draw_features(found: Mapping[str, Features], settings: str) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    drawn_as = styles(list(found))
+    drawn_as = styles(list(by_encoding))
     with matplotlib.rc_context(SETTINGS):
-        rows = -(-len(found) // 4)
+        rows = -(-len(by_encoding) // 4)
         figure = Figure(figsize=(6.9, 2.9 + 0.17 * rows), layout="constrained")
         waves, rests, gaps = figure.subplots(1, 3)
         handles = []
-        for at, (name, one) in enumerate(found.items()):
+        for at, (name, features) in enumerate(by_encoding.items()):
             colour, dashes = drawn_as[name]
             # Those of a Resonance form lie on its counterpart's: filled in open marks, both are seen.
             open_mark = not name.startswith(names.RESONANCE)
@@ -50,20 +50,20 @@ def draw_features(found: Mapping[str, Features], settings: str) -> Figure:
                 "markersize": 4.2 if open_mark else 2.4, "markeredgewidth": 0.7,
                 "markerfacecolor": "none" if open_mark else colour,
             }  # fmt: skip
-            index = np.arange(len(one.wavelengths))
-            turning = np.isfinite(one.wavelengths)
-            waves.plot(index[turning], one.wavelengths[turning], **look)
-            known = index[turning & (one.wavelengths < one.train_length)]
-            rests.plot(known, one.wavelengths[known] - np.round(one.wavelengths[known]), **look)
-            if one.gaps is not None:
-                gaps.plot(index, one.gaps, **look)
+            index = np.arange(len(features.wavelengths))
+            turning = np.isfinite(features.wavelengths)
+            waves.plot(index[turning], features.wavelengths[turning], **look)
+            before = index[turning & (features.wavelengths < features.train_length)]
+            rests.plot(before, features.wavelengths[before] - np.round(features.wavelengths[before]), **look)
+            if features.gaps is not None:
+                gaps.plot(index, features.gaps, **look)
             handles.append(Line2D([], [], label=names.encoding(name), **look))
-        for critical in sorted({one.critical for one in found.values() if one.critical is not None}):
+        for critical in sorted({f.critical for f in by_encoding.values() if f.critical is not None}):
             for panel in (waves, gaps):
                 panel.axvline(critical, color="0.75", linewidth=0.8, zorder=0.5)
-        _scales(waves, rests, gaps, next(iter(found.values())))
-        _whole(rests, found, drawn_as)
-        _remarks(waves, gaps, found)
+        _scales(waves, rests, gaps, next(iter(by_encoding.values())))
+        _whole(rests, by_encoding, drawn_as)
+        _remarks(waves, gaps, by_encoding)
         figure.legend(
             handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False, handlelength=3.2,
             fontsize=SMALL + 0.5, columnspacing=1.4,
@@ -73,7 +73,7 @@ def draw_features(found: Mapping[str, Features], settings: str) -> Figure:
     return figure
 
 
-def _scales(waves: Axes, rests: Axes, gaps: Axes, one: Features) -> None:
+def _scales(waves: Axes, rests: Axes, gaps: Axes, features: Features) -> None:
     from matplotlib.ticker import MaxNLocator
 
     titles = ("wavelength (tokens)", "its distance to a whole number", "feature gap (unit vectors)")
@@ -87,7 +87,7 @@ def _scales(waves: Axes, rests: Axes, gaps: Axes, one: Features) -> None:
     rests.set_ylim(-0.55, 0.55)
     rests.set_xlim(rests.get_xlim()[0] - 0.4, rests.get_xlim()[1] + 0.4)
     waves.set_yscale("log")
-    for length, word in ((one.train_length, "L"), (one.test_length, "L'")):
+    for length, word in ((features.train_length, "L"), (features.test_length, "L'")):
         waves.axhline(length, **GUIDE)
         # On the left, where the wavelengths are below both.
         place: Any = ("axes fraction", "data")
@@ -95,10 +95,10 @@ def _scales(waves: Axes, rests: Axes, gaps: Axes, one: Features) -> None:
     gap_axis(gaps)
 
 
-def _whole(rests: Axes, found: Mapping[str, Features], drawn_as: Mapping[str, tuple[str, Any]]) -> None:
+def _whole(rests: Axes, by_encoding: Mapping[str, Features], drawn_as: Mapping[str, tuple[str, Any]]) -> None:
     """Write the whole wavelengths of the first Resonance encoding at their points, if there is room for them."""
-    for name, one in found.items():
-        wavelengths = one.wavelengths[one.wavelengths < one.train_length]
+    for name, features in by_encoding.items():
+        wavelengths = features.wavelengths[features.wavelengths < features.train_length]
         if name.startswith(names.RESONANCE) and 0 < len(wavelengths) <= _LABELLED:
             for feature, wavelength in enumerate(wavelengths):
                 rests.annotate(
@@ -108,17 +108,17 @@ def _whole(rests: Axes, found: Mapping[str, Features], drawn_as: Mapping[str, tu
             return
 
 
-def _remarks(waves: Axes, gaps: Axes, found: Mapping[str, Features]) -> None:
+def _remarks(waves: Axes, gaps: Axes, by_encoding: Mapping[str, Features]) -> None:
     """Under the panels: which features are critical, and which encodings have no gap."""
     criticals: dict[str, list[str]] = {}
-    for name, one in found.items():
-        word = "none" if one.critical is None else str(one.critical)
+    for name, features in by_encoding.items():
+        word = "none" if features.critical is None else str(features.critical)
         criticals.setdefault(word, []).append(names.encoding(name))
-    several = len(criticals) > 1
-    words = [f"critical: {word}" + f" ({', '.join(who)})" * several for word, who in criticals.items()]
+    differ = len(criticals) > 1
+    words = [f"critical: {word}" + f" ({', '.join(who)})" * differ for word, who in criticals.items()]
     lines = [line for text in words for line in textwrap.wrap(text, _LINE)]
     waves.set_xlabel("\n".join(["feature", *lines]), fontsize=SMALL)
-    unknown = ", ".join(names.encoding(name) for name, one in found.items() if one.gaps is None)
+    unknown = ", ".join(names.encoding(name) for name, features in by_encoding.items() if features.gaps is None)
     if unknown:
         lines = textwrap.wrap(f"no gap, positions drawn at random: {unknown}", _LINE)
         gaps.set_xlabel("\n".join(["feature", *lines]), fontsize=SMALL)
@@ -135,17 +135,17 @@ def gap_axis(panel: Axes) -> None:
     panel.yaxis.set_minor_locator(FixedLocator([]))
 
 
-def shown_feature(found: Features, feature: int | None) -> int | None:
-    """Which feature Figure 1 shows, from those of the plain encoding: `feature`, or the pre-critical one with the
+def shown_feature(features: Features, feature: int | None) -> int | None:
+    """Which feature Figure 1 shows, of those of the plain encoding: `feature`, or the pre-critical one with the
     largest gap. None: there is no Figure 1, because no pre-critical feature meets a new position.
 
     Raises BadValue for a feature that is not pre-critical.
     """
-    count = len(found.wavelengths) if found.critical is None else found.critical
-    if found.gaps is None or count == 0 or found.train_length == found.test_length:
+    count = len(features.wavelengths) if features.critical is None else features.critical
+    if features.gaps is None or count == 0 or features.train_length == features.test_length:
         return None
     require(feature is None or 0 <= feature < count, "feature", feature, f"use a pre-critical one, 0 to {count - 1}")
-    return int(np.argmax(found.gaps[:count])) if feature is None else feature
+    return int(np.argmax(features.gaps[:count])) if feature is None else feature
 
 
 def draw_figure1(encoding: Rotary, train_length: int, test_length: int, feature: int, settings: str) -> Figure:
@@ -161,13 +161,13 @@ def draw_figure1(encoding: Rotary, train_length: int, test_length: int, feature:
         figure = Figure(figsize=(6.9, 3.8), layout="constrained")
         grid = figure.subplots(2, 2, width_ratios=[6, 1], sharex="col", sharey=True, squeeze=False)
         for (curve, strip), resonance in zip(grid, (False, True), strict=True):
-            one = replace(encoding, resonance=resonance)
-            wavelength = wavelengths(one, test_length)[feature]
-            gap = feature_gaps(one, train_length, test_length)[feature]
+            form = replace(encoding, resonance=resonance)
+            wavelength = wavelengths(form, test_length)[feature]
+            gap = feature_gaps(form, train_length, test_length)[feature]
             with_it = "with Resonance" if resonance else "without Resonance"
             curve.set_title(f"{with_it}: wavelength {wavelength:.6g} tokens, feature gap {gap:.3g}", loc="left")
             curve.set_ylabel(rf"$\cos(n\,\theta_{{{feature}}})$")
-            values = np.cos(feature_angles(one, feature, test_length))
+            values = np.cos(feature_angles(form, feature, test_length))
             _over_positions(curve, values, train_length, wavelength)
             _all_values(strip, values, train_length)
         grid[1, 0].set_xlabel("position n (tokens)")

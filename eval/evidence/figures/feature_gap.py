@@ -40,15 +40,15 @@ class Features:
 def features(encoding: Rotary, train_length: int, test_length: int) -> Features:
     """All of it, as the encoding is in a sequence of `test_length` tokens (dynamic ones depend on that)."""
     inv_freq, attention_factor = encoding.frequencies(test_length)
-    found = wavelengths(encoding, test_length)
+    by_feature = wavelengths(encoding, test_length)
     drawn = draws_positions(encoding, train_length)
     return Features(
         train_length=train_length,
         test_length=test_length,
         inv_freq=inv_freq.double().numpy(),
-        wavelengths=found,
+        wavelengths=by_feature,
         attention_factor=float(attention_factor),
-        critical=critical_feature(found, train_length),
+        critical=critical_feature(by_feature, train_length),
         gaps=None if drawn else feature_gaps(encoding, train_length, test_length),
     )
 

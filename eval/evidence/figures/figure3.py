@@ -95,7 +95,7 @@ def _throughout(plain: Series, resonance: Series) -> tuple[bool, str]:
 
 def _claim(text: str, outcomes: list[tuple[bool, str]]) -> str:
     if not outcomes:
-        return f"{text}: not testable, curves are missing"
+        return f"{text}: cannot be said, curves are missing"
     held = sum(holds for holds, _ in outcomes)
     detail = "; ".join(who for holds, who in outcomes if not holds)
     return f"{text}: {held} of {len(outcomes)}{f'; not for {detail}' if detail else ''}"

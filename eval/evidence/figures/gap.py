@@ -5,8 +5,6 @@ A record holds the specification of its test encoding: everything here is comput
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ import numpy as np
 
 from conf import names
 from eval.evidence.cells import Collection
+from eval.evidence.figures import panels
 from eval.evidence.figures.bands import Series
 from eval.evidence.figures.encodings import gap_axis
 from eval.evidence.figures.feature_gap import (
@@ -25,9 +24,10 @@ from eval.evidence.figures.feature_gap import (
     gaps_by_position,
     wavelengths,
 )
-from eval.evidence.figures.panels import below, differs, draw, labelled, setting
-from eval.evidence.figures.positions import Sizes, rows, sizes
+from eval.evidence.figures.panels import below, draw, setting
+from eval.evidence.figures.positions import Sizes, sizes
 from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle
+from eval.evidence.table import Column, Table, cells
 from eval.store.kinds import AccuracyRecord
 from models.encodings import Rotary, build
 from posgen.errors import UserError
@@ -81,10 +81,12 @@ def gaps(collection: Collection, protocol: str, order: Sequence[tuple[str, str]]
     Raises UserError when there is no such encoding.
     """
     tested = _tested(collection, protocol, order)
-    found = [_gap(pe, one) for pe, one in tested.items() if not draws_positions(one.encoding, one.train_length)]
-    if not found:
+    by_encoding = [
+        _gap(pe, test) for pe, test in tested.items() if not draws_positions(test.encoding, test.train_length)
+    ]
+    if not by_encoding:
         raise UserError(f"protocol={protocol}: no rotary encoding was tested beyond its training length")
-    return found
+    return by_encoding
 
 
 def wavelengths_by_encoding(
@@ -94,55 +96,61 @@ def wavelengths_by_encoding(
     tested = _tested(collection, protocol, order)
     if not tested:
         raise UserError(f"protocol={protocol}: no rotary encoding was tested")
-    return {pe: features(one.encoding, one.train_length, one.test_length) for pe, one in tested.items()}
+    return {pe: features(test.encoding, test.train_length, test.test_length) for pe, test in tested.items()}
 
 
-def caption(collection: Collection, protocol: str, found: Sequence[Gap]) -> str:
-    """What belongs under the picture of gaps."""
-    critical = ", ".join(f"{names.encoding(one.pe)} {'all' if one.critical is None else one.critical}" for one in found)
-    other = dict.fromkeys(r.pe for r in collection.records(protocol) if _in_training(r) not in (None, r.encoding))
-    changed = (
-        f" {', '.join(names.encoding(pe) for pe in other)} trained with another table than tested with, a change that "
-        "no gap counts."
-    ) * bool(other)
+def caption(collection: Collection, series: Sequence[Series]) -> str:
+    """What belongs under the figure of gaps; `series` as for `figure`."""
+    what = (
+        "Top: feature gap by position (the paper's eq. 8 before its maximum), the largest among pre-critical and among "
+        "other features. Bottom: token accuracy."
+    )
+    return panels.caption(collection, what, series, series[0].protocol)
+
+
+def notes(collection: Collection, protocol: str, gaps: Sequence[Gap]) -> tuple[str, ...]:
+    """How a gap is computed, and what it leaves out."""
+    critical = ", ".join(f"{names.encoding(gap.pe)} {'all' if gap.critical is None else gap.critical}" for gap in gaps)
+    changed = dict.fromkeys(
+        names.encoding(record.pe)
+        for record in collection.records(protocol)
+        if _in_training(record) not in (None, record.encoding)
+    )
     return (
-        "Above: feature gap (the paper's eq. 8 before its maximum over positions, unit vectors, 0 to 2): how far the "
-        "features at the position that predicts a token lie from the nearest trained position's, within the table that "
-        "the encoding is tested with; the largest among pre-critical features, and among the others. Number of "
-        f"pre-critical features: {critical}.{changed} Below: accuracy at that token, line = mean, band = lowest to "
-        f"highest seed. Protocol {names.protocol(protocol)}. Profile {labelled(collection)}. {differs(collection)}"
+        *panels.notes(protocol),
+        "The gap at a token is the distance (unit vectors, 0 to 2) of the features at the position that predicts it to "
+        "those of the nearest trained position, both under the encoding that is tested.",
+        f"Number of pre-critical features: {critical}.",
+        *(
+            [f"Trained with other angles than tested with, a change that no gap counts: {', '.join(changed)}."]
+            * bool(changed)
+        ),
     )
 
 
-def tidy_csv(protocol: str, found: Sequence[Gap]) -> str:
-    """The numbers behind the picture: one line a protocol, encoding and token beyond the training length."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("protocol", "pe", "position", "gap_pre_critical", "gap_others"))
-    for one in found:
-        for at, token in enumerate(one.tokens):
-            writer.writerow((protocol, one.pe, token, _text(one.before, at), _text(one.after, at)))
-    return out.getvalue()
+def numbers(protocol: str, gaps: Sequence[Gap]) -> Table:
+    """The numbers behind the figure: a row a protocol, encoding and token beyond the training length."""
+    rows = [
+        cells(protocol, gap.pe, token, gap.before[at] if gap.before else None, gap.after[at] if gap.after else None)
+        for gap in gaps
+        for at, token in enumerate(gap.tokens)
+    ]
+    return Table(tuple(map(Column, ("protocol", "pe", "position", "gap_pre_critical", "gap_others"))), tuple(rows))
 
 
 def _in_training(record: AccuracyRecord) -> dict[str, Any] | None:
     """The specification that a record's member trained with, where the record has it."""
-    found: dict[str, Any] | None = record.config.get("train_encoding")
-    return found
+    specification: dict[str, Any] | None = record.config.get("train_encoding")
+    return specification
 
 
-def _text(values: tuple[float, ...] | None, at: int) -> str:
-    # Six decimals: what is below is rounding, and differs from machine to machine.
-    return "" if values is None else f"{values[at]:.6f}"
-
-
-def _gap(pe: str, one: _Tested) -> Gap:
+def _gap(pe: str, test: _Tested) -> Gap:
     # In one table, the longest one's, of which the last position predicts nothing.
-    table = gaps_by_position(one.encoding, one.trained, one.table_length)[: one.test_length - one.train_length]
-    critical = critical_feature(wavelengths(one.encoding, one.table_length), one.trained)
+    table = gaps_by_position(test.encoding, test.trained, test.table_length)[: test.test_length - test.train_length]
+    critical = critical_feature(wavelengths(test.encoding, test.table_length), test.trained)
     first = table.shape[1] if critical is None else critical
     before, after = (part.max(axis=1).tolist() if part.size else None for part in np.split(table, [first], axis=1))
-    tokens = tuple(range(one.train_length, one.test_length))
+    tokens = tuple(range(test.train_length, test.test_length))
     return Gap(pe, critical, tokens, None if before is None else tuple(before), None if after is None else tuple(after))
 
 
@@ -152,7 +160,7 @@ def _tested(collection: Collection, protocol: str, order: Sequence[tuple[str, st
         if name == protocol and pe not in records:
             records[pe] = next(iter((*cell.finished, *cell.diverged)))
     known = list(dict.fromkeys(pe for _, pe in order))
-    found = {}
+    tested = {}
     for pe in sorted(
         records, key=lambda pe: (known.index(pe) if pe in known else len(known), names.place_order("", pe))
     ):
@@ -161,8 +169,8 @@ def _tested(collection: Collection, protocol: str, order: Sequence[tuple[str, st
         encoding = build(record.spec, model.head_dim)
         if isinstance(encoding, Rotary) and record.length > record.train_length:
             shift = 0 if model.bos else -1
-            found[pe] = _Tested(encoding, record.train_length, record.length, shift)
-    return found
+            tested[pe] = _Tested(encoding, record.train_length, record.length, shift)
+    return tested
 
 
 _COLUMNS, _WIDTH, _BLOCK_HEIGHT, _AROUND = 4, 1.75, 3.0, 0.9  # encodings a row; inches
@@ -172,20 +180,19 @@ _AFTER: dict[str, Any] = {"color": "0.45", "linewidth": 1.0, "linestyle": (0, (4
 _TASKS: tuple[tuple[str, Any], ...] = (("#0072B2", "-"), ("#009E73", (0, (3, 1))), ("#000000", (0, (1, 0.8))))
 
 
-def figure(collection: Collection, protocol: str, published: Sequence[tuple[str, str]] = ()) -> Figure:
+def figure(collection: Collection, gaps: Sequence[Gap], series: Sequence[Series]) -> Figure:
     """For every rotary encoding, the feature gap at the positions beyond the training length and, under it, the mean
-    accuracy on each task. Four encodings a row.
-
-    Raises UserError when a protocol tested no rotary encoding beyond its training length.
+    accuracy on each task. Four encodings a row. `series` are `eval.evidence.figures.positions.rows` of one protocol,
+    `gaps` the gaps of that protocol.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    found = gaps(collection, protocol, published)
-    accuracies, measured = rows(collection, protocol, published), sizes(collection, protocol)
-    looks = dict(zip(measured, (_TASKS[i % len(_TASKS)] for i in range(len(measured))), strict=True))
-    blocks = -(-len(found) // _COLUMNS)
-    columns = min(_COLUMNS, len(found))
+    protocol = series[0].protocol
+    by_task = sizes(collection, protocol)
+    looks = dict(zip(by_task, (_TASKS[i % len(_TASKS)] for i in range(len(by_task))), strict=True))
+    blocks = -(-len(gaps) // _COLUMNS)
+    columns = min(_COLUMNS, len(gaps))
     with matplotlib.rc_context(SETTINGS):
         size = (_WIDTH * max(3, columns), _BLOCK_HEIGHT * blocks + _AROUND)
         drawn = Figure(figsize=size, layout="constrained")
@@ -193,13 +200,12 @@ def figure(collection: Collection, protocol: str, published: Sequence[tuple[str,
         for at in range(blocks * columns):
             block, column = divmod(at, columns)
             above, under = grid[2 * block, column], grid[2 * block + 1, column]
-            if at >= len(found):
+            if at >= len(gaps):
                 above.remove()
                 under.remove()
                 continue
-            _gap_panel(above, found[at])
-            own = [one for one in accuracies if one.pe == found[at].pe]
-            _accuracy_panel(under, own, looks, measured)
+            _gap_panel(above, gaps[at])
+            _accuracy_panel(under, [curve for curve in series if curve.pe == gaps[at].pe], looks, by_task)
             if column:
                 above.tick_params(labelleft=False)
                 under.tick_params(labelleft=False)
@@ -215,30 +221,30 @@ def figure(collection: Collection, protocol: str, published: Sequence[tuple[str,
     return drawn
 
 
-def _gap_panel(panel: Axes, one: Gap) -> None:
-    panel.set_title(names.encoding(one.pe))
+def _gap_panel(panel: Axes, gap: Gap) -> None:
+    panel.set_title(names.encoding(gap.pe))
     bare(panel)
     gap_axis(panel)
-    panel.axvline(one.tokens[0] - 0.5, **GUIDE)
-    for values, look in ((one.after, _AFTER), (one.before, _BEFORE)):
+    panel.axvline(gap.tokens[0] - 0.5, **GUIDE)
+    for values, look in ((gap.after, _AFTER), (gap.before, _BEFORE)):
         if values is not None:
-            panel.plot(one.tokens, values, **look)
+            panel.plot(gap.tokens, values, **look)
 
 
 def _accuracy_panel(
-    panel: Axes, found: Sequence[Series], looks: Mapping[str, Any], measured: Mapping[str, Sizes]
+    panel: Axes, series: Sequence[Series], looks: Mapping[str, Any], by_task: Mapping[str, Sizes]
 ) -> None:
     bare(panel)
-    for one in found:
-        if one.at:
-            draw(panel, one, looks[one.task], scale=100.0, step=measured[one.task].step, width=0.9)
-    own = next(measured[one.task] for one in found if one.task in measured)
-    panel.axvline(own.train_length - 0.5, **GUIDE)
-    panel.axhline(100 * own.chance, **GUIDE)
+    for curve in series:
+        if curve.at:
+            draw(panel, curve, looks[curve.task], scale=100.0, step=by_task[curve.task].step, width=0.9)
+    size = next(by_task[curve.task] for curve in series if curve.task in by_task)
+    panel.axvline(size.train_length - 0.5, **GUIDE)
+    panel.axhline(100 * size.chance, **GUIDE)
     panel.set_ylim(-2, 102)
-    panel.set_xlim(0, own.test_length - 1)
-    ticks = (0, own.train_length, own.test_length)
-    panel.set_xticks(ticks, ["0", f"L={own.train_length}", str(own.test_length)])
+    panel.set_xlim(0, size.test_length - 1)
+    ticks = (0, size.train_length, size.test_length)
+    panel.set_xticks(ticks, ["0", f"L={size.train_length}", str(size.test_length)])
     panel.tick_params(axis="x", labelbottom=True)
     below(panel, "position (tokens)")
 

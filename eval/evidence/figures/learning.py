@@ -80,15 +80,19 @@ def rows(collection: Collection, protocol: str, published: Sequence[tuple[str, s
 def caption(collection: Collection, learning: Learning) -> str:
     """What belongs under the figure of one protocol."""
     what = (
-        "Learning curves by epoch: training loss (mean over the epoch), validation loss (generated tokens, at the test "
-        "length), validation accuracy within (ID) and beyond (OOD) the training length."
+        "Learning curves by epoch: training loss, validation loss (at the test length), and validation accuracy within "
+        "(ID) and beyond (OOD) the training length."
     )
     return panels.caption(collection, what, learning.every(), learning.protocol)
 
 
 def notes(learning: Learning) -> tuple[str, ...]:
     """What the curves need to be read."""
-    return (*panels.notes(learning.protocol), "Encodings that share a training share its training loss.")
+    return (
+        *panels.notes(learning.protocol),
+        "Training loss: mean over the epoch, shared by encodings that share a training. Validation loss: mean over "
+        "generated tokens.",
+    )
 
 
 def numbers(learning: Learning) -> Table:

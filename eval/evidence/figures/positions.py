@@ -77,10 +77,15 @@ def caption(collection: Collection, series: Sequence[Series]) -> str:
     by_task = sizes(collection, protocol)
     lengths = sorted({(size.train_length, size.test_length) for size in by_task.values()})
     trained = " and ".join(f"trained on 0 to {train - 1}, tested up to {test - 1}" for train, test in lengths)
-    alternating = [names.task(task) for task, size in by_task.items() if size.step == 2]
-    apart = f" {' and '.join(alternating)}: even and odd positions apart." if alternating else ""
     mode = collection.accuracy_mode.replace("_", "-")
-    return panels.caption(collection, f"Token accuracy ({mode}) by position, {trained}.{apart}", series, protocol)
+    return panels.caption(collection, f"Token accuracy ({mode}) by position, {trained}.", series, protocol)
+
+
+def notes(collection: Collection, protocol: str) -> tuple[str, ...]:
+    """What the lines need to be read."""
+    tasks = " and ".join(names.task(task) for task, size in sizes(collection, protocol).items() if size.step == 2)
+    apart = f"On {tasks} even and odd positions have separate lines: they are different problems."
+    return (*panels.notes(protocol), *([apart] if tasks else []))
 
 
 def numbers(series: Sequence[Series]) -> Table:

@@ -1,2 +1,1 @@
-"""The league of all encodings at one profile: `standings` ranks them from records, `words` says what that is worth,
-`draw` and `render` show them."""
+"""The league of all encodings at one profile: `standings` ranks them from records, `tables` and `figure` show it."""

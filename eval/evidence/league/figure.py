@@ -76,9 +76,9 @@ def _look(entry: Entry) -> dict[str, Any]:
 
 
 def _label(entry: Entry) -> str:
-    lost = sum(len(place.diverged) for place in entry.places.values())
+    diverged = sum(len(place.diverged) for place in entry.places.values())
     missing = sum(not place.ood_accuracy for place in entry.places.values())
-    words = [f"{lost} diverged"] * bool(lost) + [f"{missing} missing"] * bool(missing)
+    words = [f"{diverged} diverged"] * bool(diverged) + [f"{missing} missing"] * bool(missing)
     return names.encoding(entry.pe) + (f" ({', '.join(words)})" if words else "")
 
 

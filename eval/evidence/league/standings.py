@@ -1,7 +1,7 @@
 """The league: every encoding of the suite on every task, ranked by the mean of its OOD accuracies, from records alone.
 
-An encoding has a rank only when all tasks were measured for it. Whether the order means anything is told beside it:
-differences to the first are tested over seeds (paired t, Holm's correction, eval.evidence.statistics).
+An encoding has a rank only when all tasks were measured for it. Differences to the first are tested over seeds (paired
+t, Holm's correction, eval.evidence.statistics).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Place:
 class Entry:
     """One encoding in one protocol's league. `mean` is that of its tasks' mean OOD accuracies in percent, None when a
     task is missing, and then there is no `rank` (1 is the highest mean). `p`: of the difference to the first over seeds
-    that both have on all tasks, adjusted; None where it cannot be told."""
+    that both have on all tasks, adjusted; None where no test is possible."""
 
     pe: str
     places: Mapping[str, Place]
@@ -98,29 +98,29 @@ def resonance(entries: Sequence[Entry]) -> Resonance | None:
     ]
     if not pairs:
         return None
-    gains = [(_by_seed(own.places), _by_seed(other.places)) for own, other in pairs]
-    seeds = sorted(set.intersection(*(own.keys() & other.keys() for own, other in gains)))
-    found = paired_t([100 * math.fsum(own[s] - other[s] for own, other in gains) / len(gains) for s in seeds])
-    means = [(own.places[task].ood, other.places[task].ood) for own, other in pairs for task in own.places]
-    ahead = sum(own.mean > other.mean for own, other in means if own and other)
-    return Resonance(len(pairs), ahead, len(means), found) if found else None
+    by_seed = [(_by_seed(with_it.places), _by_seed(without.places)) for with_it, without in pairs]
+    seeds = sorted(set.intersection(*(with_it.keys() & without.keys() for with_it, without in by_seed)))
+    gains = [100 * math.fsum(with_it[s] - without[s] for with_it, without in by_seed) / len(pairs) for s in seeds]
+    difference = paired_t(gains)
+    means = [(with_it.places[t].ood, without.places[t].ood) for with_it, without in pairs for t in with_it.places]
+    ahead = sum(with_it.mean > without.mean for with_it, without in means if with_it and without)
+    return Resonance(len(pairs), ahead, len(means), difference) if difference else None
 
 
 def _entries(collection: Collection, protocol: str, tasks: list[str]) -> tuple[Entry, ...]:
     pes = {pe for name, _, pe in collection.cells if name == protocol}
-    found = [
-        (pe, {task: _place(collection.cell(protocol, task, pe)) for task in tasks})
+    places = {
+        pe: {task: _place(collection.cell(protocol, task, pe)) for task in tasks}
         for pe in sorted(pes, key=lambda pe: names.place_order("", pe))
-    ]
-    means = {pe: _mean(places) for pe, places in found}
-    ranked = sorted((pe for pe, mean in means.items() if mean is not None), key=lambda pe: -(means[pe] or 0.0))
-    by_pe = dict(found)
-    p_values = _compared(ranked, by_pe)
+    }
+    means = {pe: mean for pe in places if (mean := _mean(places[pe])) is not None}
+    ranked = sorted(means, key=lambda pe: -means[pe])
+    p_values = _compared(ranked, places)
     entries = [
-        Entry(pe, by_pe[pe], means[pe], 1 + sum((means[o] or 0.0) > (means[pe] or 0.0) for o in ranked), p_values[pe])
+        Entry(pe, places[pe], means[pe], 1 + sum(mean > means[pe] for mean in means.values()), p_values[pe])
         for pe in ranked
     ]
-    return (*entries, *(Entry(pe, places, None, None) for pe, places in found if means[pe] is None))
+    return (*entries, *(Entry(pe, places[pe], None, None) for pe in places if pe not in means))
 
 
 def _compared(ranked: list[str], places: Mapping[str, Mapping[str, Place]]) -> dict[str, float | None]:
@@ -128,9 +128,9 @@ def _compared(ranked: list[str], places: Mapping[str, Mapping[str, Place]]) -> d
     by_seed = {pe: _by_seed(places[pe]) for pe in ranked}
     p_values: list[float | None] = []
     for pe in ranked[1:]:
-        first, own = by_seed[ranked[0]], by_seed[pe]
-        found = paired_t([first[seed] - own[seed] for seed in sorted(first.keys() & own.keys())])
-        p_values.append(found.p if found else None)
+        first, other = by_seed[ranked[0]], by_seed[pe]
+        difference = paired_t([first[seed] - other[seed] for seed in sorted(first.keys() & other.keys())])
+        p_values.append(difference.p if difference else None)
     return {**dict.fromkeys(ranked), **dict(zip(ranked[1:], holm(p_values), strict=True))}
 
 

@@ -1,1 +1,2 @@
-"""The ledger of differences between text and code: `rows` reads it, `effects` measures what each row does."""
+"""The ledger of differences between text and code (conf.ledger): `effects` measures what each row does, `tables` and
+`heatmap` show it."""

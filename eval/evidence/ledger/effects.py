@@ -85,20 +85,20 @@ def build(records: Sequence[AccuracyRecord], ledger: Ledger, published: Sequence
     Every published cell has an effect of every variant, missing where it was not measured; other encodings have one
     where they were. Raises UserError when no base has a record, and as eval.evidence.cells.collect does.
     """
-    found = {name for record in records for name in record.protocols}
-    bases = tuple(base for base in BASES if base in found)
+    measured = {name for record in records for name in record.protocols}
+    bases = tuple(base for base in BASES if base in measured)
     if not bases:
         raise UserError("the records hold no cell of preset paper or released; run `posgen sweep --ledger`")
     modes = {mode: collect(records, None, mode) for mode in sorted({str(r.accuracy_mode) for r in records})}
     effects = []
     for base in bases:
-        own = modes[_mode(ledger, base, None)]
+        unchanged = modes[_mode(ledger, base, None)]
         for variant in ledger.variants(base):
             changed = modes.get(_mode(ledger, base, variant))
-            for task, pe in own.rows(published):
+            for task, pe in unchanged.rows(published):
                 cell = changed.cell(variant.protocol, task, pe) if changed else Cell()
                 if (task, pe) in published or _all(cell):
-                    effects.append(_effect(variant, task, pe, own.cell(base, task, pe), cell, confidence))
+                    effects.append(_effect(variant, task, pe, unchanged.cell(base, task, pe), cell, confidence))
     collection = collect(records, bases, _mode(ledger, bases[0], None))
     return Effects(collection, ledger, confidence, bases, tuple(effects))
 
@@ -140,9 +140,9 @@ def _all(cell: Cell) -> tuple[AccuracyRecord, ...]:
 
 def _same(base: Cell, changed: Cell) -> bool:
     """Whether the seeds of both cells are, setting by setting, one training and one test."""
-    ones, others = ({record.seed: _settings(record) for record in _all(cell)} for cell in (base, changed))
-    common = set(ones) & set(others)
-    return bool(common) and all(ones[seed] == others[seed] for seed in common)
+    before, after = ({record.seed: _settings(record) for record in _all(cell)} for cell in (base, changed))
+    common = set(before) & set(after)
+    return bool(common) and all(before[seed] == after[seed] for seed in common)
 
 
 def _settings(record: AccuracyRecord) -> Mapping[str, Any]:
@@ -170,36 +170,47 @@ def cell_name(task: str, pe: str) -> str:
     return f"{names.task(task)} {names.encoding(pe)}"
 
 
+def encoding_groups(effects: Sequence[Effect]) -> list[list[Effect]]:
+    """The effects parted by which rows their encoding has: those of every row first, then the others."""
+    rows_of: dict[str, list[str]] = {}
+    for effect in effects:
+        rows_of.setdefault(effect.pe, []).append(effect.variant.protocol)
+    groups: dict[tuple[str, ...], list[Effect]] = {}
+    for effect in effects:
+        groups.setdefault(tuple(dict.fromkeys(rows_of[effect.pe])), []).append(effect)
+    return list(groups.values())
+
+
 MEAN, ALL = "mean", "all"
 """What stands for the encoding, and for the task where the mean goes over them too."""
 
 
 def pooled(effects: Effects, base: str) -> list[Effect]:
     """For each variant of a base its mean effect on every task and on all of them (task `all`), over the cells that it
-    acts on and that were measured. The base's own percentage is told where all these cells have the same seeds."""
-    found: list[Effect] = []
-    for _, own in groupby(effects.of(base), key=lambda one: one.variant):
-        cells = list(own)
-        tasks = (*dict.fromkeys(one.task for one in cells), ALL)
-        found += [_mean([c for c in cells if task in (c.task, ALL)], task, effects.confidence) for task in tasks]
-    return found
+    acts on and that were measured. The base's own percentage is there where all these cells have the same seeds."""
+    means: list[Effect] = []
+    for _, group in groupby(effects.of(base), key=lambda effect: effect.variant):
+        cells = list(group)
+        tasks = (*dict.fromkeys(cell.task for cell in cells), ALL)
+        means += [_mean([c for c in cells if task in (c.task, ALL)], task, effects.confidence) for task in tasks]
+    return means
 
 
 def _mean(cells: Sequence[Effect], task: str, confidence: float) -> Effect:
-    variant, measured = cells[0].variant, [one for one in cells if one.kind is Kind.measured]
-    diverged = tuple(sorted({seed for one in cells for seed in one.diverged}))
-    seeds = sorted(set.intersection(*(set(one.seeds) for one in measured))) if measured else []
+    variant, measured = cells[0].variant, [cell for cell in cells if cell.kind is Kind.measured]
+    diverged = tuple(sorted({seed for cell in cells for seed in cell.diverged}))
+    seeds = sorted(set.intersection(*(set(cell.seeds) for cell in measured))) if measured else []
     if not seeds:
-        kinds = {one.kind for one in cells}
+        kinds = {cell.kind for cell in cells}
         kind = next((k for k in (Kind.missing, Kind.diverged) if k in kinds), Kind.missing if measured else Kind.none)
         return Effect(variant, task, MEAN, kind, diverged=diverged)
-    by_seed = [dict(zip(one.seeds, one.differences, strict=True)) for one in measured]
+    by_seed = [dict(zip(cell.seeds, cell.differences, strict=True)) for cell in measured]
     means = [math.fsum(points[seed] for points in by_seed) / len(by_seed) for seed in seeds]
     where = Effect(variant, task, MEAN, Kind.measured, tuple(seeds), diverged, base_percent=_base(measured))
     return with_differences(where, means, confidence)
 
 
 def _base(measured: Sequence[Effect]) -> float | None:
-    percents = [one.base_percent for one in measured if one.base_percent is not None]
-    alike = len({one.seeds for one in measured}) == 1 and len(percents) == len(measured)
+    percents = [cell.base_percent for cell in measured if cell.base_percent is not None]
+    alike = len({cell.seeds for cell in measured}) == 1 and len(percents) == len(measured)
     return math.fsum(percents) / len(percents) if alike else None

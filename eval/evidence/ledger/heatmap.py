@@ -10,9 +10,8 @@ from conf import names
 from conf.ledger import Variant
 from eval.evidence.figures.panels import setting
 from eval.evidence.figures.style import FONT, SETTINGS, SMALL
-from eval.evidence.ledger.effects import Effect, Effects, Kind, columns
-from eval.evidence.ledger.effects_render import encoding_groups
-from eval.evidence.ledger.words import caption, number
+from eval.evidence.ledger.effects import Effect, Effects, Kind, cell_name, columns, encoding_groups
+from eval.evidence.ledger.tables import caption, number
 from posgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,14 +38,12 @@ def figure(effects: Effects, base: str) -> Figure:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    found = effects.of(base)
-    known = [one for one in found if one.kind in (Kind.measured, Kind.none)]
-    if not known:
+    shown = effects.of(base)
+    if not any(effect.kind in (Kind.measured, Kind.none) for effect in shown):
         raise UserError(f"no row was measured against preset {base}; run `posgen sweep --ledger`")
-    top = max([_SMALLEST, *(abs(one.points) for one in known if one.points is not None)])
+    top = max([_SMALLEST, *(abs(effect.points) for effect in shown if effect.points is not None)])
     norm = Normalize(-top, top)
-    blocks = encoding_groups(found)
-    grids = [_Grid(block) for block in blocks]
+    grids = [_Grid(group) for group in encoding_groups(shown)]
     width = _LABEL + _RIGHT + _CELL * max([_NARROWEST, *(grid.width for grid in grids)])
     height = _TOP + _FOOT + sum(_HEADS + _HEIGHT * len(grid.rows) for grid in grids)
     with matplotlib.rc_context(SETTINGS):
@@ -67,24 +64,23 @@ def figure(effects: Effects, base: str) -> Figure:
 
 def alt(effects: Effects, base: str) -> str:
     """What is seen, for those who do not see it: which changes stand out, largest first."""
-    found = [one for one in effects.of(base) if one.decided]
-    found.sort(key=lambda one: -abs(one.points or 0.0))
-    told = [f"{one.variant.setting} {names.task(one.task)} {names.encoding(one.pe)} {number(one)}" for one in found]
-    rest = f"; {len(told) - 5} more" if len(told) > 5 else ""
-    largest = f"Largest changes whose interval leaves 0 out: {'; '.join(told[:5])}{rest}." if told else ""
+    decided = sorted((effect for effect in effects.of(base) if effect.decided), key=lambda e: -abs(e.points or 0.0))
+    changes = [f"{effect.variant.setting} {cell_name(effect.task, effect.pe)} {number(effect)}" for effect in decided]
+    rest = f"; {len(changes) - 5} more" if len(changes) > 5 else ""
+    largest = f"Largest changes whose interval excludes 0: {'; '.join(changes[:5])}{rest}." if changes else ""
     seen = "Heat map, a row a switch of the ledger, a column a task and encoding, colour the change of OOD accuracy."
-    return f"{seen} {largest or 'No interval leaves 0 out.'} {caption(effects)}"
+    return f"{seen} {largest or 'No interval excludes 0.'} {caption(effects)}"
 
 
 class _Grid:
     """Effects by row (the variant) and column (task and encoding), with a gap between tasks."""
 
-    def __init__(self, found: Sequence[Effect]) -> None:
-        self.rows = list(dict.fromkeys(one.variant for one in found))
-        self.places = columns(found)
+    def __init__(self, effects: Sequence[Effect]) -> None:
+        self.rows = list(dict.fromkeys(effect.variant for effect in effects))
+        self.places = columns(effects)
         self.tasks = list(dict.fromkeys(task for task, _ in self.places))
         self.width = len(self.places) + _GAP * (len(self.tasks) - 1)
-        self.cells = [(self.rows.index(one.variant), self.left(one.task, one.pe), one) for one in found]
+        self.cells = [(self.rows.index(e.variant), self.left(e.task, e.pe), e) for e in effects]
 
     def left(self, task: str, pe: str) -> float:
         """Where the column begins, in cells."""
@@ -92,12 +88,12 @@ class _Grid:
 
 
 def _block(panel: Axes, grid: _Grid, norm: Normalize) -> None:
-    for row, left, one in grid.cells:
-        _cell(panel, row, left, one, norm)
+    for row, left, effect in grid.cells:
+        _cell(panel, row, left, effect, norm)
     panel.set_xlim(0, grid.width)
     panel.set_ylim(len(grid.rows), 0)
     panel.set_yticks([row + 0.5 for row in range(len(grid.rows))])
-    panel.set_yticklabels([_label(one) for one in grid.rows], fontsize=SMALL)
+    panel.set_yticklabels([_label(variant) for variant in grid.rows], fontsize=SMALL)
     panel.set_xticks([grid.left(*place) + 0.5 for place in grid.places])
     panel.xaxis.tick_top()
     heads = [names.encoding(pe).replace(" ", "\n").replace("-", "-\n") for _, pe in grid.places]
@@ -116,28 +112,28 @@ def _label(variant: Variant) -> str:
     return f"{variant.row.number}  {variant.row.topic}\n{variant.setting}"
 
 
-def _cell(panel: Axes, row: int, left: float, one: Effect, norm: Normalize) -> None:
+def _cell(panel: Axes, row: int, left: float, effect: Effect, norm: Normalize) -> None:
     from matplotlib.patches import Rectangle
 
-    colour = _colour(one, norm)
+    colour = _colour(effect, norm)
     panel.add_patch(Rectangle((left, row), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.2))
-    if one.decided:
+    if effect.decided:
         frame = Rectangle((left + 0.05, row + 0.07), 0.9, 0.86, facecolor="none", edgecolor="0.1", linewidth=0.9)
         panel.add_patch(frame)
-    text = {Kind.none: "", Kind.diverged: "div."}.get(one.kind, number(one))
+    text = {Kind.none: "", Kind.diverged: "div."}.get(effect.kind, number(effect))
     panel.text(
         left + 0.5, row + 0.5, text, ha="center", va="center", fontsize=SMALL - 0.5, color=_ink(colour),
-        fontweight="bold" if one.decided else "normal",
+        fontweight="bold" if effect.decided else "normal",
     )  # fmt: skip
 
 
-def _colour(one: Effect, norm: Normalize) -> Any:
+def _colour(effect: Effect, norm: Normalize) -> Any:
     import matplotlib
 
-    if one.points is None:
-        return _NO_EFFECT if one.kind is Kind.none else _UNKNOWN
-    red, green, blue, _ = matplotlib.colormaps[_COLOURS](norm(one.points))
-    share = 1.0 if one.decided else _PALE
+    if effect.points is None:
+        return _NO_EFFECT if effect.kind is Kind.none else _UNKNOWN
+    red, green, blue, _ = matplotlib.colormaps[_COLOURS](norm(effect.points))
+    share = 1.0 if effect.decided else _PALE
     return tuple(1 - share * (1 - part) for part in (red, green, blue))
 
 
@@ -166,9 +162,9 @@ def _key(drawn: Figure, norm: Normalize, confidence: float) -> None:
             facecolor="white",
             edgecolor="0.1",
             linewidth=0.9,
-            label=f"framed, bold: {confidence:.0%} interval without 0",
+            label=f"framed, bold: {confidence:.0%} interval excludes 0",
         ),
-        Patch(facecolor=_PALE_EXAMPLE, edgecolor="white", label="pale: the interval has 0 in it, undecided"),
+        Patch(facecolor=_PALE_EXAMPLE, edgecolor="white", label="pale: the interval includes 0, undecided"),
         Patch(facecolor=_NO_EFFECT, edgecolor="white", label="grey: no effect by construction"),
         Patch(facecolor=_UNKNOWN, edgecolor="0.6", linewidth=0.6, label="—: not measured"),
     ]

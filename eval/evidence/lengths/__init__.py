@@ -1,1 +1,2 @@
-"""Effective lengths: `measuring` takes trained members to long sequences, `effective` says how far each one holds."""
+"""Effective lengths: `plan` and `measuring` take trained members to long sequences, `effective` says how far each one
+holds, `tables` and `figure` show it."""

@@ -9,11 +9,13 @@ that `eval.evidence.lengths.measuring` made, whose key `windows` holds {width, e
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from conf import names
-from eval.evidence.figures.bands import Series, series
+from eval.evidence.cells import Cell, Collection
+from eval.evidence.figures.bands import Series, series_of
 from eval.store.kinds import LengthsRecord
 from posgen.errors import UserError
 
@@ -52,10 +54,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Lengths:
-    """All rows of one profile, and what they share. Lengths in tokens."""
+    """All rows of one profile, and what they share. Lengths in tokens. `collection` has the records behind the rows."""
 
-    profile: str
-    label: str
+    collection: Collection
     threshold: float
     window: int
     sequences: int
@@ -68,41 +69,12 @@ class Lengths:
         """The protocols that have rows."""
         return tuple(dict.fromkeys(row.protocol for row in self.rows))
 
-    @property
-    def caption(self) -> str:
-        """What belongs above the table and below the figure."""
-        label = f" ({self.label})" if self.label else ""
-        return (
-            f"Effective length in tokens, profile {self.profile}{label}, trained on {self.train_length}: the end of "
-            f"the last window of {self.window} tokens before the first one whose accuracy (teacher-forced) is below "
-            f"{100 * self.threshold:g} %. < means below it in the first window already, ≥ that it stays above as far "
-            "as was measured; a mean over such seeds is a bound, and — where they differ in kind. Accuracy at a length "
-            f"n is that over the {self.window} tokens before it, mean over seeds, from the first {self.sequences} test "
-            "sequences."
-        )
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the numbers need to be read."""
-        protocols = "; ".join(names.protocol(protocol) for protocol in self.protocols)
-        return (
-            f"Protocols: {protocols}.",
-            "Scaling: none where an encoding has no factor s; else one s at all lengths, or s = n/L, fitted at each "
-            "length n by the protocol's own rule. Nothing is trained again: s changes at test time only.",
-            "A decoder looks back only, so that one long measurement shows every shorter length; an encoding whose "
-            "positions depend on the length of the sequence is measured at each length alone.",
-        )
-
 
 def windows(accuracy: Sequence[float | None], width: int) -> dict[int, float]:
     """End -> mean accuracy of each whole window of `width` tokens. `accuracy` is that of every position, None where a
     token is given; a window with nothing to predict has no entry."""
-    found = {}
-    for end in range(width, len(accuracy) + 1, width):
-        mean = last_window(accuracy[:end], width)
-        if mean is not None:
-            found[end] = mean
-    return found
+    ends = range(width, len(accuracy) + 1, width)
+    return {end: mean for end in ends if (mean := last_window(accuracy[:end], width)) is not None}
 
 
 def last_window(accuracy: Sequence[float | None], width: int) -> float | None:
@@ -135,17 +107,30 @@ def build(records: Sequence[LengthsRecord], threshold: float, protocols: Sequenc
             "them again with `posgen lengths --measure` and one setting"
         )
     ((window, sequences, train_length),) = ways
-    first = records[0]
+    rows = tuple(_rows(records, threshold, protocols))
     return Lengths(
-        profile=first.profile,
-        label=first.training.label,
+        collection=_collection(records, dict.fromkeys(row.protocol for row in rows)),
         threshold=threshold,
         window=window,
         sequences=sequences,
         train_length=train_length,
         chance={record.task: 1 / record.training.task.modulus for record in records},
-        rows=tuple(_rows(records, threshold, protocols)),
+        rows=rows,
     )
+
+
+def _collection(records: Sequence[LengthsRecord], protocols: Iterable[str]) -> Collection:
+    """The records as cells, by which what differs from the paper is found."""
+    # Settings are all that is read of these records, and those of both kinds hold them alike.
+    cells: dict[tuple[str, str, str], list[Any]] = {}
+    chosen = tuple(protocols)
+    for record in records:
+        for protocol in record.protocols:
+            if protocol in chosen:
+                cells.setdefault((protocol, record.task, record.pe), []).append(record)
+    first = records[0]
+    finished = {place: Cell(tuple(members)) for place, members in cells.items()}
+    return Collection(first.profile, first.training.label, first.accuracy_mode, chosen, finished)
 
 
 def _rows(measured: Sequence[LengthsRecord], threshold: float, protocols: Sequence[str] | None) -> list[Row]:
@@ -161,16 +146,15 @@ def _rows(measured: Sequence[LengthsRecord], threshold: float, protocols: Sequen
     for place in sorted(forms, key=_order):
         by_seed = forms[place]
         reaches = tuple(reach(seed, by_seed[seed], threshold) for seed in sorted(by_seed))
-        rows.append(Row(*place, series=series(place[:3], by_seed), reaches=reaches))
+        rows.append(Row(*place, series=series_of(place[:3], by_seed), reaches=reaches))
     # A fixed s that was only measured at the one length it fits belongs to the fitted form alone.
     return [row for row in rows if row.form != "fixed" or row.series.at != (row.fitted_to,)]
 
 
 def _forms(record: LengthsRecord) -> list[tuple[str, int | None, dict[int, float]]]:
     """(form, fitted_to, end -> accuracy) for each form that a record has points of."""
-    found = record.windows
-    points = dict(zip(found.ends, found.accuracy, strict=True))
-    fitted_to = found.fitted_to
+    points = dict(zip(record.windows.ends, record.windows.accuracy, strict=True))
+    fitted_to = record.windows.fitted_to
     if fitted_to is None:
         return [("own", None, points)]
     forms: list[tuple[str, int | None, dict[int, float]]] = [

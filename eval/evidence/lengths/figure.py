@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conf import names
-from eval.evidence.figures.panels import BESIDE, PANEL_WIDTH, band_mark, below, draw, groups, legend, legend_beside
+from eval.evidence.figures.panels import (
+    BESIDE,
+    PANEL_WIDTH,
+    band_mark,
+    below,
+    draw,
+    groups,
+    legend,
+    legend_beside,
+    setting,
+)
 from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
 from eval.evidence.lengths.effective import Lengths, Row
 from posgen.errors import UserError
@@ -33,13 +43,13 @@ def figure(lengths: Lengths, protocol: str) -> Figure:
     tasks = list(dict.fromkeys(row.task for row in rows))
     parts = _parts(rows, lengths.train_length)
     with matplotlib.rc_context(SETTINGS):
-        several = len({row.pe for row in rows}) > len(groups([row.series for row in rows])[0])
-        size = (PANEL_WIDTH * max(3, len(tasks)) + BESIDE * several, _ROW_HEIGHT * len(parts) + _AROUND)
+        in_groups = len({row.pe for row in rows}) > len(groups([row.series for row in rows])[0])
+        size = (PANEL_WIDTH * max(3, len(tasks)) + BESIDE * in_groups, _ROW_HEIGHT * len(parts) + _AROUND)
         drawn = Figure(figsize=size, layout="constrained")
         grid = drawn.subplots(len(parts), len(tasks), squeeze=False, sharey=True, sharex=True)
         for (title, chosen), panels in zip(parts, grid, strict=True):
             drawn_as = styles([row.pe for row in chosen])
-            if several:
+            if in_groups:
                 legend_beside(panels[-1], drawn_as)
             panels[0].set_ylabel(f"{title}\naccuracy (%)", fontsize=SMALL + 0.5)
             for panel, task in zip(panels, tasks, strict=True):
@@ -47,7 +57,7 @@ def figure(lengths: Lengths, protocol: str) -> Figure:
         for task, top, bottom in zip(tasks, grid[0], grid[-1], strict=True):
             top.set_title(names.task(task))
             below(bottom, "length n (tokens)")
-        legend(drawn, {} if several else styles([row.pe for row in rows]), [_guide_mark(lengths), band_mark()])
+        legend(drawn, {} if in_groups else styles([row.pe for row in rows]), [_guide_mark(lengths), band_mark()])
         drawn.suptitle(_title(lengths, protocol), fontsize=SMALL + 0.5)
         settle(drawn)
     return drawn
@@ -59,10 +69,10 @@ def _parts(rows: Sequence[Row], train_length: int) -> list[tuple[str, list[Row]]
     for row in rows:
         forms.setdefault((row.form, row.fitted_to or 0 if row.form == "fixed" else 0), []).append(row)
     parts = []
-    for (form, _), several in sorted(forms.items(), key=lambda item: (item[0][0] != "own", item[0])):
-        title = "as in Table 1" if form == "own" else several[0].scaling(train_length)
-        together = groups([row.series for row in several])
-        parts += [(title, [row for row in several if row.pe in chosen]) for chosen in together]
+    for (form, _), alike in sorted(forms.items(), key=lambda item: (item[0][0] != "own", item[0])):
+        title = "as in Table 1" if form == "own" else alike[0].scaling(train_length)
+        together = groups([row.series for row in alike])
+        parts += [(title, [row for row in alike if row.pe in chosen]) for chosen in together]
     return parts
 
 
@@ -97,5 +107,5 @@ def _guide_mark(lengths: Lengths) -> Any:
 
 
 def _title(lengths: Lengths, protocol: str) -> str:
-    head = f"Protocol {protocol}, accuracy over the {lengths.window} tokens before n, profile {lengths.profile}"
-    return "\n".join([head, lengths.label, f"{lengths.sequences} test sequences"])
+    what = f"Protocol {protocol}, token accuracy over the {lengths.window} tokens before n"
+    return setting(lengths.collection, f"{what}\n{lengths.sequences} test sequences")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from eval.evidence.lengths.effective import last_window, windows
-from eval.measuring.member import Context, Data, metrics_of, test
+from eval.measuring.member import Context, Data, metrics_of, scores_of
 from eval.running.job import RunSettings, set_threads
 from eval.running.progress import Bar
 from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, PosGenRecord, Windows
@@ -30,7 +30,7 @@ _AT_ONCE = 8  # measurements between two writes: what an interruption may cost
 _TIMED = 8_192  # tokens of the batch that an estimate times
 _MODE = AccuracyMode.teacher_forced
 # What a measurement by length has of its own; everything else is the member's, as its source record has it.
-_OWN = {
+_OF_MEASUREMENT = {
     "sweep", "profile", "created", "measured_by", "protocols", "test_encoding", "accuracy_mode", "length", "metrics",
     "encoding",
 }  # fmt: skip
@@ -41,7 +41,7 @@ class Measurement:
     """One member under one encoding at one length. `source` is the record of its test in Table 1 or the league, whose
     weights and settings it is; `fitted_to` the test length that the encoding's scaling is made for, None without one.
 
-    `ends` are the lengths (tokens) at which the accuracy is to be told; those of whole windows come to it when
+    `ends` are the lengths (tokens) at which the accuracy is recorded; those of whole windows come to it when
     `every`, which takes an encoding that is the same in sequences of every length.
     """
 
@@ -94,16 +94,16 @@ def same_at_every_length(encoding: Encoding, model: ModelSpec, lengths: Sequence
     whole = encoding.positions(lengths[-1])
     weights = {PREFIX + k: w[None] for k, w in encoding.initialise(model, stream(0, "lengths")).items()}
     for length in lengths[:-1]:
-        own = encoding.positions(length)
-        if not torch.equal(own, whole[:length]):
+        short = encoding.positions(length)
+        if not torch.equal(short, whole[:length]):
             return False
-        ends, more = own[[0, -1]], whole[[0, length - 1, -1]]
+        ends, more = short[[0, -1]], whole[[0, length - 1, -1]]
         pairs = (
-            (encoding.rotation(own, length), encoding.rotation(own, lengths[-1])),
+            (encoding.rotation(short, length), encoding.rotation(short, lengths[-1])),
             (encoding.bias(weights, ends, model), _corner(encoding.bias(weights, more, model))),
             (encoding.embedding(weights, ends, model), _rows(encoding.embedding(weights, more, model))),
         )
-        if not all(_equal(one, other) for one, other in pairs):
+        if not all(_equal(a, b) for a, b in pairs):
             return False
     return True
 
@@ -116,13 +116,13 @@ def _rows(embedding: Tensor | None) -> Tensor | None:
     return None if embedding is None else embedding[:, :2]
 
 
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        return all(map(_equal, one, other))
-    if one is None or other is None:
-        return one is other
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return all(map(_equal, a, b))
+    if a is None or b is None:
+        return a is b
     # One position more or less changes how a product is summed up, and so its last digits.
-    return bool(torch.allclose(one, other, rtol=1e-4, atol=1e-5))
+    return bool(torch.allclose(a, b, rtol=1e-4, atol=1e-5))
 
 
 def todo(measurements: Sequence[Measurement], settings: RunSettings, window: int, sequences: int) -> list[Measurement]:
@@ -130,31 +130,31 @@ def todo(measurements: Sequence[Measurement], settings: RunSettings, window: int
     of sequences."""
     known = {record.key: record for record in load_if_there(settings.records_path, LengthsRecord)}
 
-    def done(one: Measurement) -> bool:
-        record = known.get(one.key)
-        if record is None or not {*one.protocols} <= {*record.protocols}:
+    def done(measurement: Measurement) -> bool:
+        record = known.get(measurement.key)
+        if record is None or not {*measurement.protocols} <= {*record.protocols}:
             return False
-        windows, way = record.windows, (window, one.rows(sequences))
-        return (windows.width, windows.sequences) == way and {*one.ends} <= {*windows.ends}
+        windows, way = record.windows, (window, measurement.rows(sequences))
+        return (windows.width, windows.sequences) == way and {*measurement.ends} <= {*windows.ends}
 
-    return [one for one in measurements if not done(one)]
+    return [measurement for measurement in measurements if not done(measurement)]
 
 
 def estimate(measurements: Sequence[Measurement], settings: RunSettings, sequences: int) -> float:
-    """Seconds that these measurements take here: one batch is timed for every length and kind of encoding."""
+    """Seconds that these measurements take here: a batch is timed for every length and kind of encoding."""
     set_threads(settings.threads)
-    data, found = Data(settings.data_dir), dict[tuple[int, str], float]()
+    data, timed = Data(settings.data_dir), dict[tuple[int, str], float]()
     total = 0.0
-    for one in measurements:
-        kind = (one.length, build(one.spec, one.source.training.model.head_dim).structure())
-        batch = max(1, min(one.rows(sequences), _TIMED // one.length))
-        if kind not in found:
-            job = _Job(one, settings, data)
+    for measurement in measurements:
+        kind = (measurement.length, build(measurement.spec, measurement.source.training.model.head_dim).structure())
+        batch = max(1, min(measurement.rows(sequences), _TIMED // measurement.length))
+        if kind not in timed:
+            job = _Job(measurement, settings, data)
             job.scores(1)  # the first time takes longer: test data are made
             began = time.perf_counter()
             job.scores(batch)
-            found[kind] = time.perf_counter() - began
-        total += found[kind] * one.rows(sequences) / batch
+            timed[kind] = time.perf_counter() - began
+        total += timed[kind] * measurement.rows(sequences) / batch
     return total
 
 
@@ -164,10 +164,10 @@ def measure(measurements: Sequence[Measurement], settings: RunSettings, window: 
     data, context = Data(settings.data_dir), Context.here(settings.sweep, settings.profile, settings.device)
     with Bar(f"measuring {len(measurements)} times", len(measurements), 0, settings.progress) as bar:
 
-        def measured(one: Measurement) -> LengthsRecord:
-            found = _record(_Job(one, settings, data), context, window, sequences)
+        def measured(measurement: Measurement) -> LengthsRecord:
+            record = _record(_Job(measurement, settings, data), context, window, sequences)
             bar.advance()
-            return found
+            return record
 
         for start in range(0, len(measurements), _AT_ONCE):
             append(settings.records_path, parallel(measured, measurements[start : start + _AT_ONCE]))
@@ -176,43 +176,43 @@ def measure(measurements: Sequence[Measurement], settings: RunSettings, window: 
 class _Job:
     """A measurement with the run that it is about."""
 
-    def __init__(self, one: Measurement, settings: RunSettings, data: Data) -> None:
-        self.one, self.settings, self.data = one, settings, data
-        self.run = Run(settings.runs_dir, one.source.run_id)
+    def __init__(self, measurement: Measurement, settings: RunSettings, data: Data) -> None:
+        self.measurement, self.settings, self.data = measurement, settings, data
+        self.run = Run(settings.runs_dir, measurement.source.run_id)
         self.spec = self.run.spec()
 
     def scores(self, sequences: int) -> Any:
         """eval.measuring.metrics.Scores under the encoding, from the first so many test sequences."""
-        one = self.one
-        tokens = self.data.test_tokens(self.spec, one.length)[:sequences]
-        weights = self.run.weights(one.source.test_encoding)
-        return test(weights, self.spec, one.spec, tokens, _MODE, self.settings.device)
+        measurement = self.measurement
+        tokens = self.data.test_tokens(self.spec, measurement.length)[:sequences]
+        weights = self.run.weights(measurement.source.test_encoding)
+        return scores_of(weights, self.spec, measurement.spec, tokens, _MODE, self.settings.device)
 
 
 def _record(job: _Job, context: Context, window: int, sequences: int) -> LengthsRecord:
-    one, source = job.one, job.one.source
+    measurement, source = job.measurement, job.measurement.source
     scores = job.scores(sequences)
     accuracy = [float(value) if value == value else None for value in scores.accuracy]
-    by_end = windows(accuracy, window) if one.every else {}
-    by_end |= {end: value for end in one.ends if (value := last_window(accuracy[:end], window)) is not None}
+    by_end = windows(accuracy, window) if measurement.every else {}
+    by_end |= {end: value for end in measurement.ends if (value := last_window(accuracy[:end], window)) is not None}
     ends = tuple(sorted(by_end))
     return LengthsRecord(
-        **{name: getattr(source, name) for name in PosGenRecord.__struct_fields__ if name not in _OWN},
+        **{name: getattr(source, name) for name in PosGenRecord.__struct_fields__ if name not in _OF_MEASUREMENT},
         sweep=context.sweep,
         profile=context.profile,
         created=now(),
         measured_by=context.maker,
-        protocols=one.protocols,
-        test_encoding=one.label,
+        protocols=measurement.protocols,
+        test_encoding=measurement.label,
         accuracy_mode=_MODE.value,
-        length=one.length,
+        length=measurement.length,
         metrics=metrics_of(scores, job.spec),
-        encoding=plain(one.spec),
+        encoding=plain(measurement.spec),
         windows=Windows(
             width=window,
             ends=ends,
             accuracy=tuple(round(by_end[end], 6) for end in ends),
-            sequences=one.rows(sequences),
-            fitted_to=one.fitted_to,
+            sequences=measurement.rows(sequences),
+            fitted_to=measurement.fitted_to,
         ),
     )

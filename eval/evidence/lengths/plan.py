@@ -36,20 +36,20 @@ class LengthsPlan:
 def plan_lengths(collection: Collection, rules: LengthRules, pes: Sequence[str]) -> LengthsPlan:
     """The measurements of the finished members of a collection under these encodings; each once, whatever protocols it
     serves."""
-    found: dict[tuple[str, str, int], Measurement] = {}
+    by_place: dict[tuple[str, str, int], Measurement] = {}
     plan = LengthsPlan()
     with composer() as make:
         fits = _Fits(make, rules, plan)
         for (protocol, _, pe), cell in collection.cells.items():
             for record in cell.finished if pe in pes else ():
-                for one in fits.measurements(protocol, record):
-                    place = (record.run_id, one.spec.key, one.length)
-                    known = found.setdefault(place, one)
-                    if protocol not in known.protocols or known.ends != one.ends:
+                for measurement in fits.measurements(protocol, record):
+                    place = (record.run_id, measurement.spec.key, measurement.length)
+                    known = by_place.setdefault(place, measurement)
+                    if protocol not in known.protocols or known.ends != measurement.ends:
                         both = dict.fromkeys((*known.protocols, protocol))
-                        ends = sorted({*known.ends, *one.ends})
-                        found[place] = replace(known, protocols=tuple(both), ends=tuple(ends))
-    plan.measurements = list(found.values())
+                        ends = sorted({*known.ends, *measurement.ends})
+                        by_place[place] = replace(known, protocols=tuple(both), ends=tuple(ends))
+    plan.measurements = list(by_place.values())
     return plan
 
 
@@ -63,9 +63,9 @@ class _Fits:
 
     def measurements(self, protocol: str, record: AccuracyRecord) -> Iterator[Measurement]:
         """Those of one member under one protocol."""
-        data, own = record.training.data, record.spec
-        forms: dict[int | None, tuple[EncodingSpec, list[int]]] = {None: (own, self.rules.lengths)}
-        if stretches(own) and self._follows(record, own):
+        data, tested = record.training.data, record.spec
+        forms: dict[int | None, tuple[EncodingSpec, list[int]]] = {None: (tested, self.rules.lengths)}
+        if stretches(tested) and self._follows(record):
             fixed = {data.test_length, *(round(s * data.train_length) for s in self.rules.factors)}
             fitted = {n for n in self.rules.lengths if n >= data.train_length}
             forms = {
@@ -97,14 +97,14 @@ class _Fits:
             self._looked[place] = possible, bool(possible) and same_at_every_length(encoding, model, possible)
         return self._looked[place]
 
-    def _follows(self, record: AccuracyRecord, own: EncodingSpec) -> bool:
+    def _follows(self, record: AccuracyRecord) -> bool:
         """Whether conf/pe gives the encoding that the member was tested with."""
         test_length = record.training.data.test_length
-        if record.pe in choices("pe") and self._at(record, test_length).key == own.key:
+        if record.pe in choices("pe") and self._at(record, test_length).key == record.spec.key:
             return True
         self.plan.remarks[
-            f"{own.name} is measured as it was tested only: its parameters were set by hand, and no rule scales it for "
-            "other lengths"
+            f"{record.spec.name} is measured as it was tested only: its parameters were set by hand, and no rule "
+            "scales it for other lengths"
         ] = None
         return False
 
