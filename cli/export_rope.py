@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared.encodings import Asked
+from cli.shared.encodings import EncodingOptions
 from cli.shared.export_target import Target, for_model, named
 from posgen.errors import BadValue, UserError, told
 
@@ -41,25 +41,25 @@ def export_rope(
     ] = None,
     head_dim: Annotated[
         int | None,
-        typer.Option("--head-dim", metavar="N", help="Scalars of a head that rotate.", show_default=False),
+        typer.Option("--head-dim", metavar="N", help="Rotary dimensions of a head.", show_default=False),
     ] = None,
     base: Annotated[
         float | None,
-        typer.Option("--base", metavar="X", help="b of b^(-2j/d). [default: 10000]", show_default=False),
+        typer.Option("--base", metavar="X", help="RoPE base. [default: 10000]", show_default=False),
     ] = None,
     train_length: Annotated[
         int | None,
-        typer.Option("--train-length", metavar="N", help="L that the model was trained on.", show_default=False),
+        typer.Option("--train-length", metavar="N", help="Context length of the training, L.", show_default=False),
     ] = None,
     test_length: Annotated[
-        int | None, typer.Option("--test-length", metavar="N", help="L' that it shall reach.", show_default=False)
+        int | None, typer.Option("--test-length", metavar="N", help="Target context length.", show_default=False)
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
             "--config",
             metavar="FILE",
-            help="The model's config.json (or its folder): head size, base, L and its own scaling come from it.",
+            help="The model's config.json (or its folder): gives head size, base, L and scaling.",
             show_default=False,
         ),
     ] = None,
@@ -74,13 +74,13 @@ def export_rope(
 ) -> None:
     """Write a rotary encoding as a configuration that stock Hugging Face transformers reads without this package.
 
-    The rope type is longrope, which can say any fixed table: a factor for each feature, and the attention factor. With
-    --config the whole config.json is written with the new rope in it, without it the keys to merge into one.
+    The rope type is longrope, which expresses any fixed table: a factor for each feature, and the attention factor.
+    With --config a whole config.json is written with the new rope in it, without it only the keys to merge into one.
 
-    A scaling that the model has already (YaRN, Llama 3, ...) is taken as its configuration says it, every parameter;
-    an option that says otherwise is an error. Another scaling replaces it. What the architecture reads beside the
-    rotary table (a softmax scale, M-RoPE's sections) stays. Where the model has no scaling, YaRN's beta_fast is 32, the
-    paper's value for LLaMA2, unless you say otherwise.
+    A scaling that the model already has (YaRN, Llama 3, ...) keeps every parameter of its configuration; an option that
+    contradicts it is an error, and another scaling in --pe replaces it. What the architecture reads besides the rotary
+    table (a softmax scale, M-RoPE's sections) is kept. For a model without scaling, YaRN's beta_fast defaults to 32,
+    the paper's value for LLaMA2.
 
     Before anything is written, transformers reads the file in a process of its own: its frequencies must equal the
     encoding's, and with --config a small model of the architecture must compute what it computes in memory.
@@ -96,10 +96,10 @@ def export_rope(
     if out is None:
         raise UserError("--out is missing: say where to write, such as --out rope.json")
     path = out if out.suffix == ".json" else out / ("rope.json" if config is None else "config.json")
-    asked = Asked(head_dim, base, train_length, test_length, None, tuple(settings or ()))
+    options = EncodingOptions(head_dim, base, train_length, test_length, None, tuple(settings or ()))
     if config is None:
-        _complete(asked)
-        target, _ = named(pe or "resonance_yarn", asked)
+        _complete(options)
+        target, _ = named(pe or "resonance_yarn", options)
         rope = longrope(target.encoding, target.train_length, target.test_length)
         written = fragment(rope, target.test_length)
         checked = _lengths(target)
@@ -111,7 +111,7 @@ def export_rope(
         if path.exists() and path.samefile(source):
             raise BadValue("out", str(out), f"would replace {source}, which is read; name another place")
         model = _model(raw)
-        target = for_model(model, pe, asked)
+        target = for_model(model, pe, options)
         rope = longrope(target.encoding, target.train_length, target.test_length, target.factor)
         written = merged(raw, rope, target.test_length, model.kept())
         checked = _lengths(target)
@@ -150,14 +150,14 @@ def _lengths(target: Target) -> list[int]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadValue("config", str(path), f"{error.strerror}; name a model's config.json") from None
     except ValueError as error:
         raise BadValue("config", str(path), f"is not JSON ({error}); name a model's config.json") from None
-    if not isinstance(found, dict) or not found:
+    if not isinstance(config, dict) or not config:
         raise BadValue("config", str(path), "holds no settings; name a model's config.json")
-    return found
+    return config
 
 
 def _model(raw: dict[str, Any]) -> ModelConfig:
@@ -186,7 +186,7 @@ def _save_small(run: SmallRun, model: ModelConfig, rope: dict[str, Any], test_le
     run.save(folder, merged(run.config, rope, test_length, model.kept()))
 
 
-def _complete(asked: Asked) -> None:
+def _complete(options: EncodingOptions) -> None:
     for key in ("head_dim", "train_length", "test_length"):
-        if getattr(asked, key) is None:
+        if getattr(options, key) is None:
             raise UserError(f"--{key.replace('_', '-')} is missing: give it, or --config")

@@ -1,4 +1,4 @@
-"""How long a training step takes, always as a ratio of things timed in turn within one run."""
+"""How long a training step takes, compared with other implementations that are timed alternately in the same run."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from models.bench_products import Reach, wait
 from models.encodings import Rotary, build
 from models.memory import Peak, release
 from models.plain import Layer, PlainDecoder, PlainTraining
-from models.population import Population, model_inputs
+from models.population import Population
 from models.precision import allowed
 from models.spec import MemberSpec, Precision
 from models.streams import stream
+from models.transformer import model_inputs
 
 LARGE = 1e11
-"""Operations of a member's step from which on two members of the plain implementation are timed, not four."""
+"""Above this many operations in a member's step, two members of the plain implementation are timed instead of four."""
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Medians in seconds for one step of all members: as one population (`together`), by the plain implementation, one
-    after another as populations of one (None for one member), and of the step's matrix products with the best kernel
-    for each. `tokens` are those of a step of all members, `peak` bytes of memory (None: not known)."""
+    """Median seconds for one step of all members.
+
+    `together`: as one population; `plain`: by the plain implementation; `one_by_one`: as populations of one, one after
+    another (None for a single member); `products`: the step's matrix products alone, with the best kernel for each.
+    `tokens` is the number in a step of all members, `peak` bytes of memory (None: not known).
+    """
 
     together: float
     plain: float
@@ -38,32 +42,32 @@ class StepTimes:
 
     @property
     def speed_up(self) -> float:
-        """How many times faster the population is than the plain implementation, member by member in fp32."""
+        """Speed-up of the population over the plain implementation, which trains member by member in fp32."""
         return self.plain / self.together
 
     @property
     def over_one_by_one(self) -> float | None:
-        """How many times faster the members train as one population than as populations of one."""
+        """Speed-up of one population over populations of one."""
         return self.one_by_one / self.together if self.one_by_one else None
 
     @property
     def utilisation(self) -> float:
-        """Operations a second of the step, as a fraction of the rate that the best kernels reach on its products: both
-        do the same operations, so the ratio of rates is that of the times."""
+        """Operations per second of the step, as a fraction of what the best kernels reach on its products: both do the
+        same operations, so the ratio of the rates is that of the times."""
         return self.products / self.together
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens of all members that a second of training takes in."""
+        """Tokens per second of training, all members together."""
         return self.tokens / self.together
 
 
 def step_times(
     specs: Sequence[MemberSpec], rounds: int, device: str, compiled: bool, ticked: Callable[[], None]
 ) -> StepTimes:
-    """Time a step of members of one shape on random tokens, `rounds` times after one that is not counted. `ticked` is
-    called after each of these 1 + `rounds`."""
-    release(torch.device(device))  # so that the peak is that of what comes
+    """Time a step of members of one shape on random tokens, `rounds` times after a warm-up round. `ticked` is called
+    after each of these 1 + `rounds`."""
+    release(torch.device(device))  # so that the peak does not count memory of earlier work
     with Peak(torch.device(device)) as peak:
         whole = probe(specs, device, compiled)
         tokens = whole.batch(0, 0)
@@ -87,18 +91,19 @@ def step_times(
     works: dict[str, Callable[[], object]] = {"together": lambda: whole.step(tokens), "plain": plainly}
     if singles:
         works["one_by_one"] = one_by_one
-    found: dict[str, list[float]] = {name: [] for name in works}
+    seconds_of: dict[str, list[float]] = {name: [] for name in works}
+    # In turn within each round: a change of the machine's speed hits all of them alike.
     for round_ in range(rounds + 1):
         for name, work in works.items():
             wait(device)
             before = time.perf_counter()
             work()
             wait(device)
-            if round_:
-                found[name].append(time.perf_counter() - before)
+            if round_:  # not the warm-up
+                seconds_of[name].append(time.perf_counter() - before)
         reach.time(counted=round_ > 0)
         ticked()
-    times = {name: statistics.median(seconds) for name, seconds in found.items()}
+    times = {name: statistics.median(seconds) for name, seconds in seconds_of.items()}
     return StepTimes(
         together=times["together"],
         plain=times["plain"] * len(specs) / few,
@@ -110,7 +115,7 @@ def step_times(
 
 
 def probe(specs: Sequence[MemberSpec], device: str = "cpu", compiled: bool = False) -> Population:
-    """The members as a population on one batch of random tokens: the steps of a training without its data set."""
+    """The members as a population on one batch of random tokens: the steps of a run without its data set."""
     spec = specs[0]
     size = (spec.optim.batch_size, spec.data.train_length)
     tokens = torch.randint(0, spec.task.modulus, size, generator=stream(0, "probe"), dtype=torch.int32)
@@ -119,9 +124,9 @@ def probe(specs: Sequence[MemberSpec], device: str = "cpu", compiled: bool = Fal
 
 
 def plain_training(population: Population, member: int) -> PlainTraining:
-    """A member of the population as the plain implementation has it: the same sizes, weights, dropout probability and
-    AdamW, fp32, on the same device. It rotates by the member's angles (by none where its encoding does not rotate,
-    which takes as long), and leaves out what an encoding adds beside them."""
+    """A member of the population in the plain implementation, with the same sizes, weights, dropout probability and
+    AdamW, in fp32, on the same device. It rotates by the member's angles (by zero where its encoding does not rotate,
+    which takes as long), and leaves out any bias or embedding of the encoding."""
     spec, model = population.members[member], population.model
     decoder = PlainDecoder(
         spec.task.vocabulary, model.layers, model.d_model, model.heads, model.head_dim, model.d_ff, model.dropout

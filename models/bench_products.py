@@ -1,7 +1,7 @@
 """The matrix products of a training step, and the best rate that any kernel here reaches on their shapes.
 
-The rate is measured apart from the population, with every kernel that could compute the products: dividing a step by
-the products as the population itself computes them would hide that their kernel is slow.
+The rate is measured with every kernel that could compute the products, not only with the one that the population uses:
+a comparison with that one alone would hide that it is slow.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Kernel = Callable[[Tensor, Tensor, Tensor], Iterable[Tensor]]
 """kernel(a, b, out): the n products of a [n, i, k] and b [n, k, o], in `out` [n, i, o] or in tensors of their own."""
 
 LONG_ENOUGH = {"cpu": 1e8, "cuda": 2e11}
-"""Operations after which handing the work to threads or to the GPU no longer counts; smaller products are repeated."""
+"""Operations that make the cost of starting threads or GPU kernels negligible; smaller products are repeated."""
 HOPELESS = 1.5
-"""Kernels that took so many times the fastest one's time before anything counted are not timed any further."""
+"""Kernels slower than the fastest by more than this factor in the warm-up round are dropped."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """`count` products a @ b of one member, each [rows, inner] x [inner, columns]. `turned`: whether a and b lie in
+    """`count` products a @ b of one member, each [rows, inner] x [inner, columns]. `transposed`: whether a and b lie in
     memory as their transposes, which decides how fast a kernel reads them."""
 
     count: int
@@ -40,7 +40,7 @@ class Product:
     inner: int
     columns: int
     precision: Precision
-    turned: tuple[bool, bool] = (False, False)
+    transposed: tuple[bool, bool] = (False, False)
 
     @property
     def operations(self) -> int:
@@ -66,7 +66,7 @@ def matrix_products(population: Population) -> list[Product]:
         *_with_gradients(1, rows, model.d_ff, D, precision, of_b=trained),
     ]
     return [
-        *_with_gradients(1, rows, vocabulary, D, ends, of_a=False),  # one-hot rows, whose gradient nobody asks for
+        *_with_gradients(1, rows, vocabulary, D, ends, of_a=False),  # one-hot rows, which need no gradient
         *layer * model.layers,
         *_with_gradients(1, rows, D, vocabulary, ends, transposed=True),  # the embedding again, transposed
     ]
@@ -82,26 +82,26 @@ def _with_gradients(
     of_a: bool = True,
     of_b: bool = True,
 ) -> list[Product]:
-    """a @ b, and the products that make the gradients of a and b from the result's. `transposed`: b lies in memory as
+    """y = a @ b, and its gradients da = dy b^T and db = a^T dy where they are needed. `transposed`: b lies in memory as
     [columns, inner], and so does its gradient."""
-    found = [Product(count, rows, inner, columns, precision, (False, transposed))]
+    products = [Product(count, rows, inner, columns, precision, (False, transposed))]
     if of_a:
-        found.append(Product(count, rows, columns, inner, precision, (False, not transposed)))
+        products.append(Product(count, rows, columns, inner, precision, (False, not transposed)))
     if of_b:
         sides = (columns, rows, inner) if transposed else (inner, rows, columns)
-        found.append(Product(count, *sides, precision, (True, False)))
-    return found
+        products.append(Product(count, *sides, precision, (True, False)))
+    return products
 
 
 class Reach:
-    """What the machine can reach on the products of a population's step. Call `time` once for each round, in turn with
-    whatever else is timed; then ask for `seconds`."""
+    """What the machine can reach on the products of a population's step. Call `time` once in each round, beside the
+    other timings; then ask for `seconds`."""
 
     def __init__(self, population: Population) -> None:
         self.device, self.members = population.device, len(population)
-        self.products = Counter(matrix_products(population))  # products that are alike are timed once
+        self.products = Counter(matrix_products(population))  # equal products are timed once
         self.at_once = max(chunk.stop - chunk.start for chunk in population.chunks())
-        # As the population does: every core computes on its own. Fewer members than cores are timed so, too.
+        # As in the population, every core computes a product of its own, even with fewer members than cores.
         self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         kernels = {p.precision: candidates(self.device, p.precision) for p in self.products}
         self._kernels = {p: dict(kernels[p.precision]) for p in self.products}
@@ -109,7 +109,7 @@ class Reach:
         self._memory = [self._numbers() for _ in range(self.threads)]
 
     def time(self, counted: bool = True) -> None:
-        """One round of every product with every kernel. In the one that is not counted slow kernels drop out."""
+        """One round of every product with every kernel. In a round that is not counted slow kernels are dropped."""
         for product_, kernels in self._kernels.items():
             times = {name: self._seconds(product_, kernel) for name, kernel in kernels.items()}
             for name, seconds in times.items():
@@ -120,7 +120,7 @@ class Reach:
 
     @property
     def seconds(self) -> float:
-        """Of the products of a step of all members, each with the kernel whose median over the rounds is the least."""
+        """Of the products of a step of all members, each with the kernel of the smallest median over the rounds."""
         medians = {key: statistics.median(times) for key, times in self._times.items()}
         fastest = {p: min(medians[p, name] for name in kernels) for p, kernels in self._kernels.items()}
         return self.members * sum(times * fastest[p] for p, times in self.products.items())
@@ -147,15 +147,15 @@ class Reach:
             return (time.perf_counter() - before) / (self.threads * repeats * self.at_once)
 
     def _numbers(self) -> dict[torch.dtype, tuple[Tensor, Tensor]]:
-        """Memory for the factors and the result of any of the products, made once and for one thread. Not constants, on
-        which a GPU draws less power and runs faster than it would."""
-        found = {}
+        """Memory of one thread for the factors and the result of any of the products. Random, not constant: constant
+        operands draw less power and inflate a GPU's throughput."""
+        memory = {}
         for kind in {p.precision is Precision.bf16 for p in self.products}:
-            own = [p for p in self.products if (p.precision is Precision.bf16) is kind]
-            size, result = (max(map(f, own)) for f in (self._factor_elements, self._result_elements))
+            products = [p for p in self.products if (p.precision is Precision.bf16) is kind]
+            size, result = (max(map(f, products)) for f in (self._factor_elements, self._result_elements))
             numbers, dtype = torch.randn(size, device=self.device), torch.bfloat16 if kind else torch.float32
-            found[dtype] = numbers.to(dtype), torch.zeros(result, dtype=dtype, device=self.device)
-        return found
+            memory[dtype] = numbers.to(dtype), torch.zeros(result, dtype=dtype, device=self.device)
+        return memory
 
     def _factor_elements(self, p: Product) -> int:
         return self._second(p) + self.at_once * p.count * p.inner * p.columns
@@ -172,40 +172,40 @@ class Reach:
         numbers, out = memory[torch.bfloat16 if p.precision is Precision.bf16 else torch.float32]
         n = self.at_once * p.count
 
-        def factor(start: int, rows: int, columns: int, turned: bool) -> Tensor:
+        def factor(start: int, rows: int, columns: int, transposed: bool) -> Tensor:
             flat = numbers[start : start + n * rows * columns]
-            return flat.view(n, columns, rows).transpose(1, 2) if turned else flat.view(n, rows, columns)
+            return flat.view(n, columns, rows).transpose(1, 2) if transposed else flat.view(n, rows, columns)
 
-        a = factor(0, p.rows, p.inner, p.turned[0])
-        b = factor(self._second(p), p.inner, p.columns, p.turned[1])
+        a = factor(0, p.rows, p.inner, p.transposed[0])
+        b = factor(self._second(p), p.inner, p.columns, p.transposed[1])
         return a, b, out[: self._result_elements(p)].view(n, p.rows, p.columns)
 
 
 def candidates(device: torch.device, precision: Precision) -> dict[str, Kernel]:
     """Every kernel here that can compute a product at this precision, by name. A GPU has torch.bmm alone."""
-    found: dict[str, Kernel] = {"torch.bmm": lambda a, b, out: torch.bmm(a, b, out=out)}
+    kernels: dict[str, Kernel] = {"torch.bmm": lambda a, b, out: torch.bmm(a, b, out=out)}
     if device.type != "cpu":
-        return found
-    found["torch.mm"] = _one_by_one
+        return kernels
+    kernels["torch.mm"] = _one_by_one
     if has_linear(torch.bfloat16 if precision is Precision.bf16 else torch.float32):
-        found["oneDNN's linear"] = _onednn_linear
-    # Its rounding to an emulated TF32 is no part of a product.
-    own = Precision.fp32 if precision is Precision.tf32 else precision
-    found["the population's own"] = lambda a, b, out: product(a, b, own)
-    return found
+        kernels["oneDNN's linear"] = _onednn_linear
+    # Without the rounding to TF32 that a CPU emulates: it is no part of the product whose rate is measured.
+    exact = Precision.fp32 if precision is Precision.tf32 else precision
+    kernels["the population's own"] = lambda a, b, out: product(a, b, exact)
+    return kernels
 
 
 def _one_by_one(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
-    for factor, other, result in zip(a, b, out, strict=True):
-        torch.mm(factor, other, out=result)
+    for left, right, result in zip(a, b, out, strict=True):
+        torch.mm(left, right, out=result)
     return out
 
 
 def _onednn_linear(a: Tensor, b: Tensor, out: Tensor) -> list[Tensor]:
-    return [linear(factor, other) for factor, other in zip(a, b, strict=True)]
+    return [linear(left, right) for left, right in zip(a, b, strict=True)]
 
 
 def wait(device: str | torch.device) -> None:
-    """A GPU computes on while Python goes ahead."""
+    """Wait until a GPU has done what was asked of it: Python does not."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)

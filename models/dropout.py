@@ -1,8 +1,9 @@
 """Dropout for a population: each member draws its masks from its own stream of its seed and step.
 
-A mask takes 16 random bits an element, so the probability is a multiple of 2^-16 (0.1 becomes 0.100006), and kept
-values are scaled by exactly one over what is kept. A mask holds zeros and ones alone: every dropped value meets a
-matrix next, and scaling the matrix is cheaper than scaling the values. Sites must ask in the same order each step.
+A mask takes 16 random bits per element (a lane), so the probability is a multiple of 2^-16 (0.1 becomes 0.100006), and
+kept values are scaled by exactly 1 / (1 - that). A mask holds zeros and ones only: every dropout site stands beside a
+matrix product, and scaling its matrix is cheaper than scaling the activations. The sites must ask for their masks in
+the same order in every step.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from torch import Tensor
 from models.streams import words
 
 LANES = 65_536
+"""Values of a lane: an element is dropped when its 16 bits fall below probability x 65,536."""
 
 
 class Dropout(Protocol):
-    """The masks of one step for P members. `scale` is 1 / (1 - p), which whoever applies a mask owes its values."""
+    """The masks of one step for P members. Who applies a mask also multiplies by `scale`, which is 1 / (1 - p)."""
 
     scale: float
 
@@ -31,7 +33,7 @@ class Dropout(Protocol):
 
 
 def draw(probability: float, seeds: Sequence[int], step: int, lanes: int, device: torch.device) -> Dropout:
-    """The masks of `step` for members of these seeds; `lanes` is the number of elements that all sites have together.
+    """The masks of `step` for members of these seeds; `lanes` is the total number of elements of all sites.
 
     CPUs and GPUs draw different masks: each has the source that is fastest on it.
     """
@@ -41,13 +43,14 @@ def draw(probability: float, seeds: Sequence[int], step: int, lanes: int, device
 
 
 class Drawn:
-    """All bits at once from a generator, as 16-bit lanes of 64-bit words: a float an element costs much more."""
+    """For CPUs: all bits at once from a generator, as 16-bit lanes of 64-bit words. A random float for every element
+    would cost much more."""
 
     def __init__(self, probability: float, seeds: Sequence[int], step: int, lanes: int) -> None:
         self.dropped = round(probability * LANES)
         self.scale = LANES / (LANES - self.dropped)
-        drawn = np.stack([words(seed, "dropout", step, -(-lanes // 4)) for seed in seeds])
-        self.lanes = torch.from_numpy(drawn.view(np.int16))
+        drawn = np.stack([words(seed, "dropout", step, -(-lanes // 4)) for seed in seeds])  # four lanes to a word
+        self.lanes = torch.from_numpy(drawn.view(np.int16))  # (P, lanes)
         self.used = 0
 
     def mask(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -55,21 +58,23 @@ class Drawn:
         lanes = self.lanes[:, self.used : self.used + count]
         self.used += count
         keep = torch.empty(lanes.shape, dtype=dtype)
+        # Lanes are signed here, -32,768 to 32,767: hence the threshold minus a half of all values.
         # Comparing straight into floats takes a fifth of the time of a boolean that is converted.
         torch.ge(lanes, self.dropped - LANES // 2, out=keep)
         return keep.view(-1, *shape)
 
 
 class Counted:
-    """Every element's bits are a hash of its place, the step and its member's 64-bit key: no random number is stored or
-    sent to the device, and a compiler fuses the hash with the multiplication."""
+    """For GPUs: every element's bits are a hash of its place, the step and its member's 64-bit key. No random number is
+    stored or sent to the device, and a compiler fuses the hash with the multiplication by the mask."""
 
     def __init__(self, probability: float, keys: Tensor, step: int) -> None:
         self.dropped = round(probability * LANES)
         self.scale = LANES / (LANES - self.dropped)
-        # Filled on the device: a copy from the host would wait for all that is queued there.
+        # Filled on the device: a copy from the host would wait for everything that is queued there.
         at = torch.full((), step, dtype=torch.int32, device=keys.device)
-        self.first = _mixed(keys[:, :1] ^ at)  # (P, 1) each
+        # This step's key of each member, two words [P, 1] each.
+        self.first = _mixed(keys[:, :1] ^ at)
         self.second = _mixed(self.first + keys[:, 1:])
         self.used = 0
 
@@ -92,11 +97,12 @@ def _mixed(x: Tensor, second: Tensor | int = 0) -> Tensor:
     """A bijection of 32-bit words in which every input bit flips every output bit half of the time (the constants are
     C. Wellons' `lowbias32`, found by search). `second` is a further word of key: without it two members' bits would be
     one sequence in two orders."""
+    # int32 overflow wraps around, so these are products modulo 2^32. The second constant as a signed number.
     x = (x ^ _shifted(x, 16)) * 0x7FEB352D + second
     x = (x ^ _shifted(x, 15)) * (0x846CA68B - 2**32)
     return x ^ _shifted(x, 16)
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
-    """x >> bits of the word without its sign."""
+    """x >> bits of the word as unsigned: torch's shift copies the sign bit, the mask removes it."""
     return (x >> bits) & (2 ** (32 - bits) - 1)

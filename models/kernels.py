@@ -1,11 +1,12 @@
 """Which kernel multiplies matrices: the fastest exact one of this machine, by a rule and not by a race.
 
-On an AMD processor with AVX-512 torch's own fp32 product (MKL) takes a road made for older processors, while oneDNN,
-which torch carries too, asks the processor what it has. Measured on one core, GFLOP/s, MKL against oneDNN: 82-107
-against 159-239 on Zen 5, whose AVX-512 units are full width, and 81-100 against 89-110 on Zen 4. Both round alike.
+On an AMD processor with AVX-512, torch's own fp32 product (MKL) uses code for older processors, while oneDNN, which
+torch includes too, detects what the processor has. Measured on one core in GFLOP/s, MKL against oneDNN: 82-107 against
+159-239 on Zen 5, whose AVX-512 units have full width, and 81-100 against 89-110 on Zen 4. Both round alike.
 
-The rule looks at the processor and at shapes alone, so that the same machine gives the same bits every time: a training
-that was interrupted ends as one that was not. `POSGEN_KERNEL=torch` in the environment keeps torch's own.
+The rule looks only at the processor and at shapes, never at the clock, so that the same machine gives the same bits
+every time: an interrupted and resumed training ends as an uninterrupted one. `POSGEN_KERNEL=torch` in the environment
+keeps torch's own.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import torch
 from torch import Tensor
 
 ZEN_4, ZEN_5 = 25, 26
-"""Processor families of AMD, as the system numbers them; 25 is Zen 3 as well, which has no AVX-512."""
+"""AMD's processor families in /proc/cpuinfo; 25 is also Zen 3, which has no AVX-512."""
 ROWS, WIDTH = 256, 16
-"""Smaller matrices gain nothing: the call costs more than what the kernel saves."""
+"""Smaller matrices gain nothing: the call costs more than the kernel saves."""
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
 
 
 def kernels(device: str | torch.device = "cpu") -> str:
-    """What multiplies fp32 matrices there, in words for a reader of `posgen bench step`."""
+    """What multiplies fp32 matrices on this device, in the words that `posgen bench step` prints."""
     if torch.device(device).type != "cpu":
         return "torch.bmm"
     family = _family()
@@ -42,16 +43,19 @@ def kernels(device: str | torch.device = "cpu") -> str:
 
 
 def single() -> bool:
-    """Whether one matrix at a time is multiplied so much faster than several that members should go one by one."""
+    """Whether single matrices are multiplied so much faster than batches that members should run one at a time."""
     return (_family() or 0) >= ZEN_5
 
 
 def _by_onednn(a: Tensor, b: Tensor) -> bool:
+    if torch.compiler.is_compiling() or a.shape[0] != 1:
+        return False
     family = _family()
-    if family is None or a.shape[0] != 1 or torch.compiler.is_compiling():
+    if family is None:
         return False
     _, rows, inner = a.shape
-    # The gradient of a weight sums over the rows: [k, rows] x [rows, o]. Only full-width units gain from oneDNN there.
+    # The gradient of a weight sums over all B*T tokens: x^T [D_in, B*T] times dy [B*T, D_out]. It shows by its long
+    # inner side and by its left factor, a transposed view. Only full-width units gain from oneDNN there.
     if inner > max(rows, b.shape[2]) and a.stride(1) == 1:
         return family >= ZEN_5 and inner >= ROWS and min(rows, b.shape[2]) >= WIDTH
     return rows >= ROWS and min(inner, b.shape[2]) >= WIDTH
@@ -59,20 +63,20 @@ def _by_onednn(a: Tensor, b: Tensor) -> bool:
 
 @functools.cache
 def _family() -> int | None:
-    """The processor's family where oneDNN is known to be the faster: AMD with AVX-512. None elsewhere, where torch has
-    not the operator (it is private, and may go away), or where POSGEN_KERNEL=torch asks for torch's own."""
+    """The processor's family where oneDNN is known to be faster: AMD with AVX-512. None elsewhere, where torch has no
+    such operator (it is private and may go away), or where POSGEN_KERNEL=torch asks for torch's own."""
     if os.environ.get("POSGEN_KERNEL") == "torch" or not has_linear():
         return None
-    found: dict[str, str] = {}
+    processor: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
-            found.setdefault(key.strip(), value.strip())
+            processor.setdefault(key.strip(), value.strip())
     except OSError:
         return None
-    if found.get("vendor_id") != "AuthenticAMD" or "avx512f" not in found.get("flags", "").split():
+    if processor.get("vendor_id") != "AuthenticAMD" or "avx512f" not in processor.get("flags", "").split():
         return None
-    family = int(found["cpu family"]) if found.get("cpu family", "").isdigit() else 0
+    family = int(processor["cpu family"]) if processor.get("cpu family", "").isdigit() else 0
     return family if family >= ZEN_4 else None
 
 

@@ -14,22 +14,23 @@ from models.parameters import parameter_count
 from models.spec import MemberSpec, ModelSpec, Precision
 
 SHARE = 0.8
-"""Of the free memory that a plan may take; allocators lose some, and other programs need some."""
+"""Fraction of the free memory that a plan may take; allocators lose some, and other programs need some."""
 
 
 def weight_count(spec: MemberSpec) -> int:
-    """Weights of a member, its encoding's own included."""
-    own = build(spec.train_encoding, spec.model.head_dim).shapes(spec.model)
-    return parameter_count(spec.model, spec.task.vocabulary) + sum(torch.Size(s).numel() for s in own.values())
+    """Weights of a member, those of its encoding included."""
+    encoding = build(spec.train_encoding, spec.model.head_dim)
+    of_encoding = sum(torch.Size(shape).numel() for shape in encoding.shapes(spec.model).values())
+    return parameter_count(spec.model, spec.task.vocabulary) + of_encoding
 
 
 def resident_bytes(spec: MemberSpec) -> int:
-    """What a member holds for its whole training on the device: weights, gradients and two moments, fp32."""
+    """What a member keeps on the device for its whole training: weights, gradients and two moments, in fp32."""
     return 4 * 4 * weight_count(spec)
 
 
 def checkpoint_bytes(spec: MemberSpec) -> int:
-    """The member's chosen checkpoints, one a test encoding; they wait in the host's memory."""
+    """The member's chosen checkpoints, one for each test encoding, in the host's memory."""
     return 4 * len(spec.test_encodings) * weight_count(spec)
 
 
@@ -90,8 +91,8 @@ def ran_out(error: BaseException) -> bool:
 
 
 def release(device: torch.device) -> None:
-    """Give back what nobody needs any more. Models and errors are held by reference cycles, which Python collects when
-    it sees fit, not when memory is short; freed memory is kept by the C library (see cli/main.py) until it is told."""
+    """Give unused memory back. Reference cycles hold models and errors until Python collects them, which it does not do
+    because memory is short; and the C library keeps what is freed (see cli/main.py) until it is asked to return it."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -113,7 +114,7 @@ class Peak:
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
             with contextlib.suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is taken now
+                Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present use
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -17,23 +17,27 @@ Parameters = dict[str, Tensor]
 def shapes(model: ModelSpec, vocabulary: int) -> dict[str, tuple[int, ...]]:
     """Name -> shape of one member's weights. Matrices are [in, out]; qkv holds the q, k and v columns in that order."""
     inner = model.heads * model.head_dim
-    found: dict[str, tuple[int, ...]] = {"embedding": (vocabulary, model.d_model)}
+    shape_of: dict[str, tuple[int, ...]] = {"embedding": (vocabulary, model.d_model)}
     for i in range(model.layers):
-        found[f"layers.{i}.attention.norm"] = (model.d_model,)
-        found[f"layers.{i}.attention.qkv"] = (model.d_model, 3 * inner)
-        found[f"layers.{i}.attention.o"] = (inner, model.d_model)
-        found[f"layers.{i}.ffn.norm"] = (model.d_model,)
-        found[f"layers.{i}.ffn.wi"] = (model.d_model, model.d_ff)
-        found[f"layers.{i}.ffn.wo"] = (model.d_ff, model.d_model)
-    found["final_norm"] = (model.d_model,)
-    return found
+        shape_of[f"layers.{i}.attention.norm"] = (model.d_model,)
+        shape_of[f"layers.{i}.attention.qkv"] = (model.d_model, 3 * inner)
+        shape_of[f"layers.{i}.attention.o"] = (inner, model.d_model)
+        shape_of[f"layers.{i}.ffn.norm"] = (model.d_model,)
+        shape_of[f"layers.{i}.ffn.wi"] = (model.d_model, model.d_ff)
+        shape_of[f"layers.{i}.ffn.wo"] = (model.d_ff, model.d_model)
+    shape_of["final_norm"] = (model.d_model,)
+    return shape_of
 
 
 def member_parameters(model: ModelSpec, vocabulary: int, encoding: Encoding, seed: int) -> Parameters:
-    """One member's initial weights, its encoding's own (`position.*`) included, which draw from a stream apart: what
-    the others start from does not depend on the encoding."""
-    own = encoding.initialise(model, stream(seed, "init-position"))
-    return {**initialise(model, vocabulary, seed), **{PREFIX + name: weight for name, weight in own.items()}}
+    """One member's initial weights, those of its encoding (`position.*`) included.
+
+    The encoding draws from a stream of its own: the model's weights start alike under every encoding.
+    """
+    weights = initialise(model, vocabulary, seed)
+    for name, weight in encoding.initialise(model, stream(seed, "init-position")).items():
+        weights[PREFIX + name] = weight
+    return weights
 
 
 def parameter_count(model: ModelSpec, vocabulary: int) -> int:
@@ -57,10 +61,10 @@ def initialise(model: ModelSpec, vocabulary: int, seed: int) -> Parameters:
     """
     generator = stream(seed, "init")
     inner = model.heads * model.head_dim
-    found: Parameters = {}
+    weights: Parameters = {}
     for name, shape in shapes(model, vocabulary).items():
         if name.endswith("norm"):
-            found[name] = torch.ones(shape)
+            weights[name] = torch.ones(shape)
             continue
         weight = torch.randn(shape, generator=generator)
         if name.endswith("qkv"):
@@ -68,8 +72,8 @@ def initialise(model: ModelSpec, vocabulary: int, seed: int) -> Parameters:
             weight[:, inner:] *= model.d_model**-0.5
         elif name != "embedding":
             weight *= shape[0] ** -0.5  # o, wi and wo: one over the root of the inputs
-        found[name] = weight
-    return found
+        weights[name] = weight
+    return weights
 
 
 def from_t5(weights: Mapping[str, Tensor], layers: int) -> Parameters:
@@ -77,15 +81,15 @@ def from_t5(weights: Mapping[str, Tensor], layers: int) -> Parameters:
 
     Takes the names of transformers' T5 decoder without cross-attention; KeyError when one is missing.
     """
-    found: Parameters = {"embedding": weights["shared.weight"]}
+    params: Parameters = {"embedding": weights["shared.weight"]}
     for i in range(layers):
         block = f"decoder.block.{i}.layer"
         attention = f"{block}.0.SelfAttention"
-        found[f"layers.{i}.attention.norm"] = weights[f"{block}.0.layer_norm.weight"]
-        found[f"layers.{i}.attention.qkv"] = torch.cat([weights[f"{attention}.{n}.weight"].T for n in "qkv"], dim=1)
-        found[f"layers.{i}.attention.o"] = weights[f"{attention}.o.weight"].T.contiguous()
-        found[f"layers.{i}.ffn.norm"] = weights[f"{block}.1.layer_norm.weight"]
-        found[f"layers.{i}.ffn.wi"] = weights[f"{block}.1.DenseReluDense.wi.weight"].T.contiguous()
-        found[f"layers.{i}.ffn.wo"] = weights[f"{block}.1.DenseReluDense.wo.weight"].T.contiguous()
-    found["final_norm"] = weights["decoder.final_layer_norm.weight"]
-    return found
+        params[f"layers.{i}.attention.norm"] = weights[f"{block}.0.layer_norm.weight"]
+        params[f"layers.{i}.attention.qkv"] = torch.cat([weights[f"{attention}.{n}.weight"].T for n in "qkv"], dim=1)
+        params[f"layers.{i}.attention.o"] = weights[f"{attention}.o.weight"].T.contiguous()
+        params[f"layers.{i}.ffn.norm"] = weights[f"{block}.1.layer_norm.weight"]
+        params[f"layers.{i}.ffn.wi"] = weights[f"{block}.1.DenseReluDense.wi.weight"].T.contiguous()
+        params[f"layers.{i}.ffn.wo"] = weights[f"{block}.1.DenseReluDense.wo.weight"].T.contiguous()
+    params["final_norm"] = weights["decoder.final_layer_norm.weight"]
+    return params

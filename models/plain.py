@@ -50,7 +50,7 @@ class Layer(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Each interleaved pair (2j, 2j + 1) of x [..., T, K] turned by its angle."""
+    """Each interleaved pair (2j, 2j + 1) of x [..., T, K] rotated by its angle."""
     a, b = x[..., 0::2], x[..., 1::2]
     return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
 
@@ -93,7 +93,7 @@ class PlainDecoder(nn.Module):
 
 
 class PlainTraining:
-    """A model of its own with torch's AdamW: the loop that a population stands in for."""
+    """One model with torch's AdamW: the usual training loop, which a population replaces."""
 
     def __init__(self, model: PlainDecoder, angles: Tensor, prefix: int, lr: float, weight_decay: float) -> None:
         """`prefix` tokens at the start of a sequence are not predicted."""

@@ -13,21 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 from models import dropout, kernels, memory
-from models.dropout import Dropout
-from models.encodings import PositionInputs, build
+from models.encodings import build
 from models.fusing import fused
 from models.optim import fast_forward, make_optimizer
 from models.parameters import Parameters, frozen, member_parameters, stacked
 from models.positions import TrainingPositions
 from models.precision import allowed
-from models.spec import MemberSpec, ModelSpec, Precision
+from models.spec import MemberSpec, Precision
 from models.streams import stream
-from models.transformer import dropout_lanes, forward
+from models.transformer import dropout_lanes, generated_losses, model_inputs
 from models.workers import parallel
 from posgen.plain import digest
 
@@ -241,26 +239,3 @@ class Population:
             }
         if self.scheduler is not None:
             fast_forward(self.scheduler, min(self.steps, total_steps(self.members[0]) - 1))
-
-
-def generated_losses(
-    params: Parameters,
-    model: ModelSpec,
-    inputs: Tensor,
-    targets: Tensor,
-    positions: PositionInputs,
-    masks: Dropout | None,
-) -> tuple[Tensor, Tensor]:
-    """Mean loss (nats) and token accuracy [P] over the generated tokens: `targets` [P, B, G] are the last G tokens that
-    the decoder predicts from `inputs` [P, B, T]."""
-    P, _, G = targets.shape
-    logits = forward(params, model, inputs, positions, masks)[:, :, -G:]  # (P, B, G, V)
-    losses = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(P, -1).mean(1)
-    return losses, (logits.detach().argmax(-1) == targets).float().mean((1, 2))
-
-
-def model_inputs(tokens: Tensor, bos: int | None) -> Tensor:
-    """What the decoder reads to predict `tokens` [P, B, L]: BOS in front when given, and never the last token."""
-    if bos is None:
-        return tokens[:, :, :-1]
-    return torch.cat([torch.full_like(tokens[:, :, :1], bos), tokens[:, :, :-1]], dim=2)

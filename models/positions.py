@@ -17,32 +17,34 @@ from posgen.errors import BadValue, UserError, require, told
 def measured_positions(
     encodings: Sequence[Encoding], weights: Weights, model: ModelSpec, length: int, inputs: int, device: torch.device
 ) -> PositionInputs:
-    """The first `inputs` positions of sequences of `length` tokens, BOS included. `weights` [P, ...] are those of the
-    members in whose order the encodings, all of one structure, stand."""
+    """The first `inputs` positions of sequences of `length` tokens, BOS included. `encodings` (all of one structure)
+    and `weights` [P, ...] belong to the same members in the same order."""
     positions = [encoding.positions(length)[:inputs] for encoding in encodings]
+    # Rotations differ from member to member. A bias or an embedding comes from encodings that are equal in every field
+    # (`Encoding.structure`), so the first one computes it for all, from the weights of all.
     first = encodings[0]
-    own = positions[0].to(device)
+    shared = positions[0].to(device)
     return PositionInputs(
         _rotation(encodings, positions, length, device),
-        _to(first.bias(weights, own, model), device),
-        _to(first.embedding(weights, own, model), device),
+        _to(first.bias(weights, shared, model), device),
+        _to(first.embedding(weights, shared, model), device),
     )
 
 
 def try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> None:
     """Ask the encoding for the first and last position of sequences of these lengths (BOS included), with initial
-    weights. Raises BadValue for what would otherwise be found out in the middle of a training."""
+    weights. Raises BadValue for mistakes that would otherwise end a training half-way."""
     try:
         _try_out(encoding, model, lengths)
     except UserError:
         raise
     except Exception as error:  # a user's own encoding may raise anything
-        raise BadValue("pe", encoding.name, f"its code fails ({told(error)}); mend it") from error
+        raise BadValue("pe", encoding.name, f"its code fails ({told(error)}); fix it") from error
 
 
 def _try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> None:
-    own = encoding.initialise(model, stream(0, "try"))
-    weights = {PREFIX + name: weight[None] for name, weight in own.items()}
+    initial = encoding.initialise(model, stream(0, "try"))
+    weights = {PREFIX + name: weight[None] for name, weight in initial.items()}
     for length in lengths:
         if isinstance(encoding, Rotary):
             once, again = (encoding.frequencies(length)[0] for _ in range(2))
@@ -53,13 +55,15 @@ def _try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> No
         encoding.training_positions(length, stream(0, "try"))
         ends = encoding.positions(length)[[0, -1]]
         encoding.rotation(ends, length)
-        encoding.bias(weights, ends, model)
-        encoding.embedding(weights, ends, model)
+        bias, embedding = encoding.bias(weights, ends, model), encoding.embedding(weights, ends, model)
+        if encoding.structure() == "rotary":
+            alone = bias is None and embedding is None and not weights and not encoding.trainable
+            require(alone, "pe", encoding.name, "gives the decoder more than a rotation; declare only_rotates = False")
     TrainingPositions([encoding], model, 2, 2, torch.device("cpu"))  # refuses what it cannot train
 
 
 class TrainingPositions:
-    """The same for training, where what does not change from step to step is computed once."""
+    """`measured_positions` for training: what does not change from step to step is computed once."""
 
     def __init__(
         self, encodings: Sequence[Encoding], model: ModelSpec, length: int, inputs: int, device: torch.device
@@ -67,28 +71,29 @@ class TrainingPositions:
         self.encodings, self.model, self.length, self.inputs, self.device = encodings, model, length, inputs, device
         self._random = [i for i, e in enumerate(encodings) if self._draw(e, 0, 0) is not None]
         for i in self._random:
-            remedy = "draws training positions, which only an encoding can that rotates and trains no weights"
+            remedy = "draws training positions, which only an encoding can that declares only_rotates = True"
             require(encodings[i].structure() == "rotary", "pe", encodings[i].name, remedy)
+        # None where the encoding has weights: what it gives the decoder changes with every step.
         self._fixed = None
         if not encodings[0].trainable:
             self._fixed = measured_positions(encodings, {}, model, length, inputs, device)
 
     def at(self, step: int, chunk: slice, seeds: Sequence[int], weights: Weights) -> PositionInputs:
-        """What the members of `chunk`, whose weights [p, ...] these are, read at `step`."""
+        """What the decoder reads at `step` for the members of `chunk`; `weights` [p, ...] are theirs."""
         if self._fixed is None:
             return measured_positions(self.encodings[chunk], weights, self.model, self.length, self.inputs, self.device)
-        found = self._fixed.members(chunk)
+        inputs = self._fixed.members(chunk)
         drawn = [i for i in self._random if chunk.start <= i < chunk.stop]
-        if not drawn or found.rotation is None:
-            return found
-        cos, sin = (table.clone() for table in found.rotation)
+        if not drawn or inputs.rotation is None:
+            return inputs
+        cos, sin = (table.clone() for table in inputs.rotation)  # copies: the fixed rows of the others must stay
         for i in drawn:
             positions = self._draw(self.encodings[i], seeds[i], step)
             assert positions is not None
             rotation = self.encodings[i].rotation(positions[: self.inputs], self.length)
             assert rotation is not None
             cos[i - chunk.start], sin[i - chunk.start] = (table.to(self.device) for table in rotation)
-        return PositionInputs((cos, sin), found.bias, found.embedding)
+        return PositionInputs((cos, sin), inputs.bias, inputs.embedding)
 
     def _draw(self, encoding: Encoding, seed: int, step: int) -> Tensor | None:
         return encoding.training_positions(self.length, stream(seed, "positions", step))
@@ -98,10 +103,10 @@ def _rotation(
     encodings: Sequence[Encoding], positions: Sequence[Tensor], length: int, device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
     tables = [e.rotation(p, length) for e, p in zip(encodings, positions, strict=True)]
-    found = [table for table in tables if table is not None]
-    if not found:
+    rotations = [table for table in tables if table is not None]
+    if not rotations:
         return None
-    cos, sin = (torch.stack(parts).to(device) for parts in zip(*found, strict=True))
+    cos, sin = (torch.stack(parts).to(device) for parts in zip(*rotations, strict=True))
     return cos, sin
 
 

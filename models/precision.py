@@ -29,8 +29,8 @@ def product(a: Tensor, b: Tensor, precision: Precision, transposed: bool = False
 
 
 class _Product(torch.autograd.Function):
-    """Each gradient in the layout of its factor: torch's own of b^T would come transposed. `rounded`: what arrives on
-    the way back is rounded to TF32, too."""
+    """Gives each gradient in the memory layout of its factor: torch's own gradient of b^T would come transposed.
+    `rounded`: the incoming gradient is rounded to TF32, too."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, transposed: bool, rounded: bool) -> Tensor:
@@ -44,6 +44,7 @@ class _Product(torch.autograd.Function):
         grad, of_a, of_b = grads[0], None, None
         if ctx.rounded:
             grad = round_tf32(grad)
+        # y = a b: da = dy b^T and db = a^T dy. With b given transposed, y = a b^T: da = dy b and db = dy^T a.
         if ctx.needs_input_grad[0]:
             of_a = multiply(grad, b if ctx.transposed else b.transpose(1, 2))
         if ctx.needs_input_grad[1]:
@@ -53,13 +54,13 @@ class _Product(torch.autograd.Function):
 
 
 def emulated(precision: Precision, device: torch.device) -> bool:
-    """Only CUDA has TF32 in hardware."""
+    """Whether the rounding must be done here: only CUDA has TF32 in hardware."""
     return precision is Precision.tf32 and device.type != "cuda"
 
 
 @contextmanager
 def allowed(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Within: CUDA's fp32 products take TF32 where, and only where, it is asked for."""
+    """Within `with`: CUDA's fp32 products use TF32 if, and only if, the precision is tf32."""
     if device.type != "cuda":
         yield
         return
@@ -73,6 +74,8 @@ def allowed(precision: Precision, device: torch.device) -> Iterator[None]:
 
 def round_tf32(x: Tensor) -> Tensor:
     """float32 with its mantissa rounded to TF32's 10 bits, half to even (NaN and infinities stay)."""
+    # fp32 has 23 bits of mantissa. Adding just under half of bit 13, or half where that bit is 1, and clearing the 13
+    # bits below it rounds half to even; a carry into the exponent is right, too.
     bits = x.contiguous().view(torch.int32)
     odd = (bits >> 13) & 1
     rounded = ((bits + (odd + 0x0FFF)) & ~0x1FFF).view(torch.float32)
@@ -80,7 +83,7 @@ def round_tf32(x: Tensor) -> Tensor:
 
 
 class _RoundTf32(torch.autograd.Function):
-    """Rounds a factor; the product that takes it rounds what its gradient is made of."""
+    """Rounds a factor. Its gradient passes unchanged: `_Product` has rounded what it is computed from."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

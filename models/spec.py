@@ -40,6 +40,27 @@ class Precision(Enum):
     bf16 = "bf16"
 
 
+class YarnRamp(Enum):
+    """Ledger row 5. `index`: linear in the feature index, over frequencies (released code and transformers).
+    `wavelength`: linear in L / lambda, over wavelengths (the paper's text)."""
+
+    index = "index"
+    wavelength = "wavelength"
+
+
+class NtkBase(Enum):
+    """Ledger row 26. `power`: b * s^(d / (d - 2)) (released code). `plain`: s * b (the paper's text)."""
+
+    power = "power"
+    plain = "plain"
+
+
+def check_betas(beta_fast: float, beta_slow: float) -> None:
+    """The ends of YaRN's ramp, in rotations within its length."""
+    require(beta_slow > 0.0, "beta_slow", beta_slow, "use a number of rotations above 0 (the code: 1)")
+    require(beta_fast > beta_slow, "beta_fast", beta_fast, f"use more than beta_slow ({beta_slow})")
+
+
 class Selection(Enum):
     """Ledger row 14: which checkpoint is tested."""
 
@@ -56,8 +77,8 @@ class AccuracyMode(Enum):
 
 
 DEFAULT_BASE = float("10000")
-"""The base where nobody gave one; `spec.base is DEFAULT_BASE` tells it from a 10,000 that somebody did give, because a
-language model has a base of its own. Made at run time, so that no literal elsewhere is the same object."""
+"""The base where none was given. `spec.base is DEFAULT_BASE` distinguishes it from a given 10,000: without a given one,
+a language model keeps its own. Made at run time, so that no literal elsewhere is the same object."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,13 @@ from torch import Generator
 
 
 def stream(seed: int, purpose: str, index: int = 0, device: str | torch.device = "cpu") -> Generator:
-    """A generator for one purpose (`init`, `order`, `positions`, ...) of one member at one epoch or step."""
-    return torch.Generator(device=device).manual_seed(_number(seed, purpose, index) >> 1)
+    """A generator for one purpose of one member at one epoch or step.
+
+    Purposes in use: `init`, `init-position`, `order`, `positions`, `measured-positions`, and for weights and tokens
+    that only try something out `try`, `probe` and `lengths`. Dropout draws from `words`.
+    """
+    seed_63 = _number(seed, purpose, index) >> 1  # torch's seeds are signed
+    return torch.Generator(device=device).manual_seed(seed_63)
 
 
 def words(seed: int, purpose: str, index: int, count: int) -> np.ndarray:
@@ -24,5 +29,5 @@ def words(seed: int, purpose: str, index: int, count: int) -> np.ndarray:
 
 
 def _number(seed: int, purpose: str, index: int) -> int:
-    """64 bits that belong to this draw alone."""
+    """A 64-bit seed for this draw alone. A hash, so that neighbouring members and steps have unrelated seeds."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()[:8], "little")

@@ -57,8 +57,8 @@ class EpochSums:
         """Those of an epoch that has not begun."""
         size, device = len(population), population.device
         # float64: an epoch adds thousands of float32 values, and a resumed epoch must end in the same sum.
-        sums = (torch.zeros(size, dtype=torch.float64, device=device) for _ in range(2))
-        return cls(*sums, torch.zeros(size, dtype=torch.int64, device=device))
+        zero = torch.zeros(size, dtype=torch.float64, device=device)
+        return cls(zero, zero.clone(), torch.zeros(size, dtype=torch.int64, device=device))
 
     def add(self, result: StepResult, sequences: int, step: int) -> None:
         """Add a step on this many sequences a member; `step` counts from 1."""
@@ -76,13 +76,13 @@ class Watcher:
     """Hooks of a training; the base class watches nothing."""
 
     def stepped(self, steps: int, result: StepResult) -> None:
-        """After every step: steps done, and what the step found. Reading its numbers makes a GPU's queue run dry."""
+        """After every step: the number of steps done, and the step's result. Reading its numbers waits for the GPU."""
 
     def validated(self, member: Progress) -> None:
         """A new row at the end of the member's history."""
 
     def diverged(self, member: Progress) -> None:
-        """The member has left the population; `diverged_at` says when and why."""
+        """The member leaves the population; `diverged_at` says when and why."""
 
     def stop(self) -> bool:
         """True: end after this step, resumably."""
@@ -95,13 +95,14 @@ class Trainer:
     def __init__(
         self, population: Population, validate: Validate, watcher: Watcher, served: Sequence[MemberSpec] | None = None
     ) -> None:
-        """`served`: members whose trajectories the population trains, several of which may share one (KeyError for a
-        trajectory that it does not train). Without it: the population's own."""
+        """`served`: the members to report on. Several may share a trajectory, which is trained once (KeyError for one
+        that the population does not train). Without it: the population's own members."""
         self.population, self.validate, self.watcher = population, validate, watcher
-        slots = {spec.trajectory: slot for slot, spec in enumerate(population.members)}
-        self.progress = [Progress(spec, slots[spec.trajectory]) for spec in served or ()] or [
-            Progress(spec, slot) for slot, spec in enumerate(population.members)
-        ]
+        if served:
+            slots = {spec.trajectory: slot for slot, spec in enumerate(population.members)}
+            self.progress = [Progress(spec, slots[spec.trajectory]) for spec in served]
+        else:
+            self.progress = [Progress(spec, slot) for slot, spec in enumerate(population.members)]
         self.lost: list[Progress] = []
         self.per_epoch = batches_per_epoch(population.members[0].data.train_size, population.optim.batch_size)
         self.total = total_steps(population.members[0])
@@ -115,11 +116,14 @@ class Trainer:
         """Train until the end, until no member is left, or until the watcher says stop."""
         clock = time.perf_counter()
         while not self.finished:
+            # From the count of steps alone, so that a resumed training goes on in the middle of an epoch.
             epoch, index = divmod(self.population.steps, self.per_epoch)
             tokens = self.population.batch(epoch, index)
             result = self.population.step(tokens)
             self._sums.add(result, tokens.shape[1], self.population.steps)
             self.watcher.stepped(self.population.steps, result)
+            # Measurements at the end of an epoch fall into the next step's time. A step is divided evenly among
+            # members.
             now = time.perf_counter()
             for member in self.progress:
                 member.seconds += (now - clock) / len(self.progress)
@@ -160,6 +164,7 @@ class Trainer:
         sequences = self.progress[0].spec.data.train_size
         losses, accuracies = (self._sums.loss / sequences).tolist(), (self._sums.correct / sequences).tolist()
         first_bad = self._sums.first_bad.tolist()
+        self._sums = EpochSums.none(self.population)
         healthy = []
         for member in self.progress:
             reason = divergence(losses[member.slot], member.spec.task.modulus)
@@ -178,7 +183,7 @@ class Trainer:
             for member in healthy:
                 member.slot = kept.index(member.slot)
             losses, accuracies = [losses[slot] for slot in kept], [accuracies[slot] for slot in kept]
-        self._sums = EpochSums.none(self.population)  # after `keep`: one entry for each member that is left
+            self._sums = EpochSums.none(self.population)  # one entry for each member that is left
         optim = self.population.optim
         if self.progress and (epoch % optim.validate_every == 0 or epoch == optim.epochs):
             self._validate(epoch, losses, accuracies)

@@ -1,22 +1,25 @@
 """The decoder of the paper (section 4.2): T5-Small layers without bias, for P members at once.
 
-Shapes: P members, B sequences, T positions, D = d_model, H heads, K = head_dim. Every weight is [P, ...] and every
-matrix product is batched over P, at the model's precision; the two with the vocabulary are never bf16. There are no
-biases, no softmax scale by default (the initialisation of q carries it), and the output projection is the embedding,
-scaled by d_model^-1/2.
+Shapes: P members, B sequences, T positions, S keys (T, or more with a cache), D = d_model, H heads, K = head_dim,
+F = d_ff, V token ids. Every weight is [P, ...] and every matrix product is batched over P, at the model's precision;
+the two with the vocabulary are never bf16. There are no biases, no softmax scale by default (the initialisation of q
+carries it), and the output projection is the embedding, scaled by d_model^-1/2.
+
+Dropout is split in two, for speed: a mask of zeros and ones (`_drop`), and the factor 1 / (1 - p) for what it keeps,
+which is multiplied into the weight matrix before or after it, of far fewer elements than the activations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.dropout import Dropout
+from models.elementwise import drop_relu, normalise, phase_of, rotate
 from models.encodings.base import PositionInputs
 from models.precision import emulated, product
 from models.spec import ModelSpec, Precision, SoftmaxScale
@@ -31,112 +34,27 @@ class Cache:
     length: int = 0
 
 
-class _Normalise(torch.autograd.Function):
-    """x / rms(x): T5's norm without its weight, which the next matrix carries (exact: (x w) W = x (w W))."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        rms = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        y = x * rms
-        ctx.save_for_backward(y, rms)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        y, rms = ctx.saved_tensors
-        along = (grads[0] * y).mean(-1, keepdim=True)
-        return torch.addcmul(grads[0], y, along, value=-1.0).mul_(rms), None
+def model_inputs(tokens: Tensor, bos: int | None) -> Tensor:
+    """What the decoder reads to predict `tokens` [P, B, L]: BOS in front when given, and never the last token."""
+    if bos is None:
+        return tokens[:, :, :-1]
+    return torch.cat([torch.full_like(tokens[:, :, :1], bos), tokens[:, :, :-1]], dim=2)
 
 
-class _RotateQK(torch.autograd.Function):
-    """Splits the fused projection and turns q and k by the position's angles, interleaved pairs as complex numbers.
-
-    One pass forward and one backward, and the gradient lands in one buffer: slicing and joining would be four more.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, qkv: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # qkv [P, B, T, 3, H, K]; turn complex [P, 1, 1, T, K/2] -> three times [P, B, H, T, K]
-        qk = torch.view_as_complex(qkv[:, :, :, :2].unflatten(-1, (-1, 2))).permute(3, 0, 1, 4, 2, 5)
-        rotated = torch.view_as_real(qk.mul(turn).contiguous()).flatten(-2)
-        ctx.save_for_backward(turn)
-        return rotated[0], rotated[1], qkv[:, :, :, 2].transpose(2, 3).clone(memory_format=torch.contiguous_format)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (turn,) = ctx.saved_tensors
-        P, B, H, T, K = grads[0].shape
-        out = grads[0].new_empty(P, B, T, 3, H, K)
-        back = turn.conj().resolve_conj()
-        for i in range(2):
-            grad = torch.view_as_complex(grads[i].contiguous().unflatten(-1, (-1, 2)))
-            target = torch.view_as_complex(out[:, :, :, i].unflatten(-1, (-1, 2))).transpose(2, 3)
-            torch.mul(grad, back, out=target)
-        out[:, :, :, 2].transpose(2, 3).copy_(grads[2])
-        return out, None
-
-
-class _RotateCompiled(torch.autograd.Function):
-    """The same for a compiler, which knows no complex numbers. Its own derivative would add three padded arrays."""
-
-    @staticmethod
-    def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(cos, sin)
-        # As arrays of their own: torch 2.11 loses the gradient of a function's output that is a view.
-        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)
-        q, k = _turned(q, cos, sin).clone(), _turned(k, cos, sin).clone()
-        return q, k, v.clone(memory_format=torch.contiguous_format)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
-        parts = (_turned(grads[0], cos, -sin), _turned(grads[1], cos, -sin), grads[2])
-        return torch.stack([part.transpose(2, 3) for part in parts], dim=3), None, None
-
-
-class _DropRelu(torch.autograd.Function):
-    """relu(x) times a mask of zeros and ones. What comes out shows what passed, and alone is kept for the way back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, mask: Tensor | None) -> Tensor:
-        y = x.relu() if mask is None else x.relu() * mask
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (y,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(grads[0], y, 0), None
-
-
-def normalise(x: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) over the last axis (T5's RMSNorm without its weight)."""
-    if torch.compiler.is_compiling():  # a compiler fuses the plain expression, forward and backward, by itself
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-    out: Tensor = _Normalise.apply(x, eps)
-    return out
-
-
-def _turn(cos: Tensor, sin: Tensor) -> Tensor:
-    """cos + i sin [P, 1, 1, T, K/2], or their stack [2, P, 1, 1, T, K/2] for a compiler, which knows no complex."""
-    if torch.compiler.is_compiling():
-        return torch.stack((cos, sin))[:, :, None, None]
-    return torch.complex(cos, sin)[:, None, None]
-
-
-def _rotate(qkv: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k and v [P, B, H, T, K] from the projection [P, B, T, 3, H, K]: q and k turned in fp32, then in its type."""
-    if turn.is_complex():
-        q, k, v = _RotateQK.apply(qkv.float(), turn)
-        return q.to(qkv.dtype), k.to(qkv.dtype), v.to(qkv.dtype)
-    turned: tuple[Tensor, Tensor, Tensor] = _RotateCompiled.apply(qkv, *turn)
-    return turned
-
-
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    pairs = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1)
-    return pairs.flatten(-2).to(x.dtype)
+def generated_losses(
+    params: Mapping[str, Tensor],
+    model: ModelSpec,
+    inputs: Tensor,
+    targets: Tensor,
+    positions: PositionInputs,
+    masks: Dropout | None,
+) -> tuple[Tensor, Tensor]:
+    """Mean loss (nats) and token accuracy [P] over the generated tokens: `targets` [P, B, G] are the last G tokens that
+    the decoder predicts from `inputs` [P, B, T]."""
+    P, _, G = targets.shape
+    logits = forward(params, model, inputs, positions, masks)[:, :, -G:]  # (P, B, G, V)
+    losses = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(P, -1).mean(1)
+    return losses, (logits.detach().argmax(-1) == targets).float().mean((1, 2))
 
 
 def forward(
@@ -153,23 +71,23 @@ def forward(
     (None: evaluation). With `cache`, `inputs` continue the positions that the cache has seen, and it grows.
     """
     P, B, T = inputs.shape
-    embedding = params["embedding"]
+    embedding = params["embedding"]  # (P, V, D)
+    # The lookup as a product with one-hot rows: batched over members as all are, and its gradient is a product, too.
     one_hot = F.one_hot(inputs.reshape(P, B * T), embedding.shape[1]).to(embedding.dtype)
     ends = Precision.fp32 if model.precision is Precision.bf16 else model.precision
-    # What a mask keeps is worth 1 / (1 - p) times as much; the matrix before or after it is smaller than the values.
     kept = 1.0 if dropout is None else dropout.scale
     x = product(one_hot, _times(embedding, kept), ends)  # (P, B*T, D)
     if positions.embedding is not None:
         x = (x.view(P, B, T, -1) + _times(positions.embedding[:, None], kept)).view(P, B * T, -1)
     x = _drop(x, dropout)
-    turn = None if positions.rotation is None else _turn(*positions.rotation)
+    phase = None if positions.rotation is None else phase_of(*positions.rotation)
     for i in range(model.layers):
-        x = _attention(params, f"layers.{i}.attention", model, x, (B, T), turn, positions.bias, dropout, cache)
+        x = _attention(params, f"layers.{i}.attention", model, x, (B, T), phase, positions.bias, dropout, cache)
         x = _feed_forward(params, f"layers.{i}.ffn", model, x, dropout)
     if cache is not None:
         cache.length += T
     x = _drop(normalise(x, model.norm_eps) * params["final_norm"][:, None], dropout)
-    logits = product(x, embedding * (model.d_model**-0.5 * kept), ends, transposed=True)
+    logits = product(x, embedding * (model.d_model**-0.5 * kept), ends, transposed=True)  # (P, B*T, V)
     return logits.view(P, B, T, -1)
 
 
@@ -179,19 +97,21 @@ def _attention(
     model: ModelSpec,
     x: Tensor,
     batch: tuple[int, int],
-    turn: Tensor | None,
+    phase: Tensor | None,
     bias: Tensor | None,
     dropout: Dropout | None,
     cache: Cache | None,
 ) -> Tensor:
-    """x + drop(o(attention(norm(x))))."""
+    """x + drop(o(attention(norm(x)))), x [P, B*T, D]; `phase` and `bias` are the encoding's."""
     (B, T), P, H, K = batch, x.shape[0], model.heads, model.head_dim
-    weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.qkv"]
+    weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.qkv"]  # (P, D, 3*H*K)
     qkv = product(normalise(x, model.norm_eps), weight, model.precision).view(P, B, T, 3, H, K)
-    q, k, v = qkv.permute(3, 0, 1, 4, 2, 5) if turn is None else _rotate(qkv, turn)  # (P, B, H, T, K) each
+    q, k, v = qkv.permute(3, 0, 1, 4, 2, 5) if phase is None else rotate(qkv, phase)  # (P, B, H, T, K) each
     scale = K**-0.5 if model.softmax_scale is SoftmaxScale.inverse_sqrt else 1.0
     if cache is not None:
         k, v = _extend(cache, int(name.split(".")[1]), k, v)
+    # torch's fused kernel where it computes the same: it takes neither our dropout masks nor a trained bias, does not
+    # emulate TF32, and its causal mask is for as many keys as queries.
     if dropout is None and bias is None and k.shape[3] == T and not emulated(model.precision, x.device):
         mixed = F.scaled_dot_product_attention(
             q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), is_causal=True, scale=scale
@@ -203,6 +123,7 @@ def _attention(
 
 
 def _extend(cache: Cache, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values [P, B, H, S, K] of all positions so far, the new ones included."""
     if layer == len(cache.keys):
         cache.keys.append(k)
         cache.values.append(v)
@@ -221,11 +142,12 @@ def _explicit_attention(
     dropout: Dropout | None,
     precision: Precision,
 ) -> Tensor:
-    """softmax(q k^T + bias) v with the member's own dropout on the probabilities, which no fused kernel can draw; what
-    it keeps is scaled by the next matrix."""
+    """softmax(q k^T + bias) v with each member's own dropout mask on the probabilities, which no fused kernel can draw.
+    1 / (1 - p) is multiplied into the output projection (`_residual`)."""
     P, B, H, T, K = q.shape
     S = k.shape[3]
     q, k, v = (t.reshape(P * B * H, -1, K) for t in (_times(q, scale), k, v))
+    # The T queries are the last of S positions: query t sees the keys up to S - T + t.
     future = torch.full((T, S), float("-inf"), device=q.device).triu(S - T + 1)
     scores = product(q, k, precision, transposed=True).float() + future
     if bias is not None:
@@ -240,23 +162,24 @@ def _feed_forward(
     params: Mapping[str, Tensor], name: str, model: ModelSpec, x: Tensor, dropout: Dropout | None
 ) -> Tensor:
     """x + drop(wo(drop(relu(wi(norm(x)))))): T5's ungated feed-forward layer."""
-    weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.wi"]
-    hidden = product(normalise(x, model.norm_eps), weight, model.precision)
+    weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.wi"]  # (P, D, F)
+    hidden = product(normalise(x, model.norm_eps), weight, model.precision)  # (P, B*T, F)
     mask = None if dropout is None else dropout.mask(*hidden.shape[1:], dtype=hidden.dtype)
-    hidden = _DropRelu.apply(hidden, mask)
+    hidden = drop_relu(hidden, mask)
     return _residual(x, hidden, params[f"{name}.wo"], dropout, model.precision)
 
 
 def _residual(x: Tensor, inner: Tensor, weight: Tensor, dropout: Dropout | None, precision: Precision) -> Tensor:
-    """x + drop(inner weight), where `inner` is dropped but not yet scaled."""
+    """x + drop(inner weight), where a mask was applied to `inner`, but not its factor."""
     if dropout is None:
         return x + product(inner, weight, precision).float()
+    # One factor 1 / (1 - p) for the mask on `inner` and one for the mask on the result.
     new = product(inner, weight * dropout.scale**2, precision).float()
     return torch.addcmul(x, new, dropout.mask(*x.shape[1:]))
 
 
 def _drop(x: Tensor, dropout: Dropout | None) -> Tensor:
-    """x or zero; the scale is owed."""
+    """x times the mask, without the factor 1 / (1 - p)."""
     return x if dropout is None else x * dropout.mask(*x.shape[1:])
 
 
@@ -266,5 +189,7 @@ def _times(x: Tensor, factor: float) -> Tensor:
 
 def dropout_lanes(model: ModelSpec, batch: int, length: int) -> int:
     """Random lanes that one member's step needs: the elements of all dropout sites for `batch` x `length` positions."""
+    # In a layer: both residual branches [D each], the hidden layer [F], the probabilities [H, T]. Outside: the embedded
+    # tokens and the last normalised values.
     per_layer = batch * length * (2 * model.d_model + model.d_ff + model.heads * length)
     return batch * length * 2 * model.d_model + model.layers * per_layer

@@ -1,7 +1,8 @@
 """Independent pieces of work side by side on a CPU: one thread a core, each computing on its own.
 
-Members are independent, so a core can take a member to itself. That needs no synchronisation inside an operation,
-and keeps its speed when another program has taken a core for a moment; one operation spread over cores would wait.
+Members are independent, so each core can compute a member of its own. That needs no synchronisation within an
+operation: when another program takes a core for a moment, the others go on, where one operation spread over all cores
+would wait.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A data set on disk: made once, checked every time, never half there.
+"""A data set on disk: generated once, checked at every use, written completely or not at all.
 
 A folder `<task name>-<12 hex digits>` with train.parquet, validation.parquet, test.parquet and manifest.json.
 """
@@ -21,7 +21,7 @@ from posgen.generate import generate, token_dtype
 from posgen.spec import DataSpec, Task
 from posgen.splits import SPLITS, draw
 
-# Sequences of each split that are worked out anew when a data set is found: catches an h that was edited since.
+# Sequences of each split that are generated again when a data set is loaded: this detects an h that was edited since.
 SPOT_CHECK = 16
 
 
@@ -64,23 +64,24 @@ def prepare(task: Task, data: DataSpec, root: Path) -> Dataset:
     )
     path = root / manifest.folder_name(task, data)
     if _occupied(path):
-        return _found(path, task, data)
+        return _load_as_asked(path, task, data)
     tokens = _generate(task, data)
     described = manifest.describe(task, data, tokens)
-    beside = root / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = root / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        beside.mkdir(parents=True)
-        _write(tokens, described, beside)
+        temporary.mkdir(parents=True)
+        _write(tokens, described, temporary)
         try:
-            beside.replace(path)
+            temporary.replace(path)
         except OSError:
             if not _occupied(path):
                 raise
-            return _found(path, task, data)  # another process was first
+            return _load_as_asked(path, task, data)  # another process was faster
     except OSError as error:
-        raise UserError(f"{path}: the data set cannot be written ({_told(error)}); choose another folder") from error
+        remedy = "choose another folder"
+        raise UserError(f"{path}: the data set cannot be written ({_one_line(error)}); {remedy}") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return Dataset(path, task, data, **tokens, manifest=described, created=True)
 
 
@@ -97,7 +98,7 @@ def load(path: Path) -> Dataset:
     try:
         described, task, data = manifest.read(file)
     except (ValueError, OSError) as error:
-        raise UserError(f"{file}: {_told(error)}; {_remedy(path)}") from error
+        raise UserError(f"{file}: {_one_line(error)}; {_remedy(path)}") from error
     tokens = {split: _read_split(path, split, described["splits"][split], task) for split in SPLITS}
     return Dataset(path, task, data, **tokens, manifest=described, created=False)
 
@@ -123,20 +124,20 @@ def _write(tokens: dict[str, np.ndarray], described: dict[str, Any], folder: Pat
     manifest.write(described, folder / manifest.FILE)
 
 
-def _found(path: Path, task: Task, data: DataSpec) -> Dataset:
+def _load_as_asked(path: Path, task: Task, data: DataSpec) -> Dataset:
     """The data set at this path, provided that it is the one that was asked for."""
-    found = load(path)
-    asked, there = manifest.identity(task, data), manifest.identity(found.task, found.data)
-    differing = [f"{key}={there[key]} instead of {asked[key]}" for key in asked if asked[key] != there[key]]
+    dataset = load(path)
+    wanted, stored = manifest.identity(task, data), manifest.identity(dataset.task, dataset.data)
+    differing = [f"{key}={stored[key]} instead of {wanted[key]}" for key in wanted if wanted[key] != stored[key]]
     if differing:
         file = path / manifest.FILE
         raise UserError(f"{file}: made with other parameters ({', '.join(differing)}); {_remedy(path)}")
     for split in SPLITS:
-        sample = getattr(found, split)[:SPOT_CHECK]
+        sample = getattr(dataset, split)[:SPOT_CHECK]
         if not np.array_equal(generate(task, sample[:, : task.prefix_length], sample.shape[1]), sample):
             file = path / f"{split}.parquet"
             raise UserError(f"{file}: its sequences do not follow h={task.h}, was it edited since?; {_remedy(path)}")
-    return found
+    return dataset
 
 
 def _read_split(path: Path, split: str, entry: dict[str, Any], task: Task) -> np.ndarray:
@@ -146,14 +147,14 @@ def _read_split(path: Path, split: str, entry: dict[str, Any], task: Task) -> np
     try:
         tokens = files.read(file, entry["rows"], entry["length"], token_dtype(task.modulus))
     except (ValueError, OSError) as error:
-        raise UserError(f"{file}: damaged, {_told(error)}; {_remedy(path)}") from error
+        raise UserError(f"{file}: damaged, {_one_line(error)}; {_remedy(path)}") from error
     if files.checksum(tokens) != entry["sha256"]:
         raise UserError(f"{file}: damaged, its tokens do not have the sha256 of the manifest; {_remedy(path)}")
     return tokens
 
 
 def _occupied(path: Path) -> bool:
-    """Whether anything is there: an empty folder is as good as none, one that cannot be read is not."""
+    """Whether anything is there. An empty folder counts as nothing, one that cannot be read as something."""
     if not os.path.isdir(path):
         return os.path.lexists(path)
     try:
@@ -166,6 +167,6 @@ def _remedy(path: Path) -> str:
     return f"delete or move {path} and run posgen generate again"
 
 
-def _told(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     """An exception in one line."""
     return " ".join(str(error).split())

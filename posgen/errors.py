@@ -1,4 +1,4 @@
-"""Mistakes of a user's, told in one line each: the command line prints the line and exits with status 2."""
+"""Mistakes of a user, reported in one line each: the command line prints the line and exits with status 2."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something that the user can mend. The message is one line and ends with the remedy."""
+    """Something that the user can correct. The message is one line and ends with the remedy."""
 
 
 class BadValue(UserError):
@@ -18,8 +18,12 @@ class BadValue(UserError):
         super().__init__(f"{key}={value}: {remedy}")
 
     def under(self, group: str) -> BadValue:
-        """The same complaint with the group in front of the key: `dropout` becomes `model.dropout`."""
+        """The same error with the group in front of the key: `dropout` becomes `model.dropout`."""
         return BadValue(f"{group}.{self.key}", self.value, self.remedy)
+
+
+class MissingPackage(ModuleNotFoundError, UserError):
+    """An optional package that is not installed: an import that fails, and a mistake that the user can correct."""
 
 
 def require(condition: bool, key: str, value: object, remedy: str) -> None:
@@ -29,7 +33,7 @@ def require(condition: bool, key: str, value: object, remedy: str) -> None:
 
 
 def told(error: BaseException) -> str:
-    """An exception of somebody else's code in one line: its kind and what it says."""
+    """An exception of other people's code in one line: its type and message."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 

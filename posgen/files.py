@@ -54,9 +54,9 @@ def _read(file: Path, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
         names = parquet.schema_arrow.names
         if names != [COLUMN]:
             raise ValueError(f"it has the columns {names}, not [{COLUMN!r}]")
-        expected, found = _column_type(dtype), parquet.schema_arrow.field(COLUMN).type
-        if found != expected:
-            raise ValueError(f"its tokens are {found}, not {expected}")
+        expected, actual = _column_type(dtype), parquet.schema_arrow.field(COLUMN).type
+        if actual != expected:
+            raise ValueError(f"its tokens are {actual}, not {expected}")
         if parquet.metadata.num_rows != rows:
             raise ValueError(f"it has {parquet.metadata.num_rows} sequences, not {rows}")
         tokens = np.empty((rows, length), dtype)

@@ -1,4 +1,4 @@
-"""h: what makes a new token of the tokens it depends on. `sum_mod` is the paper's; users bring their own."""
+"""h: computes a new token from the tokens that it depends on. `sum_mod` is the paper's; users may bring their own."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def resolve(name: str) -> Function:
     except AttributeError as error:
         raise BadValue("h", name, f"{told(error)}; name a function that the module defines") from error
     except Exception as error:
-        raise BadValue("h", name, f"importing {module_name} raised {told(error)}; mend the module") from error
+        raise BadValue("h", name, f"importing {module_name} raised {told(error)}; fix the module") from error
     if not callable(function):
         raise BadValue("h", name, f"{attribute} is not a function; name one that takes (args, modulus)")
     return _checked(name, function)
@@ -63,7 +63,7 @@ def own_code(name: str) -> str:
 
 
 def _checked(name: str, function: Callable[..., object]) -> Function:
-    """The same function, whose mistakes end in one line instead of in wrong tokens."""
+    """The same function with its results checked: a mistake ends in one line instead of in wrong tokens."""
 
     def h(args: np.ndarray, modulus: int) -> np.ndarray:
         rows = len(args)
@@ -78,8 +78,8 @@ def _checked(name: str, function: Callable[..., object]) -> Function:
         if tokens.dtype.kind not in "iu":
             raise BadValue("h", name, f"it returned {tokens.dtype}; return integers")
         if rows and not (tokens.min() >= 0 and tokens.max() < modulus):
-            found = f"{tokens.min()}..{tokens.max()}"
-            raise BadValue("h", name, f"it returned tokens in {found}; return tokens in 0..{modulus - 1}")
+            returned = f"{tokens.min()}..{tokens.max()}"
+            raise BadValue("h", name, f"it returned tokens in {returned}; return tokens in 0..{modulus - 1}")
         return tokens
 
     return h

@@ -1,4 +1,4 @@
-"""A seeded shuffle of all modulus^width prefixes, of which any part can be had without the rest.
+"""A seeded shuffle of all modulus^width prefixes, of which any part can be computed without the rest.
 
 Slot i of the shuffle is a prefix, and different slots are different prefixes, so disjoint ranges of slots are
 disjoint splits. The arithmetic is plain 64-bit integers: the same seed gives the same prefixes on every machine and
@@ -11,7 +11,7 @@ import numpy as np
 
 # Up to here (the paper: 17^4) all prefixes are shuffled at once by sorting; above, each slot is computed for itself.
 SORTABLE = 2**17
-# Slots are 64-bit numbers; a space that is larger than this keeps to its first 2^62 slots, which lie all over it.
+# Slots are 64-bit numbers. Of a larger space only the first 2^62 slots are used, which the shuffle spreads all over it.
 SLOTS = 2**62
 ROUNDS = 8
 BLOCK = 65_536
@@ -46,16 +46,16 @@ def sorted_order(size: int, seed: int) -> np.ndarray:
 
 
 def feistel(tokens: np.ndarray, modulus: int, seed: int) -> np.ndarray:
-    """A one-to-one map of [width, N] uint64 tokens onto each other: a Feistel network whose letters are tokens.
+    """A permutation of the prefixes: a Feistel network on their base-m digits. tokens: uint64 [width, N].
 
-    In each round one half is shifted, mod m, by a hash of the other half; this can be undone, so no two prefixes
-    meet. Needs a width of at least 2. Works in place and returns its argument.
+    In each round one half of the digits is shifted, mod m, by a hash of the other half. The shift can be undone, so
+    different prefixes stay different. Needs a width of at least 2. Works in place and returns its argument.
     """
     half = len(tokens) // 2
     m = np.uint64(modulus)
-    for turn in range(ROUNDS):
-        hashed, shifted = (tokens[:half], tokens[half:]) if turn % 2 == 0 else (tokens[half:], tokens[:half])
-        state = _mix(_key(seed) + np.array([turn], np.uint64) * _GOLDEN)
+    for round_ in range(ROUNDS):
+        hashed, shifted = (tokens[:half], tokens[half:]) if round_ % 2 == 0 else (tokens[half:], tokens[:half])
+        state = _mix(_key(seed) + np.array([round_], np.uint64) * _GOLDEN)
         for row in hashed:
             state = _mix(state + (row + np.uint64(1)) * _GOLDEN)
         for row in shifted:
@@ -75,7 +75,7 @@ def digits(numbers: np.ndarray, modulus: int, width: int) -> np.ndarray:
 
 
 def _key(seed: int) -> np.ndarray:
-    """Where a seed's random numbers start, uint64 [1] (an array, for arrays wrap around without a warning)."""
+    """Where a seed's random numbers start, uint64 [1] (an array: numpy warns when a scalar overflows)."""
     return _mix(np.array([seed], np.uint64) + _GOLDEN)
 
 

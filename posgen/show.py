@@ -1,4 +1,4 @@
-"""PosGen for people who meet it for the first time: a sequence, and what each of its tokens is made of (Figure 2)."""
+"""PosGen explained: a sequence, and what each of its tokens is computed from (Figure 2)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from posgen.errors import require
 
 
 class Splits(Enum):
-    """How the seed prefixes are shared out: ledger row 1."""
+    """How the seed prefixes are divided among the splits: ledger row 1."""
 
     disjoint = "disjoint"
     released = "released"
@@ -61,7 +61,7 @@ class Task:
 
 
 LONGEST = 100_000_000
-"""The longest sequence that has a meaning here, in tokens: ten times the longest context of a language model."""
+"""An upper limit for lengths, in tokens: ten times the longest context of a language model."""
 
 
 @dataclass(frozen=True)

@@ -43,12 +43,13 @@ def _disjoint(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
 
 
 def _slots(data: DataSpec, available: int) -> tuple[range, range, range]:
-    """Slots of the shuffle for each split. Train grows from the front, the other two take turns from the back."""
+    """Slots of the shuffle for each split. Train grows from the front, the other two alternate from the back: none of
+    the three moves when the size of another one changes."""
     train = range(data.train_size)
     if data.train_size + 2 * max(data.validation_size, data.test_size) <= available:
         validation = range(available - 1, available - 1 - 2 * data.validation_size, -2)
         test = range(available - 2, available - 2 - 2 * data.test_size, -2)
-    else:  # too tight for taking turns: one after the other
+    else:  # too few prefixes for alternating: one after the other
         validation = range(available - 1, available - 1 - data.validation_size, -1)
         test = range(validation.stop, validation.stop - data.test_size, -1)
     return train, validation, test

@@ -53,14 +53,19 @@ class PositionInputs:
 class Encoding:
     """The base of all encodings; by itself it gives the decoder nothing.
 
-    `head_dim` counts the scalars of one head. `source` names the paper in one line.
+    `head_dim` is the dimension of one head. `source` names the paper in one line.
     """
 
     name: str
     head_dim: int
 
     rotary: ClassVar[bool] = False
+    """Whether it rotates queries and keys."""
     trainable: ClassVar[bool] = False
+    """Whether it has weights that are trained."""
+    only_rotates: ClassVar[bool] = False
+    """Whether a rotation is all that it gives the decoder: no bias, no embedding, no weights. Every class says so
+    itself: what it inherits does not count, because it may add one of these (`structure`)."""
     source: ClassVar[str] = ""
 
     def cited(self) -> str:
@@ -68,11 +73,10 @@ class Encoding:
         return self.source
 
     def structure(self) -> str:
-        """Encodings of equal structure can share a population. Those that only rotate all do: theirs are tables of one
-        shape."""
-        more = ("bias", "embedding", "shapes", "initialise")
-        alone = not self.trainable and all(getattr(type(self), name) is getattr(Encoding, name) for name in more)
-        return "rotary" if self.rotary and alone else repr(self)
+        """Encodings of equal structure can share a population. Those that only rotate all do, whatever their
+        frequencies, for their tables have one shape. A bias or an embedding is computed once for all members, by the
+        first one's encoding, so such encodings must be equal in every field, which the text of a frozen value lists."""
+        return "rotary" if vars(type(self)).get("only_rotates", False) else repr(self)
 
     def shapes(self, model: ModelSpec) -> dict[str, tuple[int, ...]]:
         """Name -> shape of one member's weights that this encoding trains (without `PREFIX`)."""
@@ -83,8 +87,8 @@ class Encoding:
         return {}
 
     def training_positions(self, length: int, generator: Generator) -> Tensor | None:
-        """Positions [length] for one training step, when they are drawn anew each step; None: 0..length-1. Only for
-        encodings that rotate and train no weights."""
+        """Positions [length] for one training step where they are drawn anew for each step; None: 0..length-1. Only for
+        encodings that declare `only_rotates`."""
         return None
 
     def positions(self, length: int) -> Tensor:

@@ -52,10 +52,10 @@ def own_class(name: str) -> type[Encoding] | type[Scaling]:
 
     Raises BadValue when it cannot be imported or is neither.
     """
-    found = _import("pe", name)
-    if not (isinstance(found, type) and issubclass(found, (Encoding, Scaling))):
+    imported = _import("pe", name)
+    if not (isinstance(imported, type) and issubclass(imported, (Encoding, Scaling))):
         raise BadValue("pe", name, f"is a subclass of neither {_path(Encoding)} nor {_path(Scaling)}")
-    return found
+    return imported
 
 
 def stretches(spec: EncodingSpec) -> bool:
@@ -67,14 +67,14 @@ def own_code(spec: EncodingSpec) -> str:
     """12 hex digits of the sha256 of the files that hold the user's own classes in a specification."""
     classes: list[type] = [_kind_class(spec.kind)] if ":" in spec.kind else []
     classes += [scaling_class(spec.scaling)] if ":" in spec.scaling else []
-    found = hashlib.sha256()
-    for own in classes:
-        found.update(Path(inspect.getfile(own)).read_bytes())
-    return found.hexdigest()[:12]
+    checksum = hashlib.sha256()
+    for user_class in classes:
+        checksum.update(Path(inspect.getfile(user_class)).read_bytes())
+    return checksum.hexdigest()[:12]
 
 
 def build(spec: EncodingSpec, head_dim: int) -> Encoding:
-    """The encoding that a specification names, for heads of `head_dim` scalars.
+    """The encoding that a specification names, for heads of dimension `head_dim`.
 
     Raises BadValue when the kind, the scaling or one of its parameters is unknown or out of range.
     """
@@ -86,25 +86,25 @@ def build(spec: EncodingSpec, head_dim: int) -> Encoding:
         require(not spec.resonance, "resonance", spec.resonance, f"{spec.kind} does not rotate: use false")
         require(spec.scaling == "none", "scaling", spec.scaling, f"{spec.kind} does not rotate: use none")
         return _construct(kind, spec.params, name=spec.name, head_dim=head_dim)
-    own = {f.name for f in dataclasses.fields(kind)} - set(_GIVEN)
-    rest = {key: value for key, value in spec.params.items() if key not in own}
+    kind_keys = {f.name for f in dataclasses.fields(kind)} - set(_GIVEN)
+    scaling_params = {key: value for key, value in spec.params.items() if key not in kind_keys}
     return _construct(
         kind,
-        {key: value for key, value in spec.params.items() if key in own},
+        {key: value for key, value in spec.params.items() if key in kind_keys},
         name=spec.name,
         head_dim=head_dim,
         base=float(spec.base),
-        scaling=_construct(scaling_class(spec.scaling), rest),
+        scaling=_construct(scaling_class(spec.scaling), scaling_params),
         resonance=spec.resonance,
     )
 
 
 def build_rotary(spec: EncodingSpec, head_dim: int) -> Rotary:
     """`build` where only an encoding with frequencies will do; BadValue for any other."""
-    found = build(spec, head_dim)
-    if not isinstance(found, Rotary):
+    encoding = build(spec, head_dim)
+    if not isinstance(encoding, Rotary):
         raise BadValue("pe", spec.name, "does not rotate: it has no frequencies; name a rotary encoding")
-    return found
+    return encoding
 
 
 def _kind_class(name: str) -> type[Encoding]:
@@ -122,15 +122,15 @@ def _named(key: str, name: str, known: list[str], base: type[Kind]) -> type[Kind
     if name not in known:
         raise BadValue(key, name, nearest(name, known) + ", or package.module:Class of your own")
     package, attribute = (kinds, "ENCODING") if key == "kind" else (scalings, "SCALING")
-    found: type[Kind] = getattr(importlib.import_module(f"{package.__name__}.{name}"), attribute)
-    return found
+    named: type[Kind] = getattr(importlib.import_module(f"{package.__name__}.{name}"), attribute)
+    return named
 
 
 def _imported(key: str, name: str, base: type[Kind]) -> type[Kind]:
-    found = _import(key, name)
-    if not (isinstance(found, type) and issubclass(found, base)):
+    imported = _import(key, name)
+    if not (isinstance(imported, type) and issubclass(imported, base)):
         raise BadValue(key, name, f"is not a subclass of {_path(base)}")
-    return found
+    return imported
 
 
 def _path(base: type) -> str:
@@ -142,7 +142,7 @@ def _import(key: str, name: str) -> Any:
     try:
         module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
         return getattr(module, attribute)
-    except (Exception, SystemExit) as error:  # whatever a user's file raises is the user's to mend
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         remedy = "use package.module:Class or path/to/file.py:Class"
         raise BadValue(key, name, f"cannot be imported ({told(error)}); {remedy}") from error
 
@@ -178,7 +178,7 @@ def _construct(kind: type[Kind], params: dict[str, Any], **given: Any) -> Kind:
     except BadValue as error:
         raise (error if error.key in given else error.under("params")) from error
     except Exception as error:
-        raise BadValue("name", given.get("name", kind.__name__), f"its code fails ({told(error)}); mend it") from error
+        raise BadValue("name", given.get("name", kind.__name__), f"its code fails ({told(error)}); fix it") from error
 
 
 def _coerce(key: str, value: Any, wanted: Any) -> Any:

@@ -1,6 +1,6 @@
 """Rotary encodings: the angles, with or without Resonance, and the tables that the decoder reads.
 
-Convention: feature j rotates the interleaved pair of scalars (2j, 2j+1) of a head (GPT-J style, as the released
+Convention: feature j rotates the interleaved pair of dimensions (2j, 2j+1) of a head (GPT-J style, as the released
 code). There is no cache: a table is a pure function of the encoding and the length.
 """
 
@@ -22,7 +22,7 @@ RESONANCE_SOURCE = "Wang et al. 2024, arXiv 2403.00071"
 def resonance_wavelengths(inv_freq: Tensor) -> Tensor:
     """lambda~_j = round(2 pi / theta_j), tokens, float32 [d/2], half to even, for every feature (paper, Algorithm 1).
 
-    Infinite where a feature does not rotate. At least 1, should a scaling make a feature turn more than once a token.
+    Infinite where a feature does not rotate. At least 1, should a scaling give a feature a period below one token.
     """
     return torch.round(2 * math.pi / inv_freq.float()).clamp(min=1.0)
 
@@ -33,6 +33,8 @@ def resonance_angles(positions: Tensor, wavelengths: Tensor) -> Tensor:
 
     What does not rotate stays at 0: t mod infinity is t, and 2 pi / infinity is 0.
     """
+    # The order matters: t mod lambda~ is exact for whole numbers, so positions one period apart get the same angle to
+    # the last bit. t * (2 pi / lambda~) would carry the rounding error of the frequency, multiplied by t.
     wavelengths = wavelengths.double()
     return torch.remainder(positions.double()[..., None], wavelengths) * (2 * math.pi / wavelengths)
 
@@ -41,7 +43,7 @@ def resonance_angles(positions: Tensor, wavelengths: Tensor) -> Tensor:
 class Rotary(Encoding):
     """RoPE under a scaling, with Resonance on top when `resonance` is set: scaling first, rounding after it.
 
-    `head_dim` is the number of scalars of one head (d), `base` the b of theta_j = b^(-2j/d).
+    `head_dim` is the dimension d of one head, `base` the b of theta_j = b^(-2j/d).
     """
 
     base: float
@@ -49,6 +51,7 @@ class Rotary(Encoding):
     resonance: bool
 
     rotary: ClassVar[bool] = True
+    only_rotates: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         # A scaling that does not fit heads of this size says so now, before a run has written anything.
@@ -62,6 +65,7 @@ class Rotary(Encoding):
     def frequencies(self, length: int) -> tuple[Tensor, float]:
         """(inv_freq float32 [head_dim / 2] in radians per token, attention_factor) for `length` tokens."""
         inv_freq = self.scaling.inv_freq(self.head_dim, self.base, length)
+        # Resonance after the scaling: the wavelengths that the decoder sees are the ones that must be whole numbers.
         if self.resonance:
             inv_freq = 2 * math.pi / resonance_wavelengths(inv_freq)
         return inv_freq, self.scaling.compute_attention_factor()

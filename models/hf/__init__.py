@@ -5,15 +5,18 @@
 models.encodings). Their keys are the stock type's. Needs `pip install posgen[llm]`.
 """
 
+from posgen.errors import MissingPackage
+
 try:
     import transformers  # noqa: F401 - only to say what to install
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("models.hf needs transformers: pip install 'posgen[llm]'", name="transformers") from error
+    raise MissingPackage("models.hf needs transformers: pip install 'posgen[llm]'", name="transformers") from error
 
 from models.hf.adapter import check_saved_rope, load_rope, save_rope
+from models.hf.check import check_rope
 from models.hf.module import ResonanceRotary
 from models.hf.registry import register
-from models.hf.rerope import check_rope, re_rope
+from models.hf.rerope import re_rope
 from models.hf.ropes import OURS as ROPE_TYPES
 
 register()

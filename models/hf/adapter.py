@@ -1,5 +1,5 @@
-"""The rope that an adapter was trained with, beside its weights: PEFT saves matrices and says nothing of the base
-model's rotary encoding, so an adapter trained under YaRN would be loaded onto plain RoPE without a word.
+"""The rotary encoding that an adapter was trained with, saved beside its weights. PEFT saves matrices only and nothing
+of the base model's rotary encoding, so an adapter trained under YaRN would be loaded onto plain RoPE without a warning.
 
     save_rope(model, "my-adapter")   after model.save_pretrained("my-adapter")
     load_rope(base, "my-adapter")    before PeftModel.from_pretrained(base, "my-adapter")
@@ -13,7 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.hf.rerope import model_of, re_rope, rotary_modules
+from models.hf.finding import model_of, rotary_modules
+from models.hf.rerope import re_rope
 from models.hf.ropes import layer_types, longest, read, rotary_of
 from posgen.errors import UserError
 
@@ -42,19 +43,19 @@ def load_rope(model: Any, folder: str | Path) -> None:
 
 
 def check_saved_rope(model: Any, folder: str | Path) -> None:
-    """UserError when a model turns queries and keys otherwise than the file says."""
-    saved, own = _read(folder), _described(_text_config(model))
+    """UserError when a model rotates queries and keys in another way than the file says."""
+    saved, present = _read(folder), _described(_text_config(model))
     for key in ("rope_parameters", "max_position_embeddings", "frequencies"):
-        if own[key] != saved[key]:
+        if present[key] != saved[key]:
             raise UserError(
                 f"{Path(folder) / FILE}: the adapter was trained with {key} {_short(saved[key])}, the model has "
-                f"{_short(own[key])}; call models.hf.load_rope(model, folder) before the adapter is loaded"
+                f"{_short(present[key])}; call models.hf.load_rope(model, folder) before the adapter is loaded"
             )
 
 
 def _described(config: Any) -> dict[str, Any]:
     """Parameters by layer type (`all` where layers are alike), and 16 digits of the sha256 of the float32 frequencies
-    at three lengths: what the parameters come to, whichever version reads them."""
+    at three lengths: versions of transformers may read the same parameters in different ways."""
     digest = hashlib.sha256()
     parameters = {}
     length = longest(config)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.hf.module import ResonanceRotary
+from models.hf.finding import is_rotary
 from posgen.errors import UserError, told
 
 _OWN = frozenset(vars(nn.Module()))
@@ -52,18 +52,9 @@ def build_without_weights(model: Any, config: Any) -> Built:
     for path, module in skeleton.named_modules():
         if is_rotary(module):
             rotary[path] = copy.deepcopy(getattr(module.config, "rope_parameters", None))
-        if not any(path == own or path.startswith(f"{own}.") for own in rotary):
+        if not any(path == place or path.startswith(f"{place}.") for place in rotary):
             attributes.update({(path, name): _comparable(value) for name, value in _attributes(module)})
     return Built(attributes, rotary)
-
-
-def is_rotary(module: Any) -> bool:
-    """Whether a module hands out cosines and sines by a rope type."""
-    return isinstance(module, ResonanceRotary) or (
-        hasattr(module, "rope_type")
-        and hasattr(module, "config")
-        and any(name.endswith("inv_freq") for name, _ in module.named_buffers(recurse=False))
-    )
 
 
 def changes(before: Built, after: Built, exchanged: set[str]) -> dict[tuple[str, str], Any]:
@@ -95,7 +86,7 @@ def carry_over(
     for (path, name), value in values.items():
         module = model.get_submodule(path)
         undo.append((module, name, getattr(module, name)))
-        # A module that keeps the config's own dictionary goes on sharing it.
+        # A module that shared its dictionary of rope parameters with the config goes on sharing it.
         setattr(module, name, parameters if value == parameters else value)
     return undo
 
@@ -118,7 +109,7 @@ def _comparable(value: Any) -> Any:
         return type(value)(map(_comparable, value)) if type(value) in (list, tuple) else _Opaque(repr(value))
     if isinstance(value, (set, frozenset)):
         return _Opaque(repr(sorted(map(repr, value))))
-    # Configs are shared with the model; functions and objects are compared by what they are.
+    # Everything else (configs, functions, modules) by its type and name only.
     return _Opaque(f"{type(value).__module__}.{type(value).__qualname__} {getattr(value, '__qualname__', '')}")
 
 

@@ -1,5 +1,5 @@
-"""From a model's config.json to an encoding that `export_rope` can write: what the model has already, and a small model
-of the architecture to run with it."""
+"""From a model's config.json to an encoding for `posgen export-rope`: what the model has already, and a small model of
+the architecture to run with it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from models.encodings import Rotary
 from models.encodings.scalings.base import Scaling
-from models.export_rope import LAYER_TYPE
+from models.hf.finding import rotary_modules
+from models.hf.longrope import LAYER_TYPE
 from models.hf.module import ResonanceRotary
 from models.hf.parameters import Present
 from models.hf.readers import keys_read
-from models.hf.rerope import re_rope, rotary_modules
+from models.hf.rerope import re_rope
 from models.hf.ropes import (
     STOCK,
     known_keys,
@@ -39,7 +40,7 @@ SCALINGS = {
     **{"default": "none", "linear": "pi", "dynamic": "dynamic_ntk", "yarn": "yarn", "llama3": "llama3"},
     **{"longrope": "longrope", "proportional": "p_rope"},
 }
-"""transformers' rope types and this suite's scalings for the same thing."""
+"""transformers' rope types and our scalings for the same thing."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class ModelConfig:
 
     @property
     def own_scaling(self) -> str:
-        """This suite's name of it; the rope type itself where this suite has none."""
+        """Our name of it; the rope type itself where we have none."""
         return SCALINGS.get(self.own_type, self.own_type)
 
     @property
@@ -96,7 +97,8 @@ class ModelConfig:
 
     @property
     def trained(self) -> int | None:
-        """L, tokens; None where a scaling has stretched the model and the configuration does not say from where."""
+        """L, tokens; None where a scaling has extended the model and the configuration does not say from which
+        length."""
         try:
             return self.present.train_length
         except BadValue:
@@ -118,7 +120,7 @@ class ModelConfig:
         return rotary_of(with_parameters(self.text, self.present.layer_type, parameters), self.present.layer_type)
 
     def kept(self) -> dict[str, Any]:
-        """Rope parameters that the architecture reads by itself, or that no rope type has: they stay in the file."""
+        """Rope parameters that stay in the file: the architecture reads them by itself, or no rope type has them."""
         owned: set[str] = {"type", "rope_type", "rope_theta"}.union(
             *(set().union(*known_keys(self.text, name)) for name in STOCK)
         )
@@ -131,7 +133,7 @@ class ModelConfig:
         cannot be made small."""
         config = small_config(self.text)
         model = small_model(config)
-        hidden_states(model, 0)  # what cannot be run as it is says nothing against the encoding
+        hidden_states(model, 0)  # fails where even the unchanged model cannot be run, which is not the encoding's fault
         before = json.loads(config.to_json_string())
         layer = self.present.layer_type
         for module in re_rope(model, rope, layer_type=layer):
@@ -162,7 +164,7 @@ class SmallRun:
     def deviation(self, states: list[Any]) -> float:
         """Largest deviation of another run's hidden states, relative to the largest of them."""
         pairs = zip(self.states, map(torch.tensor, states), strict=True)
-        return max(float((own - other).abs().max() / own.abs().max()) for own, other in pairs)
+        return max(float((ours - theirs).abs().max() / ours.abs().max()) for ours, theirs in pairs)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def layout_of(stock: nn.Module, layer_types: list[str | None]) -> Layout:
     """The layout of a stock rotary module. UserError when it is none that we know."""
     with torch.device("cpu"), torch.no_grad():
         features = getattr(stock, prefix_of(layer_types[0]) + "inv_freq").shape[-1]
-        inv_freq = torch.linspace(0.9, 0.1, features, dtype=torch.float32)  # whatever the model is loaded in
+        inv_freq = torch.linspace(0.9, 0.1, features, dtype=torch.float32)  # whatever dtype the model is loaded in
         probe = _probe(stock, layer_types, inv_freq)
         position_ids = torch.tensor([[1, 2, 5]])
         layer = [name for name in layer_types[:1] if name is not None]
@@ -81,13 +81,14 @@ def layout_of(stock: nn.Module, layer_types: list[str | None]) -> Layout:
             angles = layout.positions(position_ids)[..., None] * inv_freq
             try:
                 # Recomposition writes into what it is given: every call gets its own.
-                found = probe(torch.zeros(1, dtype=torch.float32), position_ids, *layer)
-                low = probe(torch.zeros(1, dtype=torch.bfloat16), position_ids, *layer)
+                output = probe(torch.zeros(1, dtype=torch.float32), position_ids, *layer)
+                output_bf16 = probe(torch.zeros(1, dtype=torch.bfloat16), position_ids, *layer)
                 wanted = layout(angles.cos(), angles.sin(), torch.float32)
-            except Exception:  # a module of another interface: told below
+            except Exception:  # a module with another interface: UserError below
                 continue
-            if _equal(found, wanted):
-                return Layout(layout.arrange, isinstance(low, Tensor) or low[0].dtype == torch.bfloat16, layout.axes)
+            if _equal(output, wanted):
+                cast = isinstance(output_bf16, Tensor) or output_bf16[0].dtype == torch.bfloat16
+                return Layout(layout.arrange, cast, layout.axes)
     raise UserError(
         f"{type(stock).__name__} arranges cos and sin in a way that models.hf does not know; "
         "use a fixed table through posgen export-rope instead"
@@ -118,7 +119,9 @@ def _candidates(stock: nn.Module) -> list[Layout]:
     return [Layout(_Recomposed(recompose), axes=len(section)), *plain]
 
 
-def _equal(found: Any, wanted: Any) -> bool:
-    if isinstance(found, Tensor) or isinstance(wanted, Tensor):
-        return type(found) is type(wanted) and found.shape == wanted.shape and torch.allclose(found, wanted, atol=1e-5)
-    return len(found) == len(wanted) and all(map(_equal, found, wanted))
+def _equal(output: Any, wanted: Any) -> bool:
+    if isinstance(output, Tensor) and isinstance(wanted, Tensor):
+        return output.shape == wanted.shape and torch.allclose(output, wanted, atol=1e-5)
+    if isinstance(output, Tensor) or isinstance(wanted, Tensor):
+        return False
+    return len(output) == len(wanted) and all(map(_equal, output, wanted))

@@ -46,7 +46,7 @@ class ResonanceRotary(nn.Module):
         self.layout = layout
         self.stock = stock
         self.encodings = {name: rotary_of(config, name) for name in layer_types(config)}
-        # Fixed tables by layer type and device. Not buffers: a model's dtype is no business of theirs.
+        # Fixed tables by layer type and device. Not buffers, which `.to(bfloat16)` would round.
         self._fixed: dict[tuple[str | None, torch.device], tuple[Tensor, float]] = {}
 
     @classmethod
@@ -57,16 +57,17 @@ class ResonanceRotary(nn.Module):
         module's own, so that Resonance would go on top of something else.
         """
         if isinstance(stock, ResonanceRotary):
-            own = cls(stock.config, stock.layout, stock.stock)
+            ours = cls(stock.config, stock.layout, stock.stock)
         else:
-            own = cls(stock.config, layout_of(stock, layer_types(stock.config)), type(stock))
-            for name in _asked_for(stock) - vars(own).keys():
-                setattr(own, name, getattr(stock, name))
-        own._compare_with_stock()
-        return own
+            ours = cls(stock.config, layout_of(stock, layer_types(stock.config)), type(stock))
+            for name in _asked_for(stock) - vars(ours).keys():
+                setattr(ours, name, getattr(stock, name))
+        ours._compare_with_stock()
+        return ours
 
     def _compare_with_stock(self) -> None:
-        """The stock class is built again with the stock types' names: whatever the loaded one is rounded to."""
+        """UserError unless our table without Resonance equals that of the stock class, which is built anew for this:
+        the loaded module may have been cast to a lower precision."""
         config = with_head_dim(self.config)
         plain = {}
         for layer_type in self.encodings:
@@ -90,12 +91,12 @@ class ResonanceRotary(nn.Module):
                 for now in (1, length, 4 * length):  # ascending: stock modules remember longer inputs
                     positions = self.layout.positions(torch.tensor([[0, now - 1]]))
                     stock(torch.zeros(1), positions, *([] if layer_type is None else [layer_type]))
-                    own, factor = encoding.frequencies(now)
+                    ours, factor = encoding.frequencies(now)
                     inv_freq, stock_factor = (
                         getattr(stock, f"{prefix}inv_freq"),
                         getattr(stock, f"{prefix}attention_scaling"),
                     )
-                    if own.shape != inv_freq.shape or not torch.allclose(own, inv_freq, rtol=TOLERANCE, atol=0):
+                    if ours.shape != inv_freq.shape or not torch.allclose(ours, inv_freq, rtol=TOLERANCE, atol=0):
                         raise UserError(
                             f"{self.stock.__name__} computes frequencies of its own under rope type "
                             f"{parameters['rope_type']}, which Resonance cannot be put on"
@@ -107,7 +108,7 @@ class ResonanceRotary(nn.Module):
                         )
 
     def put(self, layer_type: str | None, encoding: Rotary) -> None:
-        """Exchange the encoding of a layer type; its config is not asked."""
+        """Replace the encoding of a layer type, whatever its config says."""
         self.encodings[layer_type] = encoding
         self._fixed.clear()
 
@@ -138,10 +139,10 @@ class ResonanceRotary(nn.Module):
         length = 1 if fixed else int(positions.max()) + 1
         inv_freq = encoding.scaling.inv_freq(encoding.head_dim, encoding.base, length)
         features = resonance_wavelengths(inv_freq) if encoding.resonance else inv_freq
-        found = features.to(positions.device), encoding.scaling.compute_attention_factor()
+        result = features.to(positions.device), encoding.scaling.compute_attention_factor()
         if fixed:
-            self._fixed[key] = found
-        return found
+            self._fixed[key] = result
+        return result
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name or 'all layers'}: {rotary.name}" for name, rotary in self.encodings.items())

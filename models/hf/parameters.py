@@ -1,4 +1,4 @@
-"""The rope parameters that a model gets: what was asked for, completed by what the model has and reads elsewhere."""
+"""The rope parameters that a model gets: the requested ones, completed from what the model has and reads elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from models.encodings.build import parameter_names, scaling_class
-from models.export_rope import BETA_FAST
+from models.hf.longrope import BETA_FAST
 from models.hf.readers import keys_read
 from models.hf.ropes import (
     ORIGINAL,
@@ -28,8 +28,8 @@ _GENERAL = frozenset({"rope_type", "type", "rope_theta", "partial_rotary_factor"
 
 @dataclass(frozen=True)
 class Present:
-    """What a model has for one layer type: its parameters, and the keys among them that no scaling owns or that the
-    architecture reads by itself, which a new rope type leaves as they are."""
+    """The rope parameters that a model has for one layer type. Keys that belong to no scaling, or that the architecture
+    reads by itself, outlive a new rope type."""
 
     config: Any
     layer_type: str | None
@@ -50,12 +50,12 @@ class Present:
 
     @property
     def train_length(self) -> int:
-        """L, tokens. BadValue where a scaling has stretched the model and no key says from where."""
+        """L, tokens. BadValue where a scaling has extended the model and no key says from which length."""
         encoding = (self.parameters.get("encoding") or {}).get("params", {})
-        own = (self.parameters.get(ORIGINAL), encoding.get("ramp_length"), encoding.get("train_length"))
-        for place in (*own, getattr(self.config, ORIGINAL, None)):
-            if place is not None:
-                return int(place)
+        named = (self.parameters.get(ORIGINAL), encoding.get("ramp_length"), encoding.get("train_length"))
+        for length in (*named, getattr(self.config, ORIGINAL, None)):
+            if length is not None:
+                return int(length)
         if self.scaled:
             remedy = f"the model's {self.parameters['rope_type']} does not say the length trained on; give it"
             raise BadValue(ORIGINAL, None, remedy)
@@ -98,7 +98,7 @@ class Present:
         if "factor" in required and "factor" not in rope and test_length is not None and not same:
             parameters["factor"] = test_length / (parameters.get(ORIGINAL) or self.train_length)
         if test_length is not None and rope["rope_type"] not in STOCK:
-            parameters.setdefault(ORIGINAL, self.train_length)  # max_position_embeddings will not say it any more
+            parameters.setdefault(ORIGINAL, self.train_length)  # max_position_embeddings will be L' from now on
         return parameters
 
     def _ignored(self) -> set[str]:
@@ -120,7 +120,7 @@ class Present:
         name, params = spec.name, dict(spec.params)
         for key in params.keys() - set(parameter_names(spec.kind, spec.scaling)):
             raise BadValue(f"params.{key}", params[key], nearest(key, parameter_names(spec.kind, spec.scaling)))
-        if name == EncodingSpec().name:  # nobody gave one: it says what the encoding is
+        if name == EncodingSpec().name:  # none was given: it describes the encoding
             name = "resonance_" * spec.resonance + ("rope" if spec.scaling == "none" else spec.scaling)
         if spec.kind == "rotary":
             scaling = scaling_class(spec.scaling)
@@ -128,10 +128,10 @@ class Present:
                 value = self._default(key, test_length) if scaling.stretches else None
                 if value is not None:
                     params[key] = value
-        found = spelled_out(replace(spec, base=base, name=name, params=params))
+        parameters = spelled_out(replace(spec, base=base, name=name, params=params))
         # What the architecture reads itself follows the encoding where it has a parameter of that name.
         stays = self.kept()
-        return {**stays, **{key: params[key] for key in keys_read(self.config) & params.keys()}, **found}
+        return {**stays, **{key: params[key] for key in keys_read(self.config) & params.keys()}, **parameters}
 
     def _default(self, key: str, test_length: int | None) -> Any:
         """A parameter of a scaling that the specification leaves out; None: the scaling's own default."""

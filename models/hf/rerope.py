@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.hf.construction import build_without_weights, carry_over, changes, is_rotary, saved_and_loaded
+from models.hf.check import check_rope
+from models.hf.construction import build_without_weights, carry_over, changes, saved_and_loaded
+from models.hf.finding import model_of, rotary_modules
 from models.hf.layout import prefix_of
 from models.hf.module import ResonanceRotary
 from models.hf.parameters import Present
-from models.hf.ropes import RESONANT, fill_head_dim, layer_types, longest, read, rotary_of, stock_type, validate, write
+from models.hf.ropes import RESONANT, fill_head_dim, layer_types, read, rotary_of, stock_type, validate, write
 from models.spec import DEFAULT_BASE, EncodingSpec
 from posgen.errors import BadValue, UserError, nearest, told
-
-TOLERANCE = 1e-6
-"""Largest relative deviation of a cosine's or sine's value at position 1 from what was asked."""
 
 
 def re_rope(
@@ -57,8 +56,8 @@ def re_rope(
     before = build_without_weights(owner, saved_and_loaded(owner.config))
     parameters = {name: Present.of(config, name).combined(rope, test_length) for name in chosen}
     with _undone_on_error(owner, config, places) as undo:
-        for name, own in parameters.items():
-            write(config, name, own)
+        for name, values in parameters.items():
+            write(config, name, values)
         if test_length is not None:
             _stretch(config, test_length)
         _validate(config)
@@ -70,21 +69,6 @@ def re_rope(
             setattr(parent, name, module)
         check_rope(owner)
     return installed
-
-
-def check_rope(model: Any) -> None:
-    """Make sure that a model turns queries and keys as its config asks for, and that its attention uses it.
-
-    Compares the cos and sin of its rotary modules with the encoding's at short and long lengths, and runs four tokens
-    twice, with exaggerated cos and sin: attention that rotates gives other numbers then. UserError for the first thing
-    that is off: a module was exchanged, the config changed behind its back, the model does not rotate (ALiBi).
-    """
-    owner = model_of(model)
-    places = rotary_modules(owner)
-    for _, name, module in places:
-        for layer_type in layer_types(module.config):
-            _check_one(name, module, layer_type)
-    _check_used(owner, [module for _, _, module in places])
 
 
 def _computed(
@@ -105,7 +89,7 @@ def _computed(
     for name in ours:
         write(text, name, {**read(text, name), "rope_type": stock_type(read(text, name)["rope_type"])})
     fill_head_dim(text)  # the class itself is built with the stock type now
-    # The architecture may ask for the type's name: with the stock type's it must come to the same values.
+    # The architecture may branch on the type's name: under the stock type's name it must arrive at the same values.
     stock = changes(before, build_without_weights(owner, again), exchanged) if ours else computed
     for path, name in computed.keys() | stock.keys():
         value = computed.get((path, name), before.attributes[path, name])
@@ -135,7 +119,7 @@ def _undone_on_error(
     """Restores the config, the rotary modules and what is put on the list when the body raises. Errors of transformers
     and PyTorch become UserError."""
     undo: list[tuple[nn.Module, str, Any]] = []
-    # Whole: a class's own validation may write beside the rope parameters (PhiMoE).
+    # All attributes: a class's own validation may write others than the rope parameters (PhiMoE).
     before = {key: copy.deepcopy(value) if key.startswith("rope_") else value for key, value in vars(config).items()}
     try:
         yield undo
@@ -149,55 +133,6 @@ def _undone_on_error(
         raise
 
 
-def model_of(model: Any) -> Any:
-    """The transformers model within what the user holds: PEFT, torch.compile and wrappers for many GPUs put modules
-    around it."""
-    from transformers import PreTrainedModel
-
-    for module in model.modules():
-        if isinstance(module, PreTrainedModel):
-            return module
-    raise UserError(f"{type(model).__name__} is no model of transformers")
-
-
-def _check_used(owner: Any, rotary: list[nn.Module]) -> None:
-    """UserError when the model's numbers do not depend on its rotary modules, or it cannot be run to find out."""
-    device = next((p.device for p in owner.parameters() if p.device.type != "meta"), torch.device("cpu"))
-    ids = torch.arange(1, 5, device=device)[None]
-    training = {module: module.training for module in owner.modules()}
-    handles: list[Any] = []
-    try:
-        with torch.no_grad():
-            usual = _first_tensor(owner.eval()(input_ids=ids, use_cache=False))
-            handles += [module.register_forward_hook(_exaggerated) for module in rotary]
-            other = _first_tensor(owner(input_ids=ids, use_cache=False))
-    except Exception as error:
-        raise UserError(f"{type(owner).__name__} cannot be run on four tokens to check it ({told(error)})") from error
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in training.items():
-            module.training = mode
-    if usual.device.type == "meta":
-        raise UserError(f"{type(owner).__name__} has no weights yet; load them first")
-    if torch.equal(usual, other):
-        raise UserError(
-            f"{type(owner).__name__} has a rotary module that its attention does not use (ALiBi, or no rotary layers): "
-            "no encoding put there changes anything"
-        )
-
-
-def _exaggerated(module: nn.Module, arguments: Any, handed_out: Any) -> Any:
-    """A forward hook: cos and sin a thousand times as large, so that scores of attention saturate in any precision."""
-    return handed_out * 1000 if isinstance(handed_out, torch.Tensor) else tuple(part * 1000 for part in handed_out)
-
-
-def _first_tensor(output: Any) -> torch.Tensor:
-    """Logits, or the last hidden state of a model without a head."""
-    found: torch.Tensor = output[0] if not hasattr(output, "logits") else output.logits
-    return found
-
-
 def _validate(config: Any) -> None:
     try:
         validate(config)
@@ -205,65 +140,17 @@ def _validate(config: Any) -> None:
         raise UserError(f"transformers refuses these rope parameters: {error.args[0]}") from error
 
 
-def _check_one(name: str, module: Any, layer_type: str | None) -> None:
-    if not isinstance(module, ResonanceRotary):
-        raise UserError(f"{name} is transformers' own {type(module).__name__}; put an encoding in with re_rope")
-    asked = rotary_of(module.config, layer_type)
-    if asked.head_dim != module.encodings[layer_type].head_dim:
-        raise UserError(
-            f"{name} rotates {module.encodings[layer_type].head_dim} scalars of a head, not {asked.head_dim}"
-        )
-    trained = longest(module.config)
-    for length in (2, trained, 4 * trained):
-        inv_freq, factor = asked.frequencies(length)
-        position_ids = torch.tensor([[0, 1, length - 1]])
-        angles = module.layout.positions(position_ids)[..., None].double() * inv_freq.double()
-        wanted = _at_one(module.layout(angles.cos() * factor, angles.sin() * factor, torch.float64))
-        found = _at_one(module(torch.zeros(1, dtype=torch.float32), position_ids, layer_type))
-        wrong = (found - wanted).abs() > TOLERANCE * wanted.abs() + 1e-12
-        if bool(wrong.any()):
-            j = int(wrong.nonzero()[0])
-            place = name if layer_type is None else f"{name} ({layer_type})"
-            raise UserError(
-                f"{place} does not turn as {asked.name} does: in {length} tokens entry {j} of cos and sin at "
-                f"position 1 is {float(found[j]):.9g}, not {float(wanted[j]):.9g}; put the encoding in with re_rope"
-            )
-
-
-def _at_one(handed_out: Any) -> torch.Tensor:
-    """cos and sin of position 1 in one row, float64; of a complex table the real and imaginary parts."""
-    parts = (handed_out.real, handed_out.imag) if isinstance(handed_out, torch.Tensor) else handed_out
-    return torch.cat([part[..., 1, :].double().flatten() for part in parts])
-
-
-def rotary_modules(model: Any) -> list[tuple[nn.Module, str, Any]]:
-    """(parent, name, module) of the language model's rotary modules; those of a vision tower stay as they are."""
-    config = model.config.get_text_config(decoder=True)
-    found = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if getattr(child, "config", None) is config and is_rotary(child)
-    ]
-    if not found:
-        raise UserError(
-            f"{type(model).__name__} has no rotary module that follows rope parameters; "
-            "load a model that does (Llama, Mistral, Qwen, Phi, GPT-NeoX, OLMo, Gemma, ...)"
-        )
-    return found
-
-
 def _check_size(module: ResonanceRotary, old: Any) -> None:
-    """As many features as before: an encoding for other dimensions would rotate other scalars of a head."""
+    """As many features as before: an encoding of another size would rotate other dimensions of a head."""
     for layer_type, encoding in module.encodings.items():
         features = (
             old.encodings[layer_type].head_dim // 2
             if isinstance(old, ResonanceRotary)
             else getattr(old, f"{prefix_of(layer_type)}inv_freq").shape[-1]
         )
-        found = len(encoding.frequencies(1)[0])
-        if found != features:
+        offered = len(encoding.frequencies(1)[0])
+        if offered != features:
             remedy = "name a partial_rotary_factor that fits" + (", or another layer_type" if layer_type else "")
             raise UserError(
-                f"the encoding {encoding.name} has {found} features where the model rotates {features}; {remedy}"
+                f"the encoding {encoding.name} has {offered} features where the model rotates {features}; {remedy}"
             )

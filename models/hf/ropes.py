@@ -29,7 +29,7 @@ POSGEN = "posgen"
 """The rope type that spells out an EncodingSpec under the key `encoding`; its base is `rope_theta` as everywhere."""
 
 ORIGINAL = "original_max_position_embeddings"
-"""The length trained on, in tokens, where a scaling has stretched max_position_embeddings."""
+"""The length trained on, in tokens, where a scaling has extended max_position_embeddings."""
 
 STOCK = tuple(sorted({"default", *ROPE_INIT_FUNCTIONS}))
 """The rope types that the installed transformers has itself."""
@@ -73,22 +73,22 @@ def layer_types(config: Any) -> list[str | None]:
 def read(config: Any, layer_type: str | None) -> Parameters:
     """The rope parameters of a config in transformers 5's form: `rope_type`, `rope_theta`, and what the type needs."""
     if V5:
-        found = config.rope_parameters if layer_type is None else config.rope_parameters[layer_type]
+        parameters = config.rope_parameters if layer_type is None else config.rope_parameters[layer_type]
     else:
-        found = {"rope_theta": config.rope_theta, **(getattr(config, "rope_scaling", None) or {})}
-    return {"rope_type": found.get("type", "default"), **copy.deepcopy(dict(found))}
+        parameters = {"rope_theta": config.rope_theta, **(getattr(config, "rope_scaling", None) or {})}
+    return {"rope_type": parameters.get("type", "default"), **copy.deepcopy(dict(parameters))}
 
 
 def write(config: Any, layer_type: str | None, parameters: Mapping[str, Any]) -> None:
     """Put rope parameters into a config, in the form that the installed transformers reads and saves."""
-    own = copy.deepcopy(dict(parameters))
+    values = copy.deepcopy(dict(parameters))
     if V5:
-        config.rope_parameters = own if layer_type is None else {**config.rope_parameters, layer_type: own}
+        config.rope_parameters = values if layer_type is None else {**config.rope_parameters, layer_type: values}
         return
-    config.rope_theta = own.pop("rope_theta")
+    config.rope_theta = values.pop("rope_theta")
     if hasattr(config, "rotary_emb_base"):  # GPT-NeoX saves its base under this name
         config.rotary_emb_base = config.rope_theta
-    config.rope_scaling = None if own == {"rope_type": "default"} else own
+    config.rope_scaling = None if values == {"rope_type": "default"} else values
 
 
 def longest(config: Any) -> int:
@@ -122,15 +122,15 @@ def known_keys(config: Any, name: str) -> tuple[set[str], set[str]]:
         seen.update(required=set(required_keys), optional=set(optional_keys or ()))
         raise _SeenError
 
-    own, before = copy.copy(config), vars(modeling_rope_utils).get("_check_received_keys")
+    probe, before = copy.copy(config), vars(modeling_rope_utils).get("_check_received_keys")
     try:
         if V5:
-            object.__setattr__(own, "_check_received_keys", record)
-            getattr(own, f"_validate_{name}_rope_parameters")({"rope_type": name})
+            object.__setattr__(probe, "_check_received_keys", record)
+            getattr(probe, f"_validate_{name}_rope_parameters")({"rope_type": name})
         else:
             modeling_rope_utils._check_received_keys = record  # type: ignore[attr-defined]
-            own.rope_scaling = {"rope_type": name}
-            modeling_rope_utils.ROPE_VALIDATION_FUNCTIONS[name](own)  # type: ignore[attr-defined]
+            probe.rope_scaling = {"rope_type": name}
+            modeling_rope_utils.ROPE_VALIDATION_FUNCTIONS[name](probe)  # type: ignore[attr-defined]
     except _SeenError:
         pass
     finally:
@@ -161,7 +161,7 @@ def with_head_dim(config: Any) -> Any:
 
 
 def fill_head_dim(config: Any) -> None:
-    """Say the size of a head where the class leaves it open (Mixtral): stock YaRN divides by it."""
+    """Write head_dim where the class leaves it open (Mixtral): stock YaRN divides by it."""
     if not getattr(config, "is_heterogeneous", False) and getattr(config, "head_dim", 0) is None:
         config.head_dim = config.hidden_size // config.num_attention_heads
 
@@ -213,7 +213,7 @@ def _stock(config: Any, layer_type: str | None, parameters: Mapping[str, Any], n
 
 
 def rotary_of(config: Any, layer_type: str | None = None) -> Rotary:
-    """The encoding that a config asks for, stock or ours. `head_dim` counts the scalars of a head that rotate."""
+    """The encoding of a config, stock or ours. `head_dim` counts the dimensions of a head that rotate."""
     parameters = read(config, layer_type)
     base = float(parameters["rope_theta"])
     if parameters["rope_type"] == POSGEN:

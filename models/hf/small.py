@@ -74,8 +74,8 @@ def hidden_states(model: Any, first: int) -> torch.Tensor:
     ids, places = torch.tensor([TOKENS]), torch.tensor([positions(first)])
     with torch.no_grad():
         output = model(input_ids=ids, position_ids=places, use_cache=False)
-    found: torch.Tensor = output[0][0]
-    return found
+    states: torch.Tensor = output[0][0]
+    return states
 
 
 def _kept_layers(values: dict[str, Any], depth: str) -> list[int]:

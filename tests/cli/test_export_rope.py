@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,12 +14,13 @@ from typing import Any
 import pytest
 
 from cli.main import PACKAGES
-from models import export_rope_check
 from models.encodings import build_rotary
-from models.export_rope import StockRope, deviation, longrope, merged, standalone, stock_rope
+from models.hf import longrope_check
+from models.hf.longrope import StockRope, deviation, longrope, merged, standalone, stock_rope
 from models.spec import EncodingSpec
 from posgen.errors import UserError
 from tests import command
+from tests.committed import ROOT
 
 LENGTHS = ["--train-length", "4096", "--test-length", "32768"]
 LLAMA = {"factor": 8.0, "ramp_length": 4096, "beta_fast": 32}
@@ -48,7 +50,7 @@ def read_here(
     if save_small is not None:
         save_small(folder / "small")
     (folder / "config.json").write_text(json.dumps(config))
-    return export_rope_check.main(str(folder), "full_attention", lengths)
+    return longrope_check.main(str(folder), "full_attention", lengths)
 
 
 def test_a_fragment_for_any_llama(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +72,7 @@ def test_the_whole_config_of_a_model_with_two_bases(
 ) -> None:
     # Without processes, which take seconds each.
     monkeypatch.setattr(
-        "models.export_rope.stock_rope",
+        "models.hf.longrope.stock_rope",
         lambda config, lengths, small: StockRope(**read_here(config, workplace / "check", list(lengths), small)),
     )
     bases = {"sliding_attention": 10_000.0, "full_attention": 1_000_000.0}
@@ -150,7 +152,7 @@ def test_the_checking_process_never_imports_this_package(workplace: Path) -> Non
     program = (
         "import runpy, sys\n"
         f"sys.argv = ['check', {str(workplace)!r}, 'full_attention', '1']\n"
-        f"runpy.run_path({export_rope_check.__file__!r}, run_name='__main__')\n"
+        f"runpy.run_path({longrope_check.__file__!r}, run_name='__main__')\n"
         f"assert not set({PACKAGES!r}) & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
@@ -192,12 +194,18 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     assert list(workplace.iterdir()) == []
 
 
-def test_without_transformers_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "transformers" else name)
-    with pytest.raises(UserError, match=r"pip install 'posgen\[llm\]'"):
-        stock_rope({}, [1])
+@pytest.mark.parametrize("given", [["--head-dim", "64", *LENGTHS], ["--config", "config.json"]])
+def test_without_transformers_it_says_what_to_install(given: list[str], workplace: Path) -> None:
+    (workplace / "config.json").write_text(json.dumps({"model_type": "llama", **SIZES}))
+    code = (
+        "import sys; sys.modules['transformers'] = None; from cli.main import main\n"
+        f"main(['export-rope', *{given!r}, '--out', 'out'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "posgen: error: models.hf needs transformers: pip install 'posgen[llm]'\n"
+    assert not (workplace / "out").exists()
 
 
 LLAMA3 = {

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from eval.measuring.metrics import Job, measure
+from eval.measuring.metrics import Evaluation, measure
 from models.encodings import build
 from models.encodings.base import PREFIX
 from models.encodings.kinds.t5_bias import bucket
 from models.parameters import member_parameters
 from models.population import Population, population_key
-from models.positions import measured_positions
+from models.positions import measured_positions, try_out
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec, ModelSpec
 from models.streams import stream
 from models.training import Trainer
@@ -176,7 +176,7 @@ def test_generating_with_the_cache_is_generating_without(kind: str) -> None:
     for now in range(5, length + 1):
         logits = forward(params, MODEL, written[None], positions.rows(slice(0, now)))
         written = torch.cat([written, logits[0, :, -1:].argmax(-1)], dim=1)
-    (free,) = measure(params, MODEL, spec.task, [Job(0, encoding, truth)], AccuracyMode.free_running)
+    (free,) = measure(params, MODEL, spec.task, [Evaluation(0, encoding, truth)], AccuracyMode.free_running)
     expected = (written[:, 5:] == truth[:, 4:]).double().mean(0)
     np.testing.assert_allclose(free.accuracy[4:], expected.numpy(), atol=1e-12)
 
@@ -235,6 +235,24 @@ def test_a_rotary_encoding_with_a_bias_of_its_own_keeps_to_itself(tmp_path: Path
     assert population_key(both) != population_key(member())
     alone = trained(both)
     assert alone.progress[0].history[0]["train_loss"] != trained(member()).progress[0].history[0]["train_loss"]
+
+
+def test_a_rotary_encoding_says_itself_whether_it_only_rotates(tmp_path: Path) -> None:
+    file = tmp_path / "says.py"
+    file.write_text(
+        "from dataclasses import dataclass\nfrom models.encodings.rotary import Rotary\n"
+        "from models.encodings.kinds.alibi import ALiBi\n"
+        "@dataclass(frozen=True)\nclass Silent(Rotary):\n    pass\n"
+        "@dataclass(frozen=True)\nclass Says(Rotary):\n    only_rotates = True\n"
+        "@dataclass(frozen=True)\nclass Errs(Says):\n    only_rotates = True\n    bias = ALiBi.bias\n"
+    )
+    silent, says, errs = (EncodingSpec(name, kind=f"{file}:{name}") for name in ("Silent", "Says", "Errs"))
+    assert population_key(member(encoding=says)) == population_key(member())
+    assert population_key(member(encoding=silent)) != population_key(member())
+    try_out(build(silent, 16), MODEL, [17])
+    try_out(build(says, 16), MODEL, [17])
+    with pytest.raises(BadValue, match="pe=Errs: gives the decoder more than a rotation; declare only_rotates = False"):
+        try_out(build(errs, 16), MODEL, [17])
 
 
 def test_only_encodings_that_rotate_may_draw_their_training_positions(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from models.encodings import build_rotary
-from models.export_rope import longrope
 from models.hf import re_rope
 from models.hf.export import ModelConfig
+from models.hf.longrope import longrope
 from models.hf.ropes import read, rotary_of
 from models.hf.small import small_config, small_model
 from models.spec import EncodingSpec

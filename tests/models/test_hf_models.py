@@ -75,7 +75,7 @@ def test_the_model_turns_by_the_table_made_by_hand(name: str) -> None:
 
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [heads, T, head_dim] with the scalars j and j + d/2 of its first d turned as one complex number."""
+    """x [heads, T, head_dim] with dimensions j and j + d/2 of its first d rotated as one complex number."""
     half = cos.shape[-1]
     pair = torch.complex(x[..., :half], x[..., half : 2 * half]) * torch.complex(cos, sin)
     return torch.cat((pair.real, pair.imag, x[..., 2 * half :]), dim=-1)

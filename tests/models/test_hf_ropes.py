@@ -151,7 +151,7 @@ def test_the_check_fires_when_something_is_off() -> None:
     check_rope(model)
     wrong = module.encodings[None]
     object.__setattr__(wrong, "resonance", False)
-    with pytest.raises(UserError, match="does not turn as resonance_yarn does"):
+    with pytest.raises(UserError, match="does not rotate as resonance_yarn does"):
         check_rope(model)
     object.__setattr__(wrong, "resonance", True)
     check_rope(model)
@@ -160,7 +160,7 @@ def test_the_check_fires_when_something_is_off() -> None:
         check_rope(model)
     model.model.rotary_emb = module
     model.config.rope_parameters["factor"] = 2.0
-    with pytest.raises(UserError, match="does not turn"):
+    with pytest.raises(UserError, match="does not rotate"):
         check_rope(model)
 
 

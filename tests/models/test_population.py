@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from models.dropout import Drawn
 from models.encodings import PositionInputs
 from models.encodings import build_rotary as build
+from models.optim import fast_forward, make_optimizer
 from models.parameters import initialise, parameter_count, stacked
 from models.plain import PlainDecoder
-from models.optim import fast_forward, make_optimizer
 from models.population import Population, StepResult, total_steps
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec, ModelSpec, OptimSpec, Schedule, Selection
 from models.training import Progress, Trainer, Watcher, selection_score

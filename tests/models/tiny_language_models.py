@@ -19,7 +19,7 @@ SIZES: dict[str, Any] = {
 }
 GROUPED = {**SIZES, "num_key_value_heads": 1}
 HEADS = {**GROUPED, "head_dim": 32}
-# name -> (its own keys, scalars of a head that rotate)
+# name -> (its own keys, dimensions of a head that rotate)
 ARCHITECTURES: dict[str, tuple[dict[str, Any], int]] = {
     "Llama": (GROUPED, 32),
     "Mistral": (GROUPED, 32),

@@ -1,6 +1,5 @@
 """The report of a profile: everything its records show on one HTML page that needs nothing but a browser.
 
-`content` and `sections` choose what stands on the page, `page` makes it HTML, `svg` takes figures in, `alt` puts them
-into words, `provenance` says where the numbers come from and `again` how to get them once more; `wandb_summary` puts
-the page and its parts before those who look at W&B.
+`content` and `sections` choose what stands on the page, `page` makes it HTML, `alt` has the figures' alternative texts,
+`provenance` says where the numbers come from, `reproduction` how to reproduce them; `wandb_summary` logs all to W&B.
 """

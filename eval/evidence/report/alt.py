@@ -1,4 +1,4 @@
-"""Pictures in words, from the numbers that they are drawn from."""
+"""Alternative texts of figures, from the numbers that they are drawn from."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from eval.evidence.lengths.effective import Lengths
 
 
-def lines(what: str, found: Sequence[Series], value: Callable[[Series], float], where: str, scale: float = 1.0) -> str:
+def lines(what: str, series: Sequence[Series], value: Callable[[Series], float], where: str, scale: float = 1.0) -> str:
     """Line charts with a panel a task: `what` they show, then the encodings of each panel, ordered by `value` times
     `scale`, highest first. `where` says what that value is."""
     sentences = []
-    for task in dict.fromkeys(one.task for one in found):
-        ranked = [(scale * value(one), names.encoding(one.pe)) for one in found if one.task == task and one.at]
+    for task in dict.fromkeys(line.task for line in series):
+        ranked = [(scale * value(line), names.encoding(line.pe)) for line in series if line.task == task and line.at]
         sentences.append(f"{names.task(task)}: {order(ranked) or 'no line'}")
     return f"{what} Highest to lowest {where}: {'; '.join(sentences)}."
 
@@ -32,25 +32,25 @@ def order(ranked: Iterable[tuple[float, str]]) -> str:
     return ", ".join(f"{name} {value:.3g}" for value, name in sorted(known, key=lambda pair: (-pair[0], pair[1])))
 
 
-def last(one: Series) -> float:
+def last(line: Series) -> float:
     """The mean at the end of the line."""
-    return one.mean[-1]
+    return line.mean[-1]
 
 
 def percent_from(starts: Mapping[str, int]) -> Callable[[Series], float]:
     """The mean, in percent, over the points from its task's start on."""
 
-    def over(one: Series) -> float:
-        values = [value for at, value in zip(one.at, one.mean, strict=True) if at >= starts[one.task]]
+    def over(line: Series) -> float:
+        values = [value for at, value in zip(line.at, line.mean, strict=True) if at >= starts[line.task]]
         return 100 * math.fsum(values) / len(values) if values else math.nan
 
     return over
 
 
-def gaps(found: Sequence[Gap]) -> str:
+def gaps(encodings: Sequence[Gap]) -> str:
     """Feature gap above, accuracy below, by position."""
     before, after = (
-        order((round(max(part), 4), names.encoding(one.pe)) for one in found if (part := getattr(one, side)))
+        order((round(max(part), 4), names.encoding(gap.pe)) for gap in encodings if (part := getattr(gap, side)))
         for side in ("before", "after")
     )
     return (
@@ -59,14 +59,14 @@ def gaps(found: Sequence[Gap]) -> str:
     )
 
 
-def wavelengths(found: Mapping[str, Features]) -> str:
+def wavelengths(encodings: Mapping[str, Features]) -> str:
     """Wavelength and largest gap by feature."""
     described = []
-    for pe, one in found.items():
-        critical = "all" if one.critical is None else str(one.critical)
+    for pe, features in encodings.items():
+        critical = "all" if features.critical is None else str(features.critical)
         described.append(
-            f"{names.encoding(pe)} from {one.wavelengths[0]:,.1f} to {one.wavelengths[-1]:,.1f} tokens, {critical} "
-            f"features pre-critical"
+            f"{names.encoding(pe)} from {features.wavelengths[0]:,.1f} to {features.wavelengths[-1]:,.1f} tokens, "
+            f"{critical} features pre-critical"
         )
     return (
         "Three line charts against the feature, a line an encoding: wavelength on a logarithmic axis with the training "
@@ -75,26 +75,26 @@ def wavelengths(found: Mapping[str, Features]) -> str:
     )
 
 
-def league(found: League, protocol: str) -> str:
+def league(standings: League, protocol: str) -> str:
     """OOD accuracy of every encoding, a panel a task."""
-    ranked = [(one.mean, names.encoding(one.pe)) for one in found.entries[protocol] if one.mean is not None]
-    tasks = ", ".join(map(names.task, found.tasks))
+    ranked = [(entry.mean, names.encoding(entry.pe)) for entry in standings.entries[protocol] if entry.mean is not None]
+    tasks = ", ".join(map(names.task, standings.tasks))
     return (
         f"Dot plot, an encoding a line, a panel each for {tasks}: OOD accuracy in %, means and seeds. Highest to "
         f"lowest mean of the tasks: {order(ranked) or 'none has all tasks'}."
     )
 
 
-def lengths(found: Lengths, protocol: str) -> str:
+def lengths(measured: Lengths, protocol: str) -> str:
     """Accuracy against length on a logarithmic axis."""
-    rows = [row for row in found.rows if row.protocol == protocol and row.form == "own"]
+    rows = [row for row in measured.rows if row.protocol == protocol and row.form == "own"]
     sentences = []
     for task in dict.fromkeys(row.task for row in rows):
-        ends = {names.encoding(row.pe): [one.length or 0 for one in row.reaches] for row in rows if row.task == task}
-        ranked = [(math.fsum(reached) / len(reached), pe) for pe, reached in ends.items() if reached]
+        reached = {row.pe: [reach.length or 0 for reach in row.reaches] for row in rows if row.task == task}
+        ranked = [(math.fsum(ends) / len(ends), names.encoding(pe)) for pe, ends in reached.items() if ends]
         sentences.append(f"{names.task(task)}: {order(ranked) or 'none'}")
     return (
         "Line charts of accuracy against length on a logarithmic axis, a column a task, a row a way of scaling, the "
-        f"threshold of {100 * found.threshold:g} % marked. Longest to shortest mean effective length as in Table 1, in "
-        f"tokens, 0 where it is below the first window: {'; '.join(sentences)}."
+        f"threshold of {100 * measured.threshold:g} % marked. Longest to shortest mean effective length as in Table 1, "
+        f"in tokens, 0 where it is below the first window: {'; '.join(sentences)}."
     )

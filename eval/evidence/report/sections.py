@@ -1,13 +1,13 @@
-"""The sections of the page, each from the records that it needs, or with the commands that would make them."""
+"""The sections of the page, each from the records that it needs, or else with the commands that make them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from eval.evidence.cells import Collection, collect
+from eval.evidence.cells import Collection, collect, differences_table
 from eval.evidence.report import alt
-from eval.evidence.report.again import Again
 from eval.evidence.report.page import Missing, Part, Picture, Section
+from eval.evidence.report.reproduction import Reproduction
 from eval.evidence.report.sources import Sources
 from eval.evidence.table import Document
 from posgen.errors import UserError
@@ -15,31 +15,28 @@ from posgen.errors import UserError
 Parts = Iterator[tuple[str, Part]]
 
 
-def at_a_glance(sources: Sources, collection: Collection, again: Again) -> Iterator[Section]:
-    """What the page opens with: Table 1 in the paper's shape, what it says, and Figure 3 of one protocol."""
+def at_a_glance(sources: Sources, collection: Collection, reproduction: Reproduction) -> Iterator[Section]:
+    """The top of the page: Table 1 in the paper's shape, what it says, and Figure 3 of one protocol."""
     from eval.evidence.table1 import build
     from eval.evidence.table1_tables import document
 
     table = build(collection, sources.published)
-    missing = again.unmeasured(sources.places)
+    missing = [
+        ("", Missing(f"Some cells of Table 1 under protocol {name}", f"{', '.join(cells)}.", reproduction.sweep))
+        for name, cells in reproduction.unmeasured(sources.places).items()
+    ]
     yield Section(
         "table1",
         "Table 1",
-        (
-            *parts(document(table)),
-            *(
-                ("", Missing(f"Some cells of Table 1 under protocol {name}", f"{', '.join(cells)}.", again.sweep))
-                for name, cells in missing.items()
-            ),
-        ),
+        (*parts(document(table)), *missing),
         folded=False,
     )
     first = collection.protocols[0]
-    figure = _attempt("Figure 3", again.sweep, _figure3, sources, collection, first)
+    figure = _attempt("Figure 3", reproduction.sweep, _figure3, sources, collection, first)
     yield Section("figure3", "Figure 3: validation loss by epoch", ((f"Protocol {first}", figure),), folded=False)
 
 
-def of_the_table(sources: Sources, collection: Collection, again: Again) -> Iterator[Section]:
+def of_the_table(sources: Sources, collection: Collection, reproduction: Reproduction) -> Iterator[Section]:
     """What else the records of Table 1 show."""
     from eval.evidence.table1 import build
     from eval.evidence.table1_tables import wide
@@ -51,22 +48,22 @@ def of_the_table(sources: Sources, collection: Collection, again: Again) -> Iter
         ("wavelengths", "Wavelengths and the critical feature", _wavelengths, collection.protocols),
         ("curves", "Learning curves", _curves, collection.protocols),
     )
-    yield Section("verdicts", "Verdicts and claims", tuple(parts(_verdicts(sources, collection))))
-    # What differs from the paper stands above already.
-    yield Section("table1-wide", "Table 1 in full", tuple(parts(wide(build(collection, sources.published))[:1])))
+    yield Section("verdicts", "Verdicts and claims", tuple(parts(_verdicts(sources, collection), collection)))
+    full = wide(build(collection, sources.published))
+    yield Section("table1-wide", "Table 1 in full", tuple(parts(full, collection)))
     for key, title, make, protocols in figures:
         if protocols:
             drawn = tuple(
                 (
                     f"Protocol {name}",
-                    _attempt(f"{title}, protocol {name}", again.sweep, make, sources, collection, name),
+                    _attempt(f"{title}, protocol {name}", reproduction.sweep, make, sources, collection, name),
                 )
                 for name in protocols
             )
             yield Section(key, title, drawn)
 
 
-def beyond_the_table(sources: Sources, again: Again) -> Iterator[Section]:
+def beyond_the_table(sources: Sources, reproduction: Reproduction) -> Iterator[Section]:
     """What needs records of its own: the ledger, the league of all encodings, other lengths."""
     from eval.evidence.ledger.tables import ledger_table
 
@@ -78,16 +75,19 @@ def beyond_the_table(sources: Sources, again: Again) -> Iterator[Section]:
         ("lengths", "Effective length", _lengths, "lengths"),
     ):
         try:
-            made = tuple(make(sources))
+            content = tuple(make(sources))
         except UserError as error:
-            made = (("", Missing(title, str(error), again.other(folder))),)
-        yield Section(key, title, made)
+            content = (("", Missing(title, str(error), reproduction.records_of(folder))),)
+        yield Section(key, title, content)
 
 
-def parts(document: Document) -> Parts:
-    """A document as parts without headings of their own."""
+def parts(document: Document, collection: Collection | None = None) -> Parts:
+    """A document as parts without headings of their own, and without what differs from the paper for a `collection`:
+    the first section has that."""
+    known = differences_table(collection) if collection else None
     for part in document:
-        yield "", part
+        if known is None or part != known:
+            yield "", part
 
 
 def _attempt(what: str, commands: Sequence[str], make: Callable[..., Part], *arguments: object) -> Part:
@@ -115,7 +115,7 @@ def _figure3(sources: Sources, collection: Collection, protocol: str) -> Part:
 
 
 def _positions(sources: Sources, collection: Collection, protocol: str) -> Part:
-    from eval.evidence.figures.positions import caption, figure, rows, sizes
+    from eval.evidence.figures.positions import caption, figure, notes, rows, sizes
 
     series = rows(collection, protocol, sources.places)
     lengths = {task: size.train_length for task, size in sizes(collection, protocol).items()}
@@ -123,15 +123,20 @@ def _positions(sources: Sources, collection: Collection, protocol: str) -> Part:
         "Line charts of accuracy against position, a panel a task, a line an encoding; the training length is marked."
     )
     words = alt.lines(what, series, alt.percent_from(lengths), "on average beyond the training length, in %")
-    return Picture(figure(collection, series), words, caption(collection, series))
+    return Picture(figure(collection, series), words, caption(collection, series), notes(collection, protocol))
 
 
 def _gap(sources: Sources, collection: Collection, protocol: str) -> Part:
-    from eval.evidence.figures.gap import caption, figure, gaps
+    from eval.evidence.figures.gap import caption, figure, gaps, notes
+    from eval.evidence.figures.positions import rows
 
-    gap_series = gaps(collection, protocol, sources.places)
-    drawn = figure(collection, protocol, gap_series, sources.places)
-    return Picture(drawn, alt.gaps(gap_series), caption(collection, protocol, gap_series))
+    by_encoding, series = gaps(collection, protocol, sources.places), rows(collection, protocol, sources.places)
+    return Picture(
+        figure(collection, by_encoding, series),
+        alt.gaps(by_encoding),
+        caption(collection, series),
+        notes(collection, protocol, by_encoding),
+    )
 
 
 def _wavelengths(sources: Sources, collection: Collection, protocol: str) -> Part:
@@ -150,14 +155,14 @@ def _wavelengths(sources: Sources, collection: Collection, protocol: str) -> Par
 
 
 def _curves(sources: Sources, collection: Collection, protocol: str) -> Part:
-    from eval.evidence.figures.learning import QUANTITIES, caption, figure, rows
+    from eval.evidence.figures.learning import QUANTITIES, caption, figure, notes, rows
 
     learning = rows(collection, protocol, sources.places)
     titles = ", ".join(quantity.title for quantity in QUANTITIES)
     what = f"Line charts against epoch, a column a task, a row each for {titles}."
     ood = QUANTITIES[-1]
     words = alt.lines(what, learning.series[ood.key], alt.last, f"in the last epoch, {ood.title}", ood.scale)
-    return Picture(figure(collection, learning), words, caption(collection, learning))
+    return Picture(figure(collection, learning), words, caption(collection, learning), notes(learning))
 
 
 def _effects(sources: Sources) -> Parts:
@@ -169,7 +174,7 @@ def _effects(sources: Sources) -> Parts:
     effects = build(sources.records("ledger"), sources.ledger, sources.places, sources.rules.confidence)
     for base in effects.bases:
         yield f"From preset {base}", Picture(figure(effects, base), seen(effects, base), caption(effects))
-    yield from parts(effects_document(effects))
+    yield from parts(effects_document(effects), effects.collection)
 
 
 def _league(sources: Sources) -> Parts:
@@ -181,10 +186,10 @@ def _league(sources: Sources) -> Parts:
     for protocol in league.protocols:
         caption = (
             f"OOD accuracy of every encoding, best mean on top, protocol {protocol}. Large marks are means over seeds, "
-            "small ones the seeds, grey strokes mean ID accuracy. What the order is worth stands below the table."
+            "small ones the seeds, grey strokes mean ID accuracy. How certain the order is stands below the table."
         )
         yield f"Protocol {protocol}", Picture(figure(league, protocol), alt.league(league, protocol), caption)
-    yield from parts(document(league))
+    yield from parts(document(league), league.collection)
 
 
 def _lengths(sources: Sources) -> Parts:
@@ -199,4 +204,4 @@ def _lengths(sources: Sources) -> Parts:
             "rows differ in how encodings are scaled at test time. Line = mean, band = lowest to highest seed."
         )
         yield f"Protocol {protocol}", Picture(figure(lengths, protocol), alt.lengths(lengths, protocol), caption)
-    yield from parts(document(lengths))
+    yield from parts(document(lengths), lengths.collection)

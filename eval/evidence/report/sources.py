@@ -1,4 +1,4 @@
-"""What a report is made from: the records of a profile, and the choices and published numbers of conf/."""
+"""The input of a report: the records of a profile, and the choices and published numbers of conf/."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Sources:
         """(task, pe) in the published order."""
         return list(self.published)
 
-    def path(self, kind: str = "") -> Path:
-        """The file of a kind's records."""
-        return self.results / self.profile / kind / "records.jsonl"
+    def path(self, folder: str = "") -> Path:
+        """The file of a folder's records."""
+        return self.results / self.profile / folder / "records.jsonl"
 
     def records(self, folder: str = "") -> list[AccuracyRecord]:
         """The records of a folder that holds entries of tables. UserError when there are none."""

@@ -1,8 +1,8 @@
-"""The summary run: what a profile's records show, put before those who look at W&B.
+"""The summary run: a profile's report in W&B.
 
-One run beside those of the members, of job type `summary`: the report with its tables and pictures, and three
-artifacts. The records are a real one; data sets and weights stay where they are and are only referred to, with their
-checksums.
+One run beside those of the members, of job type `summary`: the report with its tables and figures, and three
+artifacts. That of the records has their content; those of data sets and weights are references with checksums, and the
+files stay where they are.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def log_summary(
 
 
 def _shown(page: Page, html: str) -> Iterator[tuple[str, Any]]:
-    """The page, and its pictures and tables by themselves, under names such as `report/table1`."""
+    """The page, and each of its figures and tables, under names such as `tables/table1`."""
     import wandb
     from PIL import Image
 
@@ -107,15 +107,15 @@ def _log_records(run: wandb.Run, profile: str, files: Sequence[Path]) -> None:
     run.log_artifact(artifact)
 
 
-def _log_references(run: wandb.Run, name: str, kind: str, found: Mapping[str, Sequence[Path]]) -> None:
-    """An artifact whose entries are names, checksums and places, not content; none when there is nothing to name."""
+def _log_references(run: wandb.Run, name: str, kind: str, entries: Mapping[str, Sequence[Path]]) -> None:
+    """An artifact whose entries are names, checksums and addresses, not content; none without files."""
     import wandb
 
     artifact = wandb.Artifact(_word(name), type=kind)
-    for folder, files in found.items():
+    for folder, files in entries.items():
         for file in files:
             artifact.add_reference(file.resolve().as_uri(), name=f"{folder}/{file.name}")
-    if any(found.values()):
+    if any(entries.values()):
         run.log_artifact(artifact)
 
 
@@ -131,10 +131,10 @@ def _weights(records: Sequence[AccuracyRecord], holdings: Holdings) -> dict[str,
     return {run: sorted((holdings.runs_dir / run).glob("weights-*.safetensors")) for run in runs}
 
 
-def _absent(found: Mapping[str, Sequence[Path]]) -> tuple[str, ...]:
-    return tuple(name for name, files in found.items() if not files)
+def _absent(entries: Mapping[str, Sequence[Path]]) -> tuple[str, ...]:
+    return tuple(name for name, files in entries.items() if not files)
 
 
 def _word(text: str) -> str:
-    """A text as W&B takes it for a name."""
+    """A text as a name that W&B accepts."""
     return re.sub("[^A-Za-z0-9_.-]+", "-", text).strip("-")

@@ -55,15 +55,15 @@ class FIRE(Encoding):
         }
 
     def bias(self, weights: Weights, positions: Tensor, model: ModelSpec) -> Tensor:
-        own = {name.removeprefix(PREFIX): weight for name, weight in weights.items() if name.startswith(PREFIX)}
-        c = own["c"].abs()[:, :, None]  # (P, 1, 1)
-        threshold = (own["scale"] * self.threshold).abs()  # (P, 1)
+        net = {name.removeprefix(PREFIX): weight for name, weight in weights.items() if name.startswith(PREFIX)}
+        c = net["c"].abs()[:, :, None]  # (P, 1, 1)
+        threshold = (net["scale"] * self.threshold).abs()  # (P, 1)
         distance = (positions[:, None] - positions[None, :]).clamp(min=0).float()  # (T, T)
         longest = torch.maximum(threshold, positions.float()[None] + 1)  # (P, T)
         progress = torch.log(c * distance + 1) / torch.log(c * longest[:, :, None] + 1)  # (P, T, T)
         P, T, _ = progress.shape
-        hidden = torch.baddbmm(own["hidden.bias"][:, None], progress.reshape(P, T * T, 1), own["hidden.weight"]).relu()
-        out = torch.baddbmm(own["out.bias"][:, None], hidden, own["out.weight"])
+        hidden = torch.baddbmm(net["hidden.bias"][:, None], progress.reshape(P, T * T, 1), net["hidden.weight"]).relu()
+        out = torch.baddbmm(net["out.bias"][:, None], hidden, net["out.weight"])
         return out.view(P, T, T, model.heads).permute(0, 3, 1, 2)
 
 

@@ -20,6 +20,7 @@ class RandomizedRotary(Rotary):
 
     max_position: int = 2_048
 
+    only_rotates: ClassVar[bool] = True
     source: ClassVar[str] = "Ruoss et al. 2023, arXiv 2305.16843"
 
     def training_positions(self, length: int, generator: Generator) -> Tensor:

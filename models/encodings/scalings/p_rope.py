@@ -33,9 +33,9 @@ class PRoPE(Scaling):
         require(self.factor >= 1.0, "factor", self.factor, "use at least 1 (the paper: 1)")
 
     def inv_freq(self, head_dim: int, base: float, length: int) -> Tensor:
-        found = rope_inv_freq(head_dim, base) / self.factor
-        found[int(self.p * head_dim // 2) :] = 0.0
-        return found
+        inv_freq = rope_inv_freq(head_dim, base) / self.factor
+        inv_freq[int(self.p * head_dim // 2) :] = 0.0
+        return inv_freq
 
 
 SCALING = PRoPE

@@ -29,6 +29,7 @@ class YaRN(NTKByParts):
     def compute_attention_factor(self) -> float:
         if self.attention_factor is not None:
             return self.attention_factor
+        # Of cos and sin, hence of both q and k: the attention logits are multiplied by its square, which is YaRN's 1/t.
         return 0.1 * math.log(self.factor) + 1.0 if self.factor > 1.0 else 1.0
 
 

@@ -1,4 +1,4 @@
-"""The commands that make a profile's results again, from what its records say of themselves."""
+"""The commands that reproduce a profile's results, from what its records say of themselves."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _CHANGED = "changed: "  # as conf.overrides.changed writes it into a label
 
 
 @dataclass(frozen=True)
-class Again:
-    """The commands for the profile of a collection. `kinds`: of what else there are records, `ledger` say."""
+class Reproduction:
+    """The commands for the profile of a collection. `folders`: those below the profile's that hold records too."""
 
     collection: Collection
-    kinds: Sequence[str] = ()
+    folders: Sequence[str] = ()
 
     @property
-    def trained(self) -> str:
-        """The options that choose the profile in a command that trains: `--profile quick optim.lr=1e-3`."""
+    def training_options(self) -> str:
+        """What chooses the profile in a command that trains: `--profile quick optim.lr=1e-3`."""
         base = self.collection.profile.partition("+")[0]
         return " ".join(["--profile", base, *self._changes()])
 
     def _changes(self) -> list[str]:
-        """What makes the profile another than the one that it is named after, as words of a command."""
+        """The settings that change the profile from the one that it is named after, as words of a command."""
         record = next(self.collection.records())
         profile = record.training.config.get("profile") or {}
         changes = profile.get("changes") or []
@@ -37,45 +37,46 @@ class Again:
         return [*(shlex.quote(change.partition("; epoch")[0]) for change in changes), *until]
 
     @property
-    def drawn(self) -> str:
-        """The option that chooses the profile in a command that draws."""
+    def drawing_options(self) -> str:
+        """What chooses the profile in a command that draws."""
         return f"--profile {shlex.quote(self.collection.profile)}"
 
     @property
     def sweep(self) -> tuple[str, ...]:
-        """What trains everything of the collection."""
-        return (f"posgen sweep {self._options()} {self.trained}",)
+        """The command that trains all members of the collection."""
+        return (f"posgen sweep {self._options()} {self.training_options}",)
 
-    def other(self, kind: str) -> tuple[str, ...]:
-        """What makes the records of a folder below the profile's."""
-        made = {
-            "ledger": f"posgen sweep --ledger {self.trained}",
-            "league": f"posgen sweep --league {self.trained}",
-            "lengths": f"posgen lengths --measure {self.drawn}",
+    def records_of(self, folder: str) -> tuple[str, ...]:
+        """The command that makes the records of a folder below the profile's."""
+        commands = {
+            "ledger": f"posgen sweep --ledger {self.training_options}",
+            "league": f"posgen sweep --league {self.training_options}",
+            "lengths": f"posgen lengths --measure {self.drawing_options}",
         }
-        return (made[kind],)
+        return (commands[folder],)
 
     @property
-    def explained(self) -> str:
+    def explanation(self) -> str:
         """What to know before typing the commands."""
         commits = sorted({maker.git_commit or "an unknown commit" for maker in self._makers()})
         return (
-            f"In a clone of the project. The trainings of Table 1 were made by the code at {', '.join(commits)}; check "
-            "that out for the sweep if the code has changed since. What is trained already is not trained again."
+            "Run these in a clone of the project. The trainings of Table 1 were made by the code at "
+            f"{', '.join(commits)}; check that out for the sweep if the code has changed "
+            "since. What is trained already is not trained again."
         )
 
     @property
     def everything(self) -> tuple[str, ...]:
         """From a clone of the project to this page."""
-        folder = shlex.quote(f"results/{self.collection.profile}")
+        out = shlex.quote(f"results/{self.collection.profile}")
         return (
             "make setup",
             ". .venv/bin/activate",
             *self.sweep,
-            *(command for kind in self.kinds for command in self.other(kind)),
-            *(f"posgen {verb} --format all --out {folder} {self.drawn}" for verb in ("table1", "verdict")),
-            f"posgen figure3 --out {folder} {self.drawn}",
-            f"posgen report {self.drawn}",
+            *(command for folder in self.folders for command in self.records_of(folder)),
+            *(f"posgen {verb} --format all --out {out} {self.drawing_options}" for verb in ("table1", "verdict")),
+            f"posgen figure3 --out {out} {self.drawing_options}",
+            f"posgen report {self.drawing_options}",
         )
 
     def _makers(self) -> Iterator[Maker]:
@@ -84,7 +85,7 @@ class Again:
 
     def unmeasured(self, places: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
         """Protocol -> the places without any record, as readers call them. Protocols without one are left out."""
-        found = {
+        missing = {
             protocol: [
                 f"{names.task(task)} {names.encoding(pe)}"
                 for task, pe in places
@@ -93,7 +94,7 @@ class Again:
             ]
             for protocol in self.collection.protocols
         }
-        return {protocol: cells for protocol, cells in found.items() if cells}
+        return {protocol: cells for protocol, cells in missing.items() if cells}
 
     def _options(self) -> str:
         cells = self.collection.cells
@@ -102,6 +103,6 @@ class Again:
             "task": dict.fromkeys(task for _, task, _ in cells),
             "pe": dict.fromkeys(pe for _, _, pe in cells),
             "protocol": self.collection.protocols,
-            "seed": () if "seed=" in self.trained else map(str, seeds),
+            "seed": () if "seed=" in self.training_options else map(str, seeds),
         }
         return " ".join(f"--{key} {shlex.quote(','.join(values))}" for key, values in chosen.items() if values)

@@ -1,10 +1,10 @@
 """Run as a program: what stock transformers makes of the configuration in FOLDER, as one line of JSON.
 
-    python -P export_rope_check.py FOLDER LAYER_TYPE LENGTH...
+    python -P longrope_check.py FOLDER LAYER_TYPE LENGTH...
 
-FOLDER/config.json: of this model the rotary module alone is built, on the CPU, and asked for its table at each length.
-FOLDER/small, where there is one: a model with small weights of its own and positions.json, the first positions of
-sequences; it is loaded and run, and its hidden states come back with the rest.
+FOLDER/config.json: only the rotary module of this model is built, on the CPU, and asked for its table at each length.
+FOLDER/small, if it exists: a small model with weights, and in ids.json and positions.json what to run it on; its hidden
+states are part of the output.
 
 It imports nothing of this package, so that its numbers are those of a user who does not have it.
 """
@@ -24,10 +24,10 @@ def main(folder: str, layer_type: str, lengths: list[int]) -> dict[str, Any]:
     with torch.device("meta"):
         model = transformers.AutoModel.from_config(config)
     text = model.config.get_text_config(decoder=True)
-    found = [m for m in model.modules() if getattr(m, "config", None) is text and hasattr(m, "rope_type")]
-    if not found:
+    rotary = [m for m in model.modules() if getattr(m, "config", None) is text and hasattr(m, "rope_type")]
+    if not rotary:
         sys.exit(f"{type(model).__name__} has no rotary module that follows rope parameters")
-    module: Any = type(found[0])(config=text)
+    module: Any = type(rotary[0])(config=text)
     named = [layer_type] if isinstance(module.rope_type, dict) else []
     prefix = f"{layer_type}_" if named else ""
     parameters = getattr(text, "rope_parameters", None) or {"rope_theta": getattr(text, "rope_theta", None)}

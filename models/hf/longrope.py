@@ -1,13 +1,13 @@
 """A rotary encoding as a configuration that stock Hugging Face transformers reads without this package.
 
-transformers' rope type `longrope` divides each of RoPE's frequencies by a number of its own, so it can say any table:
-factor_j = b^(-2j/d) / theta_j. It has two lists, for sequences up to the length trained on and for longer ones.
+transformers' rope type `longrope` divides each of RoPE's frequencies by a factor of its own, so it can express any
+fixed table: factor_j = b^(-2j/d) / theta_j. It has two lists of factors, for sequences up to the length trained on and
+for longer ones.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import re
 import subprocess
@@ -39,8 +39,8 @@ LAYER_TYPE = "full_attention"
 class StockRope:
     """What stock transformers makes of a configuration: its rotary table, read in a process without this package.
 
-    `inv_freq`: for each length asked, one number a feature, radians per token. `hidden_states`: of a small model that
-    lay beside the configuration, for each of its sequences.
+    `inv_freq`: for each length, one number per feature, in radians per token. `hidden_states`: those of the small model
+    beside the configuration, for each of its sequences.
     """
 
     version: str
@@ -53,14 +53,15 @@ class StockRope:
 
 
 def longrope(encoding: Rotary, train_length: int, test_length: int, factor: float | None = None) -> dict[str, Any]:
-    """Rope parameters of type `longrope` that say the encoding's table; lengths in tokens. `factor`: the scaling's own,
-    which some architectures read for other ends; None: test_length / train_length.
+    """Rope parameters of type `longrope` for the encoding's table; lengths in tokens. `factor`: the scaling's own,
+    which some architectures read for other purposes; None: test_length / train_length.
 
-    The attention factor stands three times: transformers reads `attention_factor`, vLLM and SGLang `short_mscale` and
-    `long_mscale`. Raises BadValue for what `longrope` cannot say: a table that follows the length, a feature that does
-    not rotate.
+    The attention factor is written three times: transformers reads `attention_factor`, vLLM and SGLang `short_mscale`
+    and `long_mscale`. Raises BadValue for what `longrope` cannot express: a table that depends on the length, a feature
+    that does not rotate.
     """
     inv_freq = []
+    # The first list serves lengths up to train_length, the second longer ones: within each the table must not change.
     for lengths in ((train_length, 1), (max(test_length, train_length + 1), train_length + 1, 16 * test_length)):
         tables = [encoding.frequencies(length)[0] for length in lengths]
         if not all(torch.equal(table, tables[0]) for table in tables):
@@ -104,52 +105,45 @@ def fragment(rope: Mapping[str, Any], test_length: int) -> dict[str, Any]:
 def merged(
     config: Mapping[str, Any], rope: Mapping[str, Any], test_length: int, kept: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """A model's config.json with this rope, in the form that it had (`rope_parameters` or `rope_scaling`). `kept`: keys
-    beside the rope type's own that stay (partial_rotary_factor, mrope_section, ...)."""
-    found: dict[str, Any] = copy.deepcopy(dict(config))
-    text = found["text_config"] if isinstance(found.get("text_config"), dict) else found
-    own = fragment(rope, max(test_length, text.get("max_position_embeddings") or 0))
+    """A model's config.json with these rope parameters, in the form that it had (`rope_parameters` or `rope_scaling`).
+    `kept`: keys that do not belong to the rope type and stay (partial_rotary_factor, mrope_section, ...)."""
+    result: dict[str, Any] = copy.deepcopy(dict(config))
+    text = result["text_config"] if isinstance(result.get("text_config"), dict) else result
+    keys = fragment(rope, max(test_length, text.get("max_position_embeddings") or 0))
     old = text.get("rope_parameters")
     rest = {key: value for key, value in (kept or {}).items() if key not in rope}
     if not old:
-        text.update(own)
-        text["rope_scaling"] = {**rest, **own["rope_scaling"]}
-        if "partial_rotary_factor" in text or "rotary_pct" in text:  # stands beside it
+        text.update(keys)
+        text["rope_scaling"] = {**rest, **keys["rope_scaling"]}
+        if "partial_rotary_factor" in text or "rotary_pct" in text:  # it is written outside of the rope parameters
             text["rope_scaling"].pop("partial_rotary_factor", None)
         if "rotary_emb_base" in text:  # GPT-NeoX's name of rope_theta
             del text["rope_theta"]
-        return found
+        return result
     nested = isinstance(old.get(LAYER_TYPE), dict)
     before = old[LAYER_TYPE] if nested else old
     rest = {**{key: value for key, value in before.items() if key == "partial_rotary_factor"}, **rest}
     text["rope_parameters"] = {**old, LAYER_TYPE: {**rest, **rope}} if nested else {**rest, **rope}
-    text["max_position_embeddings"] = own["max_position_embeddings"]
-    text["original_max_position_embeddings"] = own["original_max_position_embeddings"]
-    return found
+    text["max_position_embeddings"] = keys["max_position_embeddings"]
+    text["original_max_position_embeddings"] = keys["original_max_position_embeddings"]
+    return result
 
 
 def standalone(head_dim: int, keys: Mapping[str, Any]) -> dict[str, Any]:
-    """The smallest Llama with heads of this size and these keys: what a fragment is checked in."""
+    """The smallest Llama with heads of this size and these keys, in which a fragment is checked."""
     sizes = {"hidden_size": head_dim, "intermediate_size": 8, "vocab_size": 8, "num_hidden_layers": 1}
     return {"model_type": "llama", **sizes, "num_attention_heads": 1, "num_key_value_heads": 1, **keys}
-
-
-def require_transformers() -> None:
-    """UserError, with what to install, where transformers is missing."""
-    if importlib.util.find_spec("transformers") is None:
-        raise UserError("this needs Hugging Face transformers: pip install 'posgen[llm]'")
 
 
 def stock_rope(
     config: Mapping[str, Any], lengths: Sequence[int], save_small: Callable[[Path], None] | None = None
 ) -> StockRope:
-    """Let transformers read a configuration in a process that never imports this package. `save_small` puts a small
-    model into a folder, which is loaded and run there.
+    """Let transformers read a configuration in a process that never imports this package. `save_small` saves a small
+    model to a folder; it is loaded and run there.
 
-    UserError when transformers is missing or refuses the configuration.
+    UserError when transformers refuses the configuration.
     """
-    require_transformers()
-    script = Path(__file__).with_name("export_rope_check.py")
+    script = Path(__file__).with_name("longrope_check.py")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
         if save_small is not None:
@@ -175,11 +169,11 @@ def deviation(encoding: Rotary, stock: StockRope, lengths: Sequence[int]) -> flo
     UserError above TOLERANCE, or when the attention factor or the number of features differs.
     """
     worst = 0.0
-    for length, found in zip(lengths, stock.inv_freq, strict=True):
+    for length, table in zip(lengths, stock.inv_freq, strict=True):
         inv_freq, factor = encoding.frequencies(length)
-        if len(found) != len(inv_freq):
-            raise UserError(f"the model rotates {len(found)} features of a head, the encoding {len(inv_freq)}")
-        wrong = (torch.tensor(found, dtype=torch.float64) / inv_freq.double() - 1).abs()
+        if len(table) != len(inv_freq):
+            raise UserError(f"the model rotates {len(table)} features of a head, the encoding {len(inv_freq)}")
+        wrong = (torch.tensor(table, dtype=torch.float64) / inv_freq.double() - 1).abs()
         worst = max(worst, float(wrong.max()))
         if not worst <= TOLERANCE or abs(stock.attention_factor / factor - 1) > TOLERANCE:
             raise UserError(
