@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
-import yaml
-
+from conf import files
 from conf.published import table1_names
-from posgen.errors import UserError
 
 RESONANCE = "resonance_"
 
@@ -72,13 +69,5 @@ def _published() -> tuple[dict[str, int], dict[str, int]]:
 @cache
 def _titles(group: str) -> dict[str, str]:
     """Name -> title, of every file of a group that has one."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, where libyaml is there
-    titles = {}
-    for file in sorted((Path(__file__).parent / group).glob("*.yaml")):
-        try:
-            node = yaml.load(file.read_bytes(), loader)
-        except yaml.YAMLError as error:
-            raise UserError(f"{file}: {' '.join(str(error).split())}; mend the file") from None
-        if isinstance(node, dict) and node.get("title"):
-            titles[file.stem] = str(node["title"])
-    return titles
+    titles = {file.stem: files.load(file).get("title") for file in files.group(group)}
+    return {name: str(title) for name, title in titles.items() if title}

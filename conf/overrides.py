@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from conf.schema import GROUPS, SINGLES, Config, dotted_keys, remedy
+from conf import files
+from conf.schema import GROUPS, SINGLES, Config, ProfileSpec, dotted_keys, remedy
 from posgen.errors import BadValue, UserError, nearest
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Trailing:
 
 def choices(group: str) -> list[str]:
     """The names that a group offers: its YAML files."""
-    return sorted(p.stem for p in (Path(__file__).parent / group).glob("*.yaml"))
+    return [file.stem for file in files.group(group)]
 
 
 def check_choice(group: str, name: str) -> str:
@@ -47,10 +47,10 @@ def check_choice(group: str, name: str) -> str:
 
 def words(key: str, text: str) -> list[str]:
     """`a,b` as [a, b], each once; an empty entry is refused."""
-    found = [w.strip() for w in text.strip("[] ").split(",")]
-    if not all(found):
+    entries = [w.strip() for w in text.strip("[] ").split(",")]
+    if not all(entries):
         raise BadValue(key, text, "write a comma list without empty entries")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(entries))
 
 
 def numbers(key: str, text: str) -> list[int]:
@@ -93,18 +93,18 @@ def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     return points
 
 
-def changed_name(profile: str, overrides: Sequence[str]) -> tuple[str, str]:
-    """(name, addition to the label) of a profile under overrides that can change its numbers.
+def changed(profile: ProfileSpec, overrides: Sequence[str]) -> ProfileSpec:
+    """A profile under overrides; another one where these can change its numbers: name, label and `changes` say so.
 
     `quick` with `optim.lr=0.1` becomes `quick+optim.lr=0.1`: its records lie apart and never enter quick's table.
     """
     changes = sorted(o for o in overrides if re.split(r"[.=]", o)[0] not in _NEUTRAL)
     if not changes:
-        return profile, ""
-    name = "+".join([profile, *changes]).replace(",", "_")
+        return replace(profile, changes=[])
+    name = "+".join([profile.name, *changes]).replace(",", "_")
     if len(name) > 100 or not re.fullmatch(r"[A-Za-z0-9_.+=-]+", name):
-        name = f"{profile}+{hashlib.sha256(' '.join(changes).encode()).hexdigest()[:12]}"
-    return name, f"changed: {', '.join(changes)}"
+        name = f"{profile.name}+{hashlib.sha256(' '.join(changes).encode()).hexdigest()[:12]}"
+    return replace(profile, name=name, label=f"{profile.label}; changed: {', '.join(changes)}", changes=changes)
 
 
 def parse(argument: str) -> Override:
@@ -148,6 +148,9 @@ def _check(argument: str, override: Override, sweeps: bool) -> None:
     if key == "pe.params":
         raise BadValue(key, text, "set its keys one by one, such as pe.params.factor=4")
     if key not in known:
+        encoding, _, parameter = key.partition(".")
+        if parameter and encoding in choices("pe"):
+            raise BadValue(key, text, f"with --pe {encoding} write pe.params.{parameter}={text}")
         raise BadValue(key, text, _nearest_key(key, list(known)))
     _check_type(key, value, text, known[key])
 

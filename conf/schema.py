@@ -15,7 +15,18 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from models.spec import AccuracyMode, EncodingSpec, ModelSpec, OptimSpec, Schedule, Selection, SoftmaxScale
+from models.spec import (
+    AccuracyMode,
+    EncodingSpec,
+    ModelSpec,
+    NtkBase,
+    OptimSpec,
+    Schedule,
+    Selection,
+    SoftmaxScale,
+    YarnRamp,
+    check_betas,
+)
 from posgen.errors import nearest, require
 from posgen.spec import DataSpec, Splits, Task
 
@@ -28,24 +39,11 @@ class TrainWith(Enum):
 
 
 class ScalingLengths(Enum):
-    """Ledger row 3: scalings see the text's lengths (L, s = L'/L) or the code's (ramp over L'+1, s = (L'+1)/(L+1))."""
+    """Ledger row 3: scalings see the text's lengths (L, s = L'/L) or the code's (ramp over L'+1, s = (L'+1)/(L+1),
+    where each 1 is the BOS, if there is one)."""
 
     text = "text"
     code = "code"
-
-
-class YarnRamp(Enum):
-    """Ledger row 5: linear in the feature index, or the text's formula over wavelengths."""
-
-    index = "index"
-    wavelength = "wavelength"
-
-
-class NtkBase(Enum):
-    """Ledger row 26: b * s^(d / (d - 2)), or the text's s * b."""
-
-    power = "power"
-    plain = "plain"
 
 
 class TrackerKind(Enum):
@@ -94,21 +92,20 @@ class ProtocolSpec:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        require(self.beta_slow > 0.0, "beta_slow", self.beta_slow, "use a number of turns above 0 (the code: 1)")
-        require(
-            self.beta_fast > self.beta_slow, "beta_fast", self.beta_fast, f"use more than beta_slow ({self.beta_slow})"
-        )
+        check_betas(self.beta_fast, self.beta_slow)
         require(self.layers is None or self.layers >= 1, "layers", self.layers, "use null (the model's own) or 1 to 64")
 
 
 @dataclass(frozen=True)
 class ProfileSpec:
-    """How large an experiment is. `label` stands beside every number of it; `seeds` and `protocols` are a sweep's."""
+    """How large an experiment is. `label` stands beside every number of it; `seeds` and `protocols` are a sweep's.
+    `changes`: the overrides that make its numbers others than the profile's own (conf.overrides.changed)."""
 
     name: str = "quick"
     label: str = "unlabelled"
     seeds: list[int] = field(default_factory=list)
     protocols: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -149,7 +146,7 @@ class Config:
     `compiled`: fuse the step with torch.compile, None: on a GPU; `save_seconds`: how often a training saves the state
     that a later call goes on from, at most."""
 
-    # first, so that a wrong switch is told by its own name and not by the fields that it is interpolated into
+    # first, so that a complaint names the wrong switch and not the fields that it is interpolated into
     protocol: ProtocolSpec = field(default_factory=ProtocolSpec)
     profile: ProfileSpec = field(default_factory=ProfileSpec)
     task: Task = field(default_factory=Task)

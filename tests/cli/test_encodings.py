@@ -122,6 +122,18 @@ def test_a_setting_reaches_the_encoding_by_its_name_or_its_scalings(capsys: pyte
     assert wanted["inv_freq"] != shown(capsys, "resonance_yarn")["inv_freq"]
 
 
+def test_what_show_takes_training_takes_too_and_says_how_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["p_rope.p=0.3", "pe.params.p=0.3"]
+    by_name, by_key = (shown(capsys, "p_rope", setting) for setting in settings)
+    assert by_name == by_key
+    assert by_name["wavelengths"][8:10] == [pytest.approx(2 * math.pi * 10_000 ** (8 / 32)), None]  # 9 of 32 rotate
+    train = ("train", "--pe", "p_rope", "--profile", "smoke", "--dry-run")
+    assert command.run(*train, settings[0]) == 2
+    assert capsys.readouterr().err.endswith("p_rope.p=0.3: with --pe p_rope write pe.params.p=0.3\n")
+    assert command.run(*train, settings[1]) == 0
+    assert "pe.params.p=0.3" in capsys.readouterr().out
+
+
 def test_what_an_encoding_does_not_have_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     found = shown(capsys, "p_rope", "p_rope.p=0.5")
     assert found["wavelengths"][16:] == [None] * 16

@@ -16,7 +16,7 @@ import pytest
 
 from conf import names
 from conf.compose import Choice, compose, composer
-from conf.ledger import ledger, load_ledger
+from conf.ledger import ledger, load_ledger, switched_fields, written
 from conf.schema import Config, ProtocolSpec
 from eval.running.plan import plan
 from models.encodings import build_rotary as build
@@ -126,7 +126,7 @@ def test_lengths_follow_the_data() -> None:
         ("paths.results=elsewhere", "tracker", "directory", "elsewhere/wandb"),
     ],
 )
-def test_a_switch_can_be_thrown_alone(override: str, group: str, key: str, value: object) -> None:
+def test_a_switch_can_be_overridden_alone(override: str, group: str, key: str, value: object) -> None:
     assert plain(resolved("yarn", "paper", override))[group][key] == value
 
 
@@ -242,13 +242,33 @@ def test_what_is_measured_against_a_base(base: str, settings: list[str]) -> None
             assert (after["name"], after[variant.key]) == (variant.protocol, variant.value)
 
 
+def test_what_switches_decide_is_what_changes_with_them() -> None:
+    """Every switch in turn at another value, which the ledger gives (all have a row): what else composes otherwise."""
+    changed: set[str] = set()
+    with composer() as make:
+        before = plain(make(Choice("cot", "yarn", "paper", "paper"), ()))
+        for row in ledger().rows:
+            for switch in row.switches:
+                value = next(iter([*switch.alternatives("paper"), 1.5]))  # beta_slow has no alternative
+                after = plain(make(Choice("cot", "yarn", f"paper+{switch.key}={written(value)}", "paper"), ()))
+                assert after["protocol"][switch.key] != before["protocol"][switch.key]
+                changed |= {
+                    f"{group}.{key}"
+                    for group in ("task", "data", "model", "optim", "tracker", "paths")
+                    for key in before[group]
+                    if before[group][key] != after[group][key]
+                }
+    assert changed == {field for field in switched_fields() if not field.startswith("pe.")}
+    assert {"data.splits", "model.layers", "model.bos", "optim.schedule"} < changed
+
+
 def test_a_base_and_its_switches_are_told_and_sorted_together() -> None:
     assert (
         names.protocol("paper+layers=6+bos=false") == "paper+layers=6+bos=false: as paper, but layers=6 and bos=false"
     )
     found = ["released+bos=false", "mine", "paper+layers=6", "released", "zero_shot", "paper"]
     assert sorted(found, key=names.protocol_order) == [
-        "paper", "paper+layers=6", "zero_shot", "released", "released+bos=false", "mine",
+        "paper", "paper+layers=6", "released", "released+bos=false", "zero_shot", "mine",
     ]  # fmt: skip
 
 
@@ -263,7 +283,7 @@ def test_a_base_and_its_switches_are_told_and_sorted_together() -> None:
         ("paper+layers=6", ["protocol.layers=3"], "already"),
     ],
 )
-def test_a_switch_that_cannot_be_thrown_is_told(protocol: str, overrides: list[str], told: str) -> None:
+def test_a_switch_that_cannot_be_overridden_is_told(protocol: str, overrides: list[str], told: str) -> None:
     with pytest.raises(UserError, match=told) as caught:
         resolved("rope", protocol, *overrides)
     assert "\n" not in str(caught.value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from enum import Enum
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +12,8 @@ from hypothesis import strategies as st
 
 from conf import schema
 from conf.compose import Choice, compose, composer
-from conf.overrides import changed_name, choices, expand, read
-from models.encodings.scalings.ntk import BaseRule
-from models.encodings.scalings.ntk_by_parts import Ramp
+from conf.overrides import changed, choices, expand, read
+from eval.running.plan import settings as plan_settings
 from models.spec import EncodingSpec, ModelSpec, OptimSpec
 from posgen.errors import UserError
 from posgen.spec import DataSpec, Task
@@ -135,12 +133,20 @@ def test_a_value_of_a_sweep_is_checked_too() -> None:
 
 
 def test_changed_profiles_are_told_apart() -> None:
-    assert changed_name("quick", ["paths.results=x", "tracker=none", "device=cuda", "threads=2"]) == ("quick", "")
-    name, change = changed_name("quick", ["optim.lr=0.1", "device=cuda"])
-    assert name == "quick+optim.lr=0.1"
-    assert "optim.lr=0.1" in change
-    assert changed_name("quick", ["a.b=1", "c.d=2"]) == changed_name("quick", ["c.d=2", "a.b=1"])
-    odd = {changed_name("quick", [f"task.h=my.module:{'f' * n}"])[0] for n in range(1, 100)}
+    quick = schema.ProfileSpec("quick", "much smaller", [1, 2], ["paper"])
+    assert changed(quick, ["paths.results=x", "tracker=none", "device=cuda", "threads=2"]) == quick
+    other = changed(quick, ["optim.lr=0.1", "device=cuda"])
+    assert (other.name, other.changes) == ("quick+optim.lr=0.1", ["optim.lr=0.1"])
+    assert other.label == "much smaller; changed: optim.lr=0.1"
+    assert (other.seeds, other.protocols) == (quick.seeds, quick.protocols)
+    assert changed(quick, ["a.b=1", "c.d=2"]) == changed(quick, ["c.d=2", "a.b=1"])
+    # Each is whole in the list, whatever is in it.
+    odd_values = ["paths.results=x", "task.h='a, b'", "pe.params.short_factor=[1, 2]"]
+    assert changed(quick, odd_values).changes == ["pe.params.short_factor=[1, 2]", "task.h='a, b'"]
+    told = plan_settings("smoke", ["optim.lr=0.1", "tracker=none"], [1, 2]).profile
+    assert told.changes == ["optim.lr=0.1", "seed=1,2"]
+    assert told.label.endswith("; changed: optim.lr=0.1, seed=1,2")
+    odd = {changed(quick, [f"task.h=my.module:{'f' * n}"]).name for n in range(1, 100)}
     assert len(odd) == 99
     assert all(len(name) <= 100 and "/" not in name and ":" not in name for name in odd)
 
@@ -151,14 +157,6 @@ def test_the_schema_reuses_the_owners_of_fields() -> None:
     for group, owner in owners.items():
         fields = [f"{group}.{field.name}" for field in dataclasses.fields(owner)]
         assert [key for key in known if key.startswith(f"{group}.")] == fields
-
-
-def test_switches_offer_what_the_scalings_take() -> None:
-    def values(choice: type[Enum]) -> set[str]:
-        return {member.value for member in choice}
-
-    assert values(schema.YarnRamp) == values(Ramp)
-    assert values(schema.NtkBase) == values(BaseRule)
 
 
 def test_every_file_of_every_group_composes() -> None:

@@ -8,7 +8,8 @@ from statistics import mean
 import numpy as np
 
 from conf import names
-from eval.store.records import Record, load
+from eval.store.kinds import AccuracyRecord
+from eval.store.records import load
 from tests.committed import ROOT, results
 
 SECTION = (ROOT / "docs" / "findings.md").read_text().split("## Table 1 at the published sizes")[1].split("\n## ")[0]
@@ -18,9 +19,9 @@ PES = ("rope", "resonance_rope", "yarn", "resonance_yarn")
 LAST, STOPPED = "results/paper", "results/paper/epoch-146"
 
 
-def records(folder: str, task: str, pe: str, protocol: str) -> list[Record]:
+def records(folder: str, task: str, pe: str, protocol: str) -> list[AccuracyRecord]:
     every = load(results().parent / folder / "records.jsonl")
-    return [r for r in every if (r["task"], r["pe"]) == (task, pe) and protocol in r["protocols"]]
+    return [r for r in every if (r.task, r.pe) == (task, pe) and protocol in r.protocols]
 
 
 def rows(folder: str, name: str) -> list[dict[str, str]]:
@@ -36,19 +37,20 @@ def cells() -> dict[tuple[str, str, str], dict[str, str]]:
 
 def validated(task: str, pe: str, protocol: str, epoch: int, key: str = "validation_ood_accuracy") -> float:
     found = records(LAST, task, pe, protocol)
-    return mean(100 * next(h[key] for h in r["history"] if h["epoch"] == epoch) for r in found)
+    return mean(100 * next(getattr(h, key) for h in r.history if h.epoch == epoch) for r in found)
 
 
 def test_what_was_trained() -> None:
     """Five seeds in every cell, at the published sizes, from a clean commit."""
     for folder, members, ends in ((LAST, 30, None), (STOPPED, 30, 146)):
         every = load(results().parent / folder / "records.jsonl")
-        assert len({r["run_id"] for r in every}) == members
-        assert all(r["git_commit"] and not r["git_dirty"] and r["device"].startswith("cuda") for r in every)
-        assert all(r.get("trained_epochs") == ends and r["history"][-1]["epoch"] == (ends or 150) for r in every)
+        assert len({r.run_id for r in every}) == members
+        makers = [maker for r in every for maker in (*r.trained_by, r.measured_by)]
+        assert all(m.git_commit and m.git_dirty is False and m.device.startswith("cuda") for m in makers)
+        assert all(r.trained_epochs == ends and r.history[-1].epoch == (ends or 150) for r in every)
         for r in every:
-            sizes = (r["config"]["model"]["d_model"], r["config"]["model"]["layers"], r["config"]["optim"]["epochs"])
-            assert (*sizes, r["config"]["data"]["train_size"]) == (512, 2, 150, 10_000)
+            sizes = (r.training.model.d_model, r.training.model.layers, r.training.optim.epochs)
+            assert (*sizes, r.training.data.train_size) == (512, 2, 150, 10_000)
     assert all(len(r["ood_std_points"]) > 0 and r["n"] == "5" for r in cells().values())
 
 
@@ -159,7 +161,7 @@ def test_what_epochs_change() -> None:
         assert f"{early:.1f} to {late:.1f} % {words}" in WORDS
         limit = 100 * ((59 / 60) if task != "semi_recursive" else 0.5)
         assert validated(task, "rope", "paper", 12, "validation_id_accuracy") > limit
-    chosen = [r["checkpoint_epoch"] for task in ("recursive", "cot") for r in records(LAST, task, "rope", "paper")]
+    chosen = [r.checkpoint_epoch or 0 for task in ("recursive", "cot") for r in records(LAST, task, "rope", "paper")]
     assert f"at epochs {min(chosen)} to {max(chosen)} (RoPE" in WORDS
 
 
@@ -167,8 +169,8 @@ def test_the_two_token_rule() -> None:
     every = load(results().parent / LAST / "records.jsonl") + load(results().parent / STOPPED / "records.jsonl")
 
     def positions(task: str, pe: str = "") -> np.ndarray:
-        own = [r for r in every if r["task"] == task and r["pe"] == (pe or r["pe"])]
-        return 100 * np.array([r["accuracy_by_position"] for r in own], dtype=float)
+        own = [r for r in every if r.task == task and r.pe == (pe or r.pe)]
+        return 100 * np.array([r.accuracy_by_position for r in own], dtype=float)
 
     four = [positions(task)[:, 4].mean() for task in ("recursive", "cot")]
     assert "is right at {:.1f} and {:.1f} %".format(*four) in WORDS
@@ -193,8 +195,8 @@ def fallen(pe: str) -> dict[int, int]:
     """Seed -> the first token at which accuracy is below 80 % of the model's own within the training length."""
     found = {}
     for r in records(LAST, "recursive", pe, "paper"):
-        accuracy = np.array(r["accuracy_by_position"], dtype=float)
-        found[r["seed"]] = 64 + int(np.argmax(accuracy[64:] < 0.8 * accuracy[5:64].mean()))
+        accuracy = np.array(r.accuracy_by_position, dtype=float)
+        found[r.seed] = 64 + int(np.argmax(accuracy[64:] < 0.8 * accuracy[5:64].mean()))
     return dict(sorted(found.items()))
 
 

@@ -49,9 +49,10 @@ def test_the_page_runs_as_it_stands(copy: Path) -> None:
     outputs = [posgen(line, copy) for line in first.splitlines()]
     assert all("1 trained and measured" in out for out in outputs)
 
-    for language, name, text in blocks():
-        if name.startswith(("models/", "conf/")):
-            (copy / name).write_text(own + "\n\n" + text if language == "python" else text)
+    for _, name, text in blocks():
+        if name.startswith(("models/", "conf/", "tests/")):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_text(own + "\n\n" + text if name.startswith("models/") else text)
     (copy / "steps.py").unlink()
     (suite,) = [text for _, name, text in blocks() if name == "suite"]
     said = {line: posgen(line, copy) for line in suite.splitlines()}
@@ -59,3 +60,8 @@ def test_the_page_runs_as_it_stands(copy: Path) -> None:
     shown = json.loads(said["posgen encodings show steps --json"])
     assert shown["inv_freq"][:5] == [1.0, 0.5, 0.5, 0.25, 0.25]
     assert "2 trained and measured" in said["posgen sweep --profile smoke --task cot --pe rope,steps"]
+    assert "Stepwise RoPE" in said["posgen table1 --profile smoke"]
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/models/test_steps.py"]
+    done = subprocess.run(tests, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
