@@ -1,4 +1,4 @@
-"""The Typer application: the list of commands. They import what is heavy when they run, so that --help is fast."""
+"""The Typer application: the list of commands. Each imports heavy packages only when it runs: --help stays fast."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ app = typer.Typer(name="posgen", add_completion=False, pretty_exceptions_enable=
 for command, summary in (
     (generate, "Write the benchmark's data files."),
     (show, "Explain the benchmark on a sequence (Figure 2)."),
-    (train, "Train and measure one member, or a few."),
+    (train, "Train and measure one model, or a few."),
     (sweep, "Train and measure all of Table 1."),
-    (evaluate, "Measure finished runs under other conditions."),
-    (status, "List the runs and how far they came."),
+    (evaluate, "Measure finished runs at other lengths or encodings."),
+    (status, "List the runs and their progress."),
     (table1, "Draw Table 1 from the records."),
     (figure3, "Draw Figure 3 from the records."),
     (ledger, "List where paper and code differ."),
-    (verdict, "Judge Table 1 and Figure 3."),
-    (positions, "Draw accuracy at every position."),
+    (verdict, "Test the paper's claims on the records."),
+    (positions, "Draw accuracy by position."),
     (curves, "Draw learning curves."),
-    (gap, "Draw feature gap beside accuracy."),
-    (lengths, "Tell how far each encoding holds."),
-    (league, "Rank all encodings."),
-    (report, "Write one page with all of it."),
+    (gap, "Draw feature gap and accuracy by position."),
+    (lengths, "Effective context length per encoding."),
+    (league, "Rank all encodings by accuracy."),
+    (report, "Write one HTML page with all results."),
 ):
     app.command(short_help=summary)(command)
-app.command(name="export-rope", short_help="Write an encoding for stock Hugging Face transformers.")(export_rope)
-app.add_typer(bench, name="bench", short_help="Time this machine.")
+app.command(name="export-rope", short_help="Write a RoPE configuration for transformers.")(export_rope)
+app.add_typer(bench, name="bench", short_help="Measure training speed on this machine.")
 app.add_typer(encodings, name="encodings", short_help="List, show and draw the position encodings.")
 
 

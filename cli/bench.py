@@ -23,9 +23,9 @@ bench = typer.Typer(
     add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="How fast this machine trains, as ratios."
 )
 DEFAULT = (("paper", "fp32", "1"), ("paper", "bf16", "1"), ("narrow", "fp32", "8"), ("quick", "fp32", "16"))
-"""Profiles, precisions and populations that are timed when nothing is asked for."""
+"""Profiles, precisions and populations that are timed by default."""
 MEMBERS = {"narrow": "8", "quick": "1,4,16"}
-"""The populations of a profile that is asked for; 1 of any other."""
+"""The default populations of a profile that is named; 1 of any other."""
 PRECISION = "model.precision="
 
 
@@ -38,7 +38,7 @@ class Case:
     members: int
 
 
-@bench.command(short_help="Time a training step next to a plain implementation and to the best kernels.")
+@bench.command(short_help="Time a training step against a plain implementation and the best kernels.")
 def step(
     overrides: Overrides = None,
     population: Annotated[
@@ -81,23 +81,22 @@ def step(
     from models.bench import step_times
 
     require(1 <= rounds <= 1000, "rounds", rounds, "use 1 to 1000")
-    given = {"task": task, "pe": pe, "device": device, "threads": threads}
-    asked = cases(overrides or (), given, profile, population)
-    base = asked[0].base
+    options = {"task": task, "pe": pe, "device": device, "threads": threads}
+    timed = cases(overrides or (), options, profile, population)
+    base = timed[0].base
     set_threads(base.threads)
-    found = []
-    with Bar("timing", (rounds + 1) * len(asked)) as bar:
-        for case in asked:
+    times = []
+    with Bar("timing", (rounds + 1) * len(timed)) as bar:
+        for case in timed:
             members = [replace(case.spec, seed=seed) for seed in range(case.members)]
-            found.append(step_times(members, rounds, base.device, compiles(base.device, base.compiled), bar.advance))
-    print(_json(asked, found) if as_json else _table(asked, found))
+            times.append(step_times(members, rounds, base.device, compiles(base.device, base.compiled), bar.advance))
+    print(_json(timed, times) if as_json else _table(timed, times))
 
 
 def cases(
-    overrides: Sequence[str], given: Mapping[str, str | None], profile: str | None, population: str | None
+    overrides: Sequence[str], options: Mapping[str, str | None], profile: str | None, population: str | None
 ) -> list[Case]:
-    """What to time, one after another; everything is checked before the first is timed. `given`: the options task, pe,
-    device and threads."""
+    """What to time, checked as a whole before the first is timed. `options`: task, pe, device and threads."""
     from conf.overrides import numbers, read
     from eval.running.job import check_device
     from eval.running.plan import plan, settings
@@ -106,11 +105,11 @@ def cases(
     rows: Sequence[tuple[str, str, str]] = DEFAULT if chosen is None else ((chosen, "", MEMBERS.get(chosen, "1")),)
     if any(text.startswith(PRECISION) for text in overrides):
         rows = list(dict.fromkeys((name, "", members) for name, _, members in rows))
-    found = []
+    timed = []
     for name, precision, members in rows:
         choice = request(
             [*overrides, *([PRECISION + precision] if precision else [])], takes=("task", "pe", "profile"),
-            task=given["task"], pe=given["pe"], device=given["device"], threads=given["threads"],
+            task=options["task"], pe=options["pe"], device=options["device"], threads=options["threads"],
             profile=profile, default_task="cot", default_pe="resonance_rope", default_profile=name,
         )  # fmt: skip
         for key, names in (("task", choice.tasks), ("pe", choice.pes)):
@@ -123,11 +122,11 @@ def cases(
         spec = plan(choice.tasks, choice.pes, [0], ["paper"], choice.profile, choice.overrides)[0].spec
         sizes = numbers("population", population or members)
         require(all(1 <= size <= 4096 for size in sizes), "population", population, "use 1 to 4096 members")
-        found += [Case(base, spec, size) for size in sizes]
-    return found
+        timed += [Case(base, spec, size) for size in sizes]
+    return timed
 
 
-def _json(asked: Sequence[Case], found: Sequence[StepTimes]) -> str:
+def _json(timed: Sequence[Case], times: Sequence[StepTimes]) -> str:
     import torch
 
     rows = [
@@ -136,37 +135,37 @@ def _json(asked: Sequence[Case], found: Sequence[StepTimes]) -> str:
             "precision": case.spec.model.precision.value,
             "members": case.members,
             "threads": torch.get_num_threads(),
-            "step_ms": 1000 * times.together,
-            "speed_up": times.speed_up,
-            "utilisation": times.utilisation,
-            "tokens_per_s": times.tokens_per_s,
+            "step_ms": 1000 * step.together,
+            "speed_up": step.speed_up,
+            "utilisation": step.utilisation,
+            "tokens_per_s": step.tokens_per_s,
         }
-        for case, times in zip(asked, found, strict=True)
+        for case, step in zip(timed, times, strict=True)
     ]
     return json.dumps(rows, indent=2, allow_nan=False)
 
 
-def _table(asked: Sequence[Case], found: Sequence[StepTimes]) -> str:
-    """The table, what the profiles are, and which kernels there were."""
+def _table(timed: Sequence[Case], times: Sequence[StepTimes]) -> str:
+    """The table, the sizes of its profiles, and the kernels that were tried."""
     import torch
 
     from models.bench_products import candidates
     from models.kernels import kernels
 
-    device = torch.device(asked[0].base.device)
+    device = torch.device(timed[0].base.device)
     place = ("threads", str(torch.get_num_threads())) if device.type == "cpu" else ("device", str(device))
     rows = []
-    for case, times in zip(asked, found, strict=True):
-        alone, peak = times.over_one_by_one, times.peak
+    for case, step in zip(timed, times, strict=True):
+        alone, peak = step.over_one_by_one, step.peak
         rows.append(
             (case.base.profile.name, case.spec.model.precision.value, str(case.members), place[1],
-             f"{1000 * times.together:.1f}", f"{times.speed_up:.2f}", MISSING if alone is None else f"{alone:.2f}",
-             f"{100 * times.utilisation:.0f} %", f"{times.tokens_per_s:,.0f}",
+             f"{1000 * step.together:.1f}", f"{step.speed_up:.2f}", MISSING if alone is None else f"{alone:.2f}",
+             f"{100 * step.utilisation:.0f} %", f"{step.tokens_per_s:,.0f}",
              MISSING if peak is None else f"{peak / 2**30:.2f}")
         )  # fmt: skip
     heads = ("profile", "precision", "members", place[0], "step ms", "speed-up", "one by one", "utilisation",
              "tokens/s", "peak GiB")  # fmt: skip
-    labels = dict.fromkeys(f"{case.base.profile.name}: {case.base.profile.label}" for case in asked)
-    tried = dict.fromkeys(name for case in asked for name in candidates(device, case.spec.model.precision))
+    labels = dict.fromkeys(f"{case.base.profile.name}: {case.base.profile.label}" for case in timed)
+    tried = dict.fromkeys(name for case in timed for name in candidates(device, case.spec.model.precision))
     line = f"kernels tried: {', '.join(tried)}; the population's own fp32 products: {kernels(device)}"
     return "\n".join([table(heads, rows), *labels, line])

@@ -1,4 +1,4 @@
-"""`posgen encodings`: which position encodings there are, and what each does to the features of a head."""
+"""`posgen encodings`: list the position encodings, and show or draw the wavelengths of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared.encodings import Asked, Fitted
+from cli.shared.encodings import EncodingOptions, Fitted
 from cli.shared.options import BaseOption, FactorOption, HeadDimOption, TestLengthOption, TrainLengthOption
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def listing(context: typer.Context) -> None:
     from cli.shared.output import table
     from conf.overrides import choices
 
-    found = [one.encoding for one in fit(choices("pe"), Asked())]
-    rows = [[e.name, _yes(e.rotary), _yes(e.trainable), e.cited()] for e in found]
+    listed = [fitted.encoding for fitted in fit(choices("pe"), EncodingOptions())]
+    rows = [[e.name, _yes(e.rotary), _yes(e.trainable), e.cited()] for e in listed]
     print(table(["name", "rotary", "trainable", "source"], rows))
 
 
@@ -77,22 +77,22 @@ def show(
     """
     from cli.shared.encodings import fit
 
-    asked = Asked(head_dim, base, train_length, test_length, factor, tuple(settings or ()))
-    (one,) = fit([name], asked)
-    found = _features(one)
-    remarks = _remarks(one, found)
+    options = EncodingOptions(head_dim, base, train_length, test_length, factor, tuple(settings or ()))
+    (fitted,) = fit([name], options)
+    features = _features(fitted)
+    remarks = _remarks(fitted, features)
     if as_json:
-        print(json.dumps(_json(one, found), allow_nan=False))
-        if found is None or found.gaps is None:
+        print(json.dumps(_json(fitted, features), allow_nan=False))
+        if features is None or features.gaps is None:
             typer.echo(remarks[-1], err=True)  # why there is null
         return
-    if factor is not None and not one.scaled:
-        remarks.append(f"{one.name} has no factor: --factor {factor:g} does not change it")
-    scale = f", factor {one.factor:g}" if one.scaled else ""
-    source = one.encoding.cited()
-    print("\n".join([f"{name} ({source})" if source else name, f"{_sizes(one)}{scale}", *remarks]))
-    if found is not None:
-        print(f"\n{_feature_table(found)}")
+    if factor is not None and not fitted.scaled:
+        remarks.append(f"{fitted.name} has no factor: --factor {factor:g} does not change it")
+    scale = f", factor {fitted.factor:g}" if fitted.scaled else ""
+    source = fitted.encoding.cited()
+    print("\n".join([f"{name} ({source})" if source else name, f"{_sizes(fitted)}{scale}", *remarks]))
+    if features is not None:
+        print(f"\n{_feature_table(features)}")
 
 
 @encodings.command(short_help="Draw wavelengths, feature gaps and the paper's Figure 1.")
@@ -133,19 +133,19 @@ def plot(
     from models.encodings import Rotary
     from posgen.errors import BadValue
 
-    asked = Asked(head_dim, base, train_length, test_length, factor, tuple(settings or ()))
-    fitted = fit(words("name", name), asked)
+    options = EncodingOptions(head_dim, base, train_length, test_length, factor, tuple(settings or ()))
+    shown = fit(words("name", name), options)
     rotary: dict[str, Rotary] = {}
-    for one in fitted:
-        if not isinstance(one.encoding, Rotary):
-            raise BadValue("name", one.name, "does not rotate: it has no wavelengths; name rotary encodings")
-        rotary[one.name] = one.encoding
+    for fitted in shown:
+        if not isinstance(fitted.encoding, Rotary):
+            raise BadValue("name", fitted.name, "does not rotate: it has no wavelengths; name rotary encodings")
+        rotary[fitted.name] = fitted.encoding
     # fit() gives all the same lengths.
-    lengths = (fitted[0].train_length, fitted[0].test_length)
-    found = {key: features(encoding, *lengths) for key, encoding in rotary.items()}
-    figures = {"features": draw_features(found, _sizes(fitted[0]))}
-    for one in fitted:
-        plain = replace(rotary[one.name], name=one.name.removeprefix(RESONANCE), resonance=False)
+    lengths = (shown[0].train_length, shown[0].test_length)
+    by_name = {key: features(encoding, *lengths) for key, encoding in rotary.items()}
+    figures = {"features": draw_features(by_name, _sizes(shown[0]))}
+    for fitted in shown:
+        plain = replace(rotary[fitted.name], name=fitted.name.removeprefix(RESONANCE), resonance=False)
         # The name of a user's own encoding is a path.
         file = f"figure1-{re.sub('[^A-Za-z0-9_.-]+', '-', plain.name)}"
         if file in figures:
@@ -154,7 +154,7 @@ def plot(
         if chosen is None:
             typer.echo(f"no Figure 1 of {plain.name}: no pre-critical feature meets a new position")
         else:
-            figures[file] = draw_figure1(plain, *lengths, chosen, _sizes(one))
+            figures[file] = draw_figure1(plain, *lengths, chosen, _sizes(fitted))
     # Everything is drawn before anything is written.
     content = {f"{key}.{kind}": render(figure, kind) for key, figure in figures.items() for kind in ("png", "pdf")}
     for key, data in content.items():
@@ -162,27 +162,29 @@ def plot(
         typer.echo(f"wrote {out / key}")
 
 
-def _features(one: Fitted) -> Features | None:
+def _features(fitted: Fitted) -> Features | None:
     """None for an encoding that does not rotate."""
     from eval.evidence.figures.feature_gap import features
     from models.encodings import Rotary
 
-    return features(one.encoding, one.train_length, one.test_length) if isinstance(one.encoding, Rotary) else None
+    if not isinstance(fitted.encoding, Rotary):
+        return None
+    return features(fitted.encoding, fitted.train_length, fitted.test_length)
 
 
-def _json(one: Fitted, found: Features | None) -> dict[str, Any]:
+def _json(fitted: Fitted, features: Features | None) -> dict[str, Any]:
     return {
-        "name": one.name,
-        "head_dim": one.encoding.head_dim,
-        "base": one.base,
-        "train_length": one.train_length,
-        "test_length": one.test_length,
-        "factor": one.factor,
-        "inv_freq": None if found is None else found.inv_freq.tolist(),
-        "wavelengths": None if found is None else _finite(found.wavelengths.tolist()),
-        "attention_factor": None if found is None else found.attention_factor,
-        "critical_feature": None if found is None else found.critical,
-        "feature_gap": None if found is None or found.gaps is None else _finite(found.gaps.tolist()),
+        "name": fitted.name,
+        "head_dim": fitted.encoding.head_dim,
+        "base": fitted.base,
+        "train_length": fitted.train_length,
+        "test_length": fitted.test_length,
+        "factor": fitted.factor,
+        "inv_freq": None if features is None else features.inv_freq.tolist(),
+        "wavelengths": None if features is None else _finite(features.wavelengths.tolist()),
+        "attention_factor": None if features is None else features.attention_factor,
+        "critical_feature": None if features is None else features.critical,
+        "feature_gap": None if features is None or features.gaps is None else _finite(features.gaps.tolist()),
     }
 
 
@@ -192,46 +194,47 @@ def _finite(numbers: list[float]) -> list[float | None]:
     return [number if isfinite(number) else None for number in numbers]
 
 
-def _sizes(one: Fitted) -> str:
-    head = f"head_dim {one.encoding.head_dim}, base {one.base:g}, " if one.encoding.rotary else ""
-    return f"{head}train_length {one.train_length}, test_length {one.test_length}"
+def _sizes(fitted: Fitted) -> str:
+    head = f"head_dim {fitted.encoding.head_dim}, base {fitted.base:g}, " if fitted.encoding.rotary else ""
+    return f"{head}train_length {fitted.train_length}, test_length {fitted.test_length}"
 
 
-def _remarks(one: Fitted, found: Features | None) -> list[str]:
+def _remarks(fitted: Fitted, features: Features | None) -> list[str]:
     """What the numbers need to be read, a line each."""
     from eval.evidence.figures.feature_gap import repetition_length
     from models.encodings import Rotary
 
-    encoding = one.encoding
-    if found is None or not isinstance(encoding, Rotary):
-        return [f"{one.name} does not rotate: no frequencies and no feature gap; it gives the decoder {_gives(one)}"]
-    count = len(found.inv_freq)
-    critical = found.critical
+    encoding = fitted.encoding
+    if features is None or not isinstance(encoding, Rotary):
+        gives = _gives(fitted)
+        return [f"{fitted.name} does not rotate: no frequencies and no feature gap; it gives the decoder {gives}"]
+    count = len(features.inv_freq)
+    critical = features.critical
     if critical is None:
-        known = f"critical feature none: all {count} features are pre-critical"
+        critical_line = f"critical feature none: all {count} features are pre-critical"
     elif critical == 0:
-        known = "critical feature 0: no feature is pre-critical"
+        critical_line = "critical feature 0: no feature is pre-critical"
     else:
-        known = f"critical feature {critical}: features 0 to {critical - 1} are pre-critical"
-    lines = [f"attention factor {found.attention_factor:.8g}", known]
+        critical_line = f"critical feature {critical}: features 0 to {critical - 1} are pre-critical"
+    lines = [f"attention factor {features.attention_factor:.8g}", critical_line]
     if encoding.resonance and critical != 0:
-        period = repetition_length(found.wavelengths, one.train_length)
+        period = repetition_length(features.wavelengths, fitted.train_length)
         shown = f"{period:,}" if period < 10**15 else f"{period:.4e}"
         lines.append(f"the pre-critical features together repeat after {shown} tokens")
-    if not encoding.frequencies(one.train_length)[0].equal(encoding.frequencies(one.test_length)[0]):
-        lines.append(f"the frequencies depend on the length: these are those of {one.test_length} tokens")
-    if found.gaps is None:
+    if not encoding.frequencies(fitted.train_length)[0].equal(encoding.frequencies(fitted.test_length)[0]):
+        lines.append(f"the frequencies depend on the length: these are those of {fitted.test_length} tokens")
+    if features.gaps is None:
         lines.append("training draws its positions at random: none is new, and there is no feature gap")
-    elif one.train_length == one.test_length:
+    elif fitted.train_length == fitted.test_length:
         lines.append("the test is no longer than the training: no position is new, and there is no feature gap")
     return lines
 
 
-def _gives(one: Fitted) -> str:
+def _gives(fitted: Fitted) -> str:
     """What the decoder gets of an encoding that does not rotate."""
     from models.encodings import Encoding
 
-    kind = type(one.encoding)
+    kind = type(fitted.encoding)
     parts = [
         word
         for word, overridden in (
@@ -240,18 +243,18 @@ def _gives(one: Fitted) -> str:
         )
         if overridden
     ]
-    weights = ", ".join(f"{name} {list(shape)}" for name, shape in one.weights.items())
+    weights = ", ".join(f"{name} {list(shape)}" for name, shape in fitted.weights.items())
     return (" and ".join(parts) or "nothing") + (f", and trains {weights}" if weights else "")
 
 
-def _feature_table(found: Features) -> str:
+def _feature_table(features: Features) -> str:
     from cli.shared.output import MISSING, table
 
     rows = []
-    for j, (inv_freq, wavelength) in enumerate(zip(found.inv_freq, found.wavelengths, strict=True)):
-        gap = None if found.gaps is None else _finite([found.gaps[j]])[0]
+    for j, (inv_freq, wavelength) in enumerate(zip(features.inv_freq, features.wavelengths, strict=True)):
+        gap = None if features.gaps is None else _finite([features.gaps[j]])[0]
         rows.append([
-            str(j), _yes(wavelength < found.train_length), f"{inv_freq:.9g}", f"{wavelength:.9g}",
+            str(j), _yes(wavelength < features.train_length), f"{inv_freq:.9g}", f"{wavelength:.9g}",
             MISSING if gap is None else f"{gap:.4g}",
         ])  # fmt: skip
     return table(["feature", "pre-critical", "inv_freq", "wavelength", "feature gap"], rows)

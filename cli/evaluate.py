@@ -1,4 +1,4 @@
-"""`posgen evaluate`: measure finished runs again, under other lengths or encodings."""
+"""`posgen evaluate`: measure finished runs again, at other lengths or under other encodings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def evaluate(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Measure finished runs under other lengths, other encodings or by free-running generation.
+    """Measure finished runs at other lengths, under other encodings or by free-running generation.
 
     The records go to results/runs/records.jsonl, apart from those that the tables are drawn from.
 
@@ -64,9 +64,9 @@ def evaluate(
     """
     from conf.overrides import numbers
 
-    # A run id has no equals sign: what has one, or a sign in front, is a setting.
+    # Arguments are run ids and settings; only a setting has an equals sign, or a sign in front.
     settings = [word for word in run_ids if "=" in word or word.startswith(("+", "~"))]
-    asked = request(
+    requested = request(
         settings,
         takes=("pe", "protocol"),
         roots=("pe", "protocol", "paths", "device", "threads"),
@@ -77,7 +77,7 @@ def evaluate(
         default_pe=None,
         default_profile="quick",
     )
-    if len(asked.protocols or []) > 1:
+    if len(requested.protocols or []) > 1:
         raise BadValue("protocol", protocol, "give one: it decides how --pe is fitted to the run's lengths")
     ids = [word for word in dict.fromkeys(run_ids) if word not in settings]
     if not ids:
@@ -85,10 +85,10 @@ def evaluate(
     lengths = None if length is None else numbers("length", length)
     if any(n < 1 for n in lengths or ()):
         raise BadValue("length", length, "use lengths of at least 1 token")
-    _measure(ids, asked, lengths, accuracy)
+    _measure(ids, requested, lengths, accuracy)
 
 
-def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, accuracy: str) -> None:
+def _measure(run_ids: Sequence[str], requested: Request, lengths: list[int] | None, accuracy: str) -> None:
     from cli.shared.training import results_table
     from conf.compose import Choice, compose
     from eval.running.evaluation import evaluate_runs
@@ -98,12 +98,12 @@ def _measure(run_ids: Sequence[str], asked: Request, lengths: list[int] | None, 
     modes = {mode.value: mode for mode in AccuracyMode}
     if accuracy not in modes:
         raise BadValue("accuracy", accuracy, nearest(accuracy, modes))
-    base = compose(Choice(), [text for text in asked.overrides if not text.startswith("pe.")])
+    base = compose(Choice(), [text for text in requested.overrides if not text.startswith("pe.")])
     groups: dict[_Origin, list[str]] = {}
     for run_id in run_ids:
         groups.setdefault(_origin(Path(base.paths.runs), run_id), []).append(run_id)
     # Every encoding is composed before anything is measured.
-    jobs = [(origin, ids, _encodings(asked, origin)) for origin, ids in groups.items()]
+    jobs = [(origin, ids, _encodings(requested, origin)) for origin, ids in groups.items()]
     records = []
     for origin, ids, encodings in jobs:
         settings = settings_of(base, origin.sweep, origin.profile, records_path(base, apart=True))
@@ -115,26 +115,26 @@ def _origin(runs: Path, run_id: str) -> _Origin:
     from eval.store.runs import Run
 
     run = Run(runs, run_id)
-    spec = run.spec()  # which says so where there is no such run
+    spec = run.spec()  # first: it is the error for a run that does not exist
     info, data = run.info(), spec.data
     return _Origin(
         info["profile"], info["sweep"], data.train_length, data.test_length, spec.model.bos, spec.train_encoding.base
     )
 
 
-def _encodings(asked: Request, origin: _Origin) -> list[EncodingSpec] | None:
+def _encodings(requested: Request, origin: _Origin) -> list[EncodingSpec] | None:
     """The encodings of --pe, scaled for a run of these lengths; None without --pe: the run's own."""
     from conf.compose import Choice, composer
 
-    if not asked.pes:
-        if any(text.startswith("pe.") for text in asked.overrides):
+    if not requested.pes:
+        if any(text.startswith("pe.") for text in requested.overrides):
             raise BadValue("pe", "...", "settings of an encoding need --pe NAME")
         return None
-    protocol = (asked.protocols or ["zero_shot"])[0]
+    protocol = (requested.protocols or ["zero_shot"])[0]
     fitted = [f"data.test_length={origin.test_length}", f"data.train_length={origin.train_length}"]
     fitted += [f"protocol.bos={str(origin.bos).lower()}"]
-    if not any(text.startswith("pe.base=") for text in asked.overrides):
+    if not any(text.startswith("pe.base=") for text in requested.overrides):
         fitted += [f"pe.base={origin.base}"]
-    fitted += asked.overrides
+    fitted += requested.overrides
     with composer() as make:
-        return [make(Choice(pe=pe, protocol=protocol), fitted).pe for pe in asked.pes]
+        return [make(Choice(pe=pe, protocol=protocol), fitted).pe for pe in requested.pes]

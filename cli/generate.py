@@ -28,7 +28,7 @@ def generate(
     from conf.compose import Choice, composer
     from posgen.dataset import prepare
 
-    asked = request(
+    requested = request(
         overrides,
         takes=("task", "profile", "protocol"),
         roots=("task", "data", "paths"),
@@ -39,13 +39,13 @@ def generate(
     )
     with composer() as make:
         configs = [
-            make(Choice(name, None, rules, asked.profile), asked.overrides)
-            for rules in asked.protocols or ["paper"]
-            for name in asked.tasks
+            make(Choice(name, None, rules, requested.profile), requested.overrides)
+            for rules in requested.protocols or ["paper"]
+            for name in requested.tasks
         ]
     for config in configs:
-        made = prepare(config.task, config.data, Path(config.paths.data))
-        print(f"{made.path} {'written' if made.created else 'found, checked'}")
+        dataset = prepare(config.task, config.data, Path(config.paths.data))
+        print(f"{dataset.path} {'written' if dataset.created else 'found, checked'}")
         print(f"  profile {config.profile.name} ({config.profile.label}), modulus {config.task.modulus}")
-        for split, entry in made.manifest["splits"].items():
+        for split, entry in dataset.manifest["splits"].items():
             print(f"  {split:<10} {entry['rows']} sequences of {entry['length']} tokens, sha256 {entry['sha256']}")

@@ -69,7 +69,7 @@ def ledger(
         for key, value in (("profile", profile), ("records", records)):
             if value is not None:
                 shown = value if isinstance(value, str) else ",".join(map(str, value))
-                raise BadValue(key, shown, "means nothing without --effects; leave it out")
+                raise BadValue(key, shown, "needs --effects; add it, or leave this out")
         book = read()
         written = {"markdown": lambda: markdown([ledger_table(book)]), "csv": lambda: csv_text(ledger_numbers(book))}
         show(chosen_formats(format, texts), lambda console: print_ledger(book, console), written, out, "ledger")

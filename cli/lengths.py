@@ -114,7 +114,7 @@ def lengths(
                  "--device": device, "--threads": threads, "KEY=VALUE": rest}  # fmt: skip
         for name, value in asked.items():
             if value is not None and value is not False and value != []:
-                raise BadValue(name, value, "means nothing without --measure; leave it out, or measure")
+                raise BadValue(name, value, "needs --measure; add it, or leave this out")
     stored = gather(records or [], profile, results, below=FOLDER, kind=LengthsRecord)
     protocols = words("protocol", protocol) if protocol is not None else None
     pes = _known(pe, (record.pe for record in stored))

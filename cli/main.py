@@ -77,10 +77,10 @@ def _hidden_package() -> str | None:
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
-        found = next((place for place in places if place), None)
-        if found is None or Path(found).resolve() not in (root / name / "__init__.py", root / name):
+        origin = next((place for place in places if place), None)
+        if origin is None or Path(origin).resolve() not in (root / name / "__init__.py", root / name):
             return (
-                f"another package named {name} ({found}) hides posgen's own; "
+                f"another package named {name} ({origin}) hides posgen's own; "
                 "run from another folder or take it off PYTHONPATH"
             )
     return None

@@ -1,4 +1,4 @@
-"""`posgen report`: everything that a profile's records show, on one page."""
+"""`posgen report`: one HTML page with all results of a profile."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def report(
         bool,
         typer.Option(
             "--wandb",
-            help="Log the page, its tables and pictures to a summary run of W&B too, with the records as an artifact, "
+            help="Also log the page, its tables and figures to a W&B summary run, with the records as an artifact and "
             "data sets and weights by reference.",
         ),
     ] = False,
 ) -> None:
     """Write one HTML page from records alone: tables, verdicts, figures, and where every number comes from.
 
-    The page needs nothing but a browser: pictures are inside, and tables sort by a click on their header or by
-    keyboard, without a network. What was not measured is named, with the command that measures it. Nothing is trained.
+    The page needs nothing but a browser and no network: figures are embedded, and tables sort by a click on a header or
+    by keyboard. A section without records names the command that makes them. Nothing is trained.
 
     \b
     posgen report --profile quick
@@ -58,9 +58,9 @@ def report(
     from eval.evidence.report.page import html
     from eval.store.files import write_atomically
 
-    asked = _asked(settings or [], wandb)
-    tracker = _tracker(asked) if asked and wandb else None
-    sources = _sources(Path(asked.paths.results) if asked else RESULTS, profile or "quick")
+    config = _config(settings or [], wandb)
+    tracker = _tracker(config) if config and wandb else None
+    sources = _sources(Path(config.paths.results) if config else RESULTS, profile or "quick")
     page = build(sources)
     text = html(page)
     path = out or sources.results / sources.profile / "report.html"
@@ -69,8 +69,8 @@ def report(
     for section in page.sections:
         if section.missing:
             typer.echo(f"not measured: {section.title}")
-    if asked and tracker:
-        _log(tracker, asked.paths, page, text, sources)
+    if config and tracker:
+        _log(tracker, config.paths, page, text, sources)
 
 
 def _sources(results: Path, profile: str) -> Sources:
@@ -91,8 +91,8 @@ def _sources(results: Path, profile: str) -> Sources:
     )
 
 
-def _asked(settings: list[str], wandb: bool) -> Config | None:
-    """What the settings and --wandb ask for, checked before anything is drawn; None: all places are the usual ones."""
+def _config(settings: list[str], wandb: bool) -> Config | None:
+    """The configuration of the settings and --wandb, checked before anything is drawn; None without either."""
     from cli.shared.request import request
     from conf.compose import Choice, compose
     from posgen.errors import BadValue
@@ -100,20 +100,20 @@ def _asked(settings: list[str], wandb: bool) -> Config | None:
     for text in settings:
         key, _, value = text.partition("=")
         if not wandb and key != "paths.results":
-            raise BadValue(key, value, "means something with --wandb only; add it, or leave the setting out")
+            raise BadValue(key, value, "needs --wandb; add it, or leave the setting out")
     if not settings and not wandb:
         return None
-    asked = request(settings, takes=(), roots=("tracker", "paths"), default_profile="quick")
-    return compose(Choice(), asked.overrides)
+    requested = request(settings, takes=(), roots=("tracker", "paths"), default_profile="quick")
+    return compose(Choice(), requested.overrides)
 
 
-def _tracker(asked: Config) -> WandbTracker:
-    """The tracker that is asked for; BadValue where none is."""
+def _tracker(config: Config) -> WandbTracker:
+    """The tracker of the configuration; BadValue for tracker=none."""
     from eval.running.job import tracker_of
     from eval.running.wandb_tracker import WandbTracker
     from posgen.errors import BadValue
 
-    tracker = tracker_of(asked.tracker)
+    tracker = tracker_of(config.tracker)
     if not isinstance(tracker, WandbTracker):
         raise BadValue("tracker", "none", "--wandb needs tracker=wandb; leave one of the two out")
     return tracker
@@ -124,12 +124,13 @@ def _log(tracker: WandbTracker, paths: PathsSpec, page: Page, text: str, sources
     from eval.evidence.report.wandb_summary import Holdings, log_summary
     from posgen.errors import UserError
 
-    files = tuple(path for kind in FOLDERS if (path := sources.path(kind)).exists())
+    files = tuple(path for folder in FOLDERS if (path := sources.path(folder)).exists())
     holdings = Holdings(files, Path(paths.data), Path(paths.runs))
     logged = log_summary(tracker, page, text, sources.records(), holdings)
     if logged is None:
-        raise UserError("W&B has no summary run of it; the page is written, and the same command tries W&B again")
+        raise UserError("the page is written, but W&B has no summary run of it; run the same command to try again")
     typer.echo(f"W&B: run {logged.run_id}, {logged.mode.value}, below {tracker.directory}")
     for what, absent in (("data sets", logged.data_absent), ("weights of runs", logged.runs_absent)):
         if absent:
-            typer.echo(f"not on this machine, so not referred to: {len(absent)} {what}, {', '.join(absent[:3])}, ...")
+            examples = ", ".join(absent[:3])
+            typer.echo(f"not on this machine, so without a reference: {len(absent)} {what}, {examples}, ...")

@@ -32,9 +32,9 @@ def show(
     from conf.compose import Choice, composer
     from posgen.show import explain, render
 
-    given = [*(overrides or ()), *([] if modulus is None else [f"task.modulus={modulus}"])]
-    asked = request(given, takes=("task",), roots=("task",), task=task, default_profile="quick")
-    settings = asked.overrides
+    trailing = [*(overrides or ()), *([] if modulus is None else [f"task.modulus={modulus}"])]
+    requested = request(trailing, takes=("task",), roots=("task",), task=task, default_profile="quick")
+    settings = requested.overrides
     if not any(text.startswith("task.modulus=") for text in settings):
         settings = (*settings, "task.modulus=7")
     words = prefix.replace(",", " ").split()
@@ -42,9 +42,9 @@ def show(
         tokens = [int(word) for word in words]
     except ValueError:
         raise BadValue("prefix", prefix, "use whole numbers with commas between them") from None
-    pictures = []
+    explanations = []
     with composer() as make:
-        for name in asked.tasks:
+        for name in requested.tasks:
             config = make(Choice(name), settings)
-            pictures.append(render(config.task, explain(config.task, tokens, length)))
-    print("\n".join(pictures), end="")
+            explanations.append(render(config.task, explain(config.task, tokens, length)))
+    print("\n".join(explanations), end="")

@@ -1,4 +1,4 @@
-"""`posgen status`: what has been trained so far."""
+"""`posgen status`: the runs and their progress."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def status(
     from cli.shared.request import request
     from conf.compose import Choice, compose
 
-    asked = request(overrides, takes=(), roots=("paths",), default_profile="quick")
-    paths = compose(Choice(), asked.overrides).paths
+    requested = request(overrides, takes=(), roots=("paths",), default_profile="quick")
+    paths = compose(Choice(), requested.overrides).paths
     runs = sorted(map(_read, Path(paths.runs).glob("*/run.json")), key=lambda run: str(run.get("updated", "")))
     if as_json:
         for run in runs:
@@ -71,8 +71,8 @@ def _lines(run: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     state = str(run.get("status", MISSING))
     if state in ("running", "interrupted", "stopped", "diverged"):
         state += f", epoch {run.get('epoch', '?')} of {run.get('epochs', '?')}"
-    known = (str(run.get(key, MISSING)) for key in ("task", "train_encoding", "seed", "profile"))
-    first = (run["run_id"], state, *known)
+    columns = (str(run.get(key, MISSING)) for key in ("task", "train_encoding", "seed", "profile"))
+    first = (run["run_id"], state, *columns)
     for name, row in (run["validation"] or {MISSING: {}}).items():
         accuracies = (percent(row.get("id_accuracy")), percent(row.get("ood_accuracy")))
         yield (*first, name, *accuracies, str(run.get("updated", MISSING)))

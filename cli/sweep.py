@@ -1,4 +1,4 @@
-"""`posgen sweep`: train every cell of Table 1, or of the ledger, or of the league."""
+"""`posgen sweep`: train and measure all of Table 1, of the ledger, or of the league."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ def sweep(
         typer.Option(help="Name of the sweep in records and W&B. [default: the profile's]", show_default=False),
     ] = None,
     ledger: Annotated[
-        bool, typer.Option("--ledger", help="Train a preset with one row of the ledger at a time set otherwise.")
+        bool, typer.Option("--ledger", help="Ablation: train a preset with one ledger row at a time overridden.")
     ] = False,
     rows: Annotated[
         str | None,
-        typer.Option(metavar="N[,N...]", help="With --ledger: these rows only. [default: all]", show_default=False),
+        typer.Option(metavar="N[,N...]", help="With --ledger: rows to override. [default: all]", show_default=False),
     ] = None,
     direction: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="With --ledger: from preset paper, from released, or both. [default: both]",
+            help="With --ledger: the preset to start from: paper, released, or both. [default: both]",
             show_default=False,
         ),
     ] = None,
     league: Annotated[
         bool,
-        typer.Option("--league", help="Train every encoding of posgen encodings, under paper unless --protocol says."),
+        typer.Option("--league", help="Train every encoding that posgen encodings lists. [default protocol: paper]"),
     ] = False,
     until: Annotated[
         int | None,
         typer.Option(
             "--until",
             metavar="EPOCH",
-            help="Stop at this epoch of the whole schedule, measure what is there, and keep the states.",
+            help="Stop at this epoch of the full schedule, measure, and keep the training states.",
             show_default=False,
         ),
     ] = None,
@@ -72,15 +72,15 @@ def sweep(
     """Train all of Table 1 side by side: three tasks, four encodings, several seeds, every training once.
 
     Defaults: all tasks, the table's four encodings, the profile's seeds and protocols, profile quick (minutes on a
-    laptop; --profile paper has the published sizes, for a GPU). Ctrl-C keeps what was learnt, the same command goes on
-    from there. A setting may have several values; each combination is then kept as a profile of its own, and so are
-    seeds beyond the profile's: no table pools what differs.
+    laptop; --profile paper has the published sizes, for a GPU). Ctrl-C saves the state; the same command resumes. A
+    setting may have several values; each combination becomes a profile of its own, as do seeds beyond the profile's:
+    no table pools different settings.
 
-    --until looks at a training before its end: its records are a profile of their own, labelled `epoch 24 of 150`, and
-    the same command without it goes on from there.
+    --until measures a training before its end: its records are a profile of their own, labelled `epoch 24 of 150`, and
+    the same command without it resumes.
 
     --ledger and --league keep their records apart, in results/<profile>/ledger and results/<profile>/league. Rows of
-    the ledger that are swept in one call share the trainings of their base, so name them together.
+    the ledger that are swept in one call share the trainings of their preset, so name them together.
 
     \b
     posgen sweep --profile quick
@@ -99,7 +99,7 @@ def sweep(
     from eval.running.request import Sweep, SweepRequest, plan_sweep
 
     kind = Sweep(_kind(ledger, league, rows, direction, protocol))
-    asked = request(
+    requested = request(
         overrides,
         task=task,
         pe=pe,
@@ -113,18 +113,18 @@ def sweep(
         default_profile="quick",
         sweeps=True,
     )
-    numbered, bases = _ledger_rows(asked, rows, direction or "both") if ledger else (None, ())
+    numbered, bases = _ledger_rows(requested, rows, direction or "both") if ledger else (None, ())
     choices = SweepRequest(
-        asked.tasks, asked.pes, asked.seeds, asked.protocols, asked.profile, sweep=kind, rows=numbered, bases=bases,
-        name=name, until=until,
+        requested.tasks, requested.pes, requested.seeds, requested.protocols, requested.profile,
+        sweep=kind, rows=numbered, bases=bases, name=name, until=until,
     )  # fmt: skip
     # All are planned before the first begins: a mistake in the last leaves nothing half done.
-    sweeps = [plan_sweep(replace(choices, overrides=point)) for point in expand(asked.overrides)]
+    sweeps = [plan_sweep(replace(choices, overrides=point)) for point in expand(requested.overrides)]
     train_all(sweeps, fresh, dry_run)
 
 
 def _kind(ledger: bool, league: bool, rows: str | None, direction: str | None, protocol: str | None) -> str:
-    """Which sweep it is. UserError or BadValue for options that do not go together."""
+    """The value of the Sweep. UserError or BadValue for options that do not go together."""
     if ledger and league:
         raise UserError("--ledger and --league are two sweeps: give one of them")
     for key, value in (("rows", rows), ("direction", direction)):
@@ -135,13 +135,13 @@ def _kind(ledger: bool, league: bool, rows: str | None, direction: str | None, p
     return "ledger" if ledger else "league" if league else "table1"
 
 
-def _ledger_rows(asked: Request, rows: str | None, direction: str) -> tuple[list[int] | None, tuple[str, ...]]:
-    """(rows, None for all; presets), and a word on how many cells there are to plan: each takes a tenth of a second."""
+def _ledger_rows(requested: Request, rows: str | None, direction: str) -> tuple[list[int] | None, tuple[str, ...]]:
+    """(rows, None for all; presets). Prints how many cells there are to plan: each takes a tenth of a second."""
     from conf.ledger import directions
     from conf.overrides import numbers
     from eval.running.plan import ledger_places
 
     numbered, bases = None if rows is None else numbers("rows", rows), directions(direction)
-    cells = len(ledger_places(asked.tasks, asked.pes, numbered, bases))
+    cells = len(ledger_places(requested.tasks, requested.pes, numbered, bases))
     print(f"posgen: planning {cells} cells", file=sys.stderr, flush=True)
     return numbered, bases

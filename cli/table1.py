@@ -1,4 +1,4 @@
-"""`posgen table1`: the paper's Table 1 beside what was measured here."""
+"""`posgen table1`: the paper's Table 1, published and measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def table1(
         ),
     ] = None,
     accuracy: Annotated[
-        str, typer.Option(metavar="NAME", help="Which measurement: teacher_forced or free_running.")
+        str, typer.Option(metavar="NAME", help="Accuracy to show: teacher_forced or free_running.")
     ] = "teacher_forced",
     wide: Annotated[
         bool, typer.Option("--wide", help="One table with ID accuracies, variances, seeds and all protocols.")
@@ -35,8 +35,8 @@ def table1(
 
     Nothing is trained, and it takes seconds. Each protocol gives a table in the paper's shape: for every encoding and
     task the published accuracy beyond the training length (OOD), the mean ± standard deviation over seeds measured
-    here, and their difference. What was not measured shows as a dash. --wide and the CSV have everything else. Markdown
-    adds what `posgen verdict` says of the pairs.
+    here, and their difference; a dash where nothing was measured. --wide and the CSV have everything else. Markdown
+    adds the tests of the pairs from `posgen verdict`.
 
     \b
     posgen table1 --protocol paper
@@ -57,10 +57,9 @@ def table1(
     document = table1_tables.wide(table) if wide else table1_tables.document(table)
 
     def with_pairs() -> str:
-        from eval.evidence.verdict.tables import section
-
         from conf.rules import verdict_rules
         from eval.evidence.verdict.judge import judge
+        from eval.evidence.verdict.tables import section
 
         return markdown([*document, *section(judge(cells, printed, verdict_rules()))])
 

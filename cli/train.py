@@ -1,4 +1,4 @@
-"""`posgen train`: train one member, or a few."""
+"""`posgen train`: train and measure one model, or a few."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def train(
     """Train a model and measure it on sequences longer than those it was trained on.
 
     Defaults: task cot, encoding resonance_rope, the profile's first seed, protocol paper, profile quick (small, minutes
-    on a laptop; --profile paper takes half a day on a CPU). Ctrl-C keeps what was learnt, the same command goes on
-    from there; a finished run is not trained twice. Records go to results/runs/records.jsonl, apart from the tables.
+    on a laptop; --profile paper takes half a day on a CPU). Ctrl-C saves the state; the same command resumes, and a
+    finished run is not trained twice. Records go to results/runs/records.jsonl, apart from the tables.
 
     \b
     posgen train --pe resonance_yarn
@@ -44,7 +44,7 @@ def train(
     from cli.shared.training import train_all
     from eval.running.request import Sweep, SweepRequest, plan_sweep
 
-    asked = request(
+    requested = request(
         overrides,
         task=task,
         pe=pe,
@@ -58,6 +58,7 @@ def train(
         default_profile="quick",
     )
     choices = SweepRequest(
-        asked.tasks, asked.pes, asked.seeds, asked.protocols, asked.profile, asked.overrides, sweep=Sweep.few
-    )
+        requested.tasks, requested.pes, requested.seeds, requested.protocols, requested.profile,
+        requested.overrides, sweep=Sweep.few,
+    )  # fmt: skip
     train_all([plan_sweep(choices)], fresh, dry_run)

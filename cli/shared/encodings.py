@@ -1,4 +1,4 @@
-"""Encodings by name, fitted to a head, a base and lengths given as options: what `posgen encodings` looks at."""
+"""Encodings by name, fitted to a head size, a base and lengths given as options, for `posgen encodings`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _TYPED = {
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the options say; None: PosGen's own value. `settings` are trailing ENCODING.PARAMETER=VALUE."""
+class EncodingOptions:
+    """Options of the command line, None for PosGen's default. `settings` are trailing ENCODING.PARAMETER=VALUE."""
 
     head_dim: int | None = None
     base: float | None = None
@@ -38,8 +38,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Fitted:
-    """An encoding under a training and a test length (tokens). `factor` is its own s; where it has none (`scaled` is
-    false), the one that was asked for, or test_length / train_length."""
+    """An encoding under a training and a test length (tokens). `factor` is its scaling's s; without one (`scaled` is
+    false) that of the options, or test_length / train_length."""
 
     name: str
     spec: EncodingSpec
@@ -52,16 +52,16 @@ class Fitted:
     weights: dict[str, tuple[int, ...]]
 
 
-def fit(names: Sequence[str], asked: Asked) -> list[Fitted]:
-    """Each named encoding under what was asked. BadValue or UserError, one line, for whatever is wrong with it."""
+def fit(names: Sequence[str], options: EncodingOptions) -> list[Fitted]:
+    """Each named encoding under the options. BadValue or UserError, one line, for whatever is wrong with it."""
     from conf.compose import composer
 
     try:
         with composer() as make:
-            sizes = _sizes(asked)
+            sizes = _sizes(options)
             plain = {name: make(_choice(name), sizes) for name in names}
-            settings = _assigned(asked.settings, plain)
-            return [_fitted(make, name, config, sizes, settings[name], asked) for name, config in plain.items()]
+            settings = _assigned(options.settings, plain)
+            return [_fitted(make, name, config, sizes, settings[name], options) for name, config in plain.items()]
     except BadValue as error:
         if error.key not in _TYPED:
             raise
@@ -77,19 +77,20 @@ def _choice(name: str) -> Choice:
     return Choice(pe=name, protocol="paper", profile="paper")
 
 
-def _sizes(asked: Asked) -> list[str]:
+def _sizes(options: EncodingOptions) -> list[str]:
     """The overrides that hold for every encoding."""
-    usual = DataSpec()
-    if asked.factor is not None:
-        require(1.0 <= asked.factor < math.inf, "factor", asked.factor, "use at least 1 (s = test_length/train_length)")
-    train = usual.train_length if asked.train_length is None else asked.train_length
-    test = asked.test_length
+    default = DataSpec()
+    if options.factor is not None:
+        remedy = "use at least 1 (s = test_length/train_length)"
+        require(1.0 <= options.factor < math.inf, "factor", options.factor, remedy)
+    train = default.train_length if options.train_length is None else options.train_length
+    test = options.test_length
     if test is None:
-        stretch = asked.factor or usual.test_length / usual.train_length
-        test = usual.test_length if usual.test_length > train else math.ceil(train * stretch)
+        stretch = options.factor or default.test_length / default.train_length
+        test = default.test_length if default.test_length > train else math.ceil(train * stretch)
     # A length counts positions here, as in the paper's section 3: none of them is a BOS.
     sizes = [f"data.train_length={train}", f"data.test_length={test}", "model.bos=false"]
-    return sizes if asked.head_dim is None else [*sizes, f"model.head_dim={asked.head_dim}"]
+    return sizes if options.head_dim is None else [*sizes, f"model.head_dim={options.head_dim}"]
 
 
 def _assigned(settings: Sequence[str], plain: dict[str, Config]) -> dict[str, list[str]]:
@@ -97,11 +98,11 @@ def _assigned(settings: Sequence[str], plain: dict[str, Config]) -> dict[str, li
     `pe.KEY=VALUE`, as the commands that train take it, is meant for all."""
     known = {name: {name, config.pe.name, config.pe.scaling, config.pe.kind} for name, config in plain.items()}
     owners = set().union(*known.values()) - {"none", "rotary"}  # what many have in common names nothing
-    found: dict[str, list[str]] = {name: [] for name in plain}
+    assigned: dict[str, list[str]] = {name: [] for name in plain}
     for text in settings:
         if text.startswith("pe."):
-            for own in found.values():
-                own.append(text)
+            for texts in assigned.values():
+                texts.append(text)
             continue
         owner, dot, rest = text.partition("=")[0].rpartition(".")
         if "=" not in text or not dot:
@@ -110,8 +111,8 @@ def _assigned(settings: Sequence[str], plain: dict[str, Config]) -> dict[str, li
             raise BadValue(f"{owner}.{rest}", text.partition("=")[2], f"{owner} is not shown; {nearest(owner, owners)}")
         for name in plain:
             if owner in known[name]:
-                found[name].append(f"pe.params.{text.removeprefix(f'{owner}.')}")
-    return found
+                assigned[name].append(f"pe.params.{text.removeprefix(f'{owner}.')}")
+    return assigned
 
 
 def _fitted(
@@ -120,25 +121,25 @@ def _fitted(
     plain: Config,
     sizes: Sequence[str],
     settings: Sequence[str],
-    asked: Asked,
+    options: EncodingOptions,
 ) -> Fitted:
     from conf.overrides import read
     from models.encodings import build
     from models.encodings.build import parameter_names
 
     params = {*plain.pe.params, *parameter_names(plain.pe.kind, plain.pe.scaling)}
-    given = list(settings)
-    if asked.factor is not None and "factor" in params:
-        given.append(f"pe.params.factor={asked.factor}")
-    if asked.base is not None:
-        given.append(f"pe.params.base={asked.base}" if "base" in params else f"pe.base={asked.base}")
-    config = make(_choice(name), [*sizes, *read(given).overrides]) if given else plain
+    changes = list(settings)
+    if options.factor is not None and "factor" in params:
+        changes.append(f"pe.params.factor={options.factor}")
+    if options.base is not None:
+        changes.append(f"pe.params.base={options.base}" if "base" in params else f"pe.base={options.base}")
+    config = make(_choice(name), [*sizes, *read(changes).overrides]) if changes else plain
     try:
         encoding = build(config.pe, config.model.head_dim)
     except BadValue as error:
         raise error.under("pe") from error
     data = config.data
-    own = getattr(getattr(encoding, "scaling", None), "factor", None)
+    factor = getattr(getattr(encoding, "scaling", None), "factor", None)
     return Fitted(
         name=name,
         spec=config.pe,
@@ -146,7 +147,7 @@ def _fitted(
         base=float(getattr(encoding, "base", config.pe.base)),
         train_length=data.train_length,
         test_length=data.test_length,
-        factor=float(own or asked.factor or data.test_length / data.train_length),
-        scaled=own is not None,
+        factor=float(factor or options.factor or data.test_length / data.train_length),
+        scaled=factor is not None,
         weights=encoding.shapes(config.model),
     )

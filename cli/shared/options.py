@@ -1,4 +1,4 @@
-"""The options that several commands take."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PeOption = Annotated[
         "--pe",
         metavar=_LIST,
         help="Position encoding: rope, resonance_rope, yarn, resonance_yarn, or all (these four); also pi, ntk, "
-        "dynamic_ntk and their resonance_ forms (posgen encodings lists all), or your own path/to/file.py:Class.",
+        "dynamic_ntk, their resonance_ forms (posgen encodings lists all), or your own class, path/to/file.py:Class.",
         show_default=False,
     ),
 ]
@@ -31,9 +31,9 @@ ProtocolOption = Annotated[
     typer.Option(
         "--protocol",
         metavar=_LIST,
-        help="What a cell of the table means: paper (as the text says), zero_shot and zero_shot_text (YaRN at test "
-        "time only, with the code's lengths or the text's), released (as the authors' code does), or one with switches "
-        "of the ledger thrown: paper+splits=released.",
+        help="How a table entry is trained and tested: paper (as the text says), zero_shot and zero_shot_text (YaRN at "
+        "test time only, with the code's or the text's lengths), released (as the authors' code), or a preset with "
+        "overridden switches: paper+splits=released.",
         show_default=False,
     ),
 ]
@@ -42,7 +42,7 @@ ProfileOption = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
-        help="How large: paper (as published), narrow (as published but for its width, two hours on 2 cores), quick "
+        help="Size: paper (as published), narrow (as published but a narrower model, two hours on 2 cores), quick "
         "(minutes on a laptop), smoke (seconds, learns nothing).",
         show_default=False,
     ),
@@ -53,16 +53,14 @@ DeviceOption = Annotated[
 ]
 ThreadsOption = Annotated[
     str | None,
-    typer.Option("--threads", metavar="N", help="CPU threads. [default: all that there are]", show_default=False),
+    typer.Option("--threads", metavar="N", help="CPU threads. [default: all available]", show_default=False),
 ]
 FreshOption = Annotated[
-    bool, typer.Option("--fresh", help="Forget what earlier runs of the same members left and start again.")
+    bool, typer.Option("--fresh", help="Delete earlier runs of the same members and train from scratch.")
 ]
 DryRunOption = Annotated[
     bool,
-    typer.Option(
-        "--dry-run", help="List what would be trained, estimate memory and time from a few real steps, and stop."
-    ),
+    typer.Option("--dry-run", help="List the members, estimate memory and time from a few real steps, and stop."),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -80,29 +78,27 @@ RecordsOption = Annotated[
     typer.Option(
         "--records",
         metavar="FILE",
-        help="File of records; give it again for more files. [default: the profile's, below results/<profile>]",
+        help="File of records; repeatable. [default: the profile's, below results/<profile>]",
         show_default=False,
     ),
 ]
 RecordedProfileOption = Annotated[
     str | None,
-    typer.Option(
-        "--profile", metavar="NAME", help="Profile whose records are drawn. [default: quick]", show_default=False
-    ),
+    typer.Option("--profile", metavar="NAME", help="Profile to draw. [default: quick]", show_default=False),
 ]
 RecordedProtocolOption = Annotated[
     str | None,
     typer.Option(
         "--protocol",
         metavar="NAME[,NAME...]",
-        help="Protocols to show, such as paper,zero_shot. [default: all that were measured]",
+        help="Protocols to show, such as paper,zero_shot. [default: all measured]",
         show_default=False,
     ),
 ]
 SweepOption = Annotated[
     str | None,
     typer.Option(
-        "--sweep", metavar="NAME", help="Only the records of this sweep. [default: of all sweeps]", show_default=False
+        "--sweep", metavar="NAME", help="Only the records of this sweep. [default: all sweeps]", show_default=False
     ),
 ]
 PictureFormatOption = Annotated[str, typer.Option("--format", metavar="NAME[,NAME...]", help="png, svg, pdf, or all.")]
@@ -114,34 +110,32 @@ OutOption = Annotated[
 ]
 RecordedTasksOption = Annotated[
     str | None,
-    typer.Option(
-        "--task", metavar="NAME[,NAME...]", help="Tasks to show. [default: all that were measured]", show_default=False
-    ),
+    typer.Option("--task", metavar="NAME[,NAME...]", help="Tasks to show. [default: all measured]", show_default=False),
 ]
 
 # Of commands that look at an encoding.
 HeadDimOption = Annotated[
     int | None,
-    typer.Option("--head-dim", metavar="N", help="Scalars of a head. [default: PosGen's, 64]", show_default=False),
+    typer.Option("--head-dim", metavar="N", help="Dimensions of a head. [default: 64]", show_default=False),
 ]
 BaseOption = Annotated[
     float | None,
-    typer.Option("--base", metavar="X", help="b of b^(-2j/d). [default: the encoding's, 10000]", show_default=False),
+    typer.Option("--base", metavar="X", help="RoPE base. [default: the encoding's, 10000]", show_default=False),
 ]
 TrainLengthOption = Annotated[
     int | None,
-    typer.Option("--train-length", metavar="N", help="L, in tokens. [default: PosGen's, 64]", show_default=False),
+    typer.Option("--train-length", metavar="N", help="Training length L in tokens. [default: 64]", show_default=False),
 ]
 TestLengthOption = Annotated[
     int | None,
     typer.Option(
         "--test-length",
         metavar="N",
-        help="L', in tokens. [default: PosGen's, 256; or factor times L where that is not longer than L]",
+        help="Target length L' in tokens. [default: 256, or factor times L if L is 256 or more]",
         show_default=False,
     ),
 ]
 FactorOption = Annotated[
     float | None,
-    typer.Option("--factor", metavar="X", help="s of a scaling that has one. [default: L'/L]", show_default=False),
+    typer.Option("--factor", metavar="X", help="Scaling factor s. [default: L'/L]", show_default=False),
 ]

@@ -1,4 +1,4 @@
-"""What the commands print and write: tables lined up, files written together, numbers and durations as text."""
+"""Output of the commands: aligned tables, files, numbers and durations as text."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def show(
     for name in formats:
         if name == "terminal":
             console = Console()
-            # Logs and pipes have no width of their own: give the columns room to stand side by side.
+            # Logs and pipes have no width; 160 characters fit the widest table.
             terminal(console if console.is_terminal else Console(width=160))
         elif out is None:
             typer.echo(texts[name](), nl=False)
@@ -57,7 +57,7 @@ def show(
 def save(
     folder: Path, figures: Mapping[str, Figure], texts: Mapping[str, str], chosen: Sequence[str], dpi: int | None = None
 ) -> None:
-    """Write figures, by name without suffix, in every chosen format, and texts by whole name. All are made before
+    """Write figures, by name without suffix, in every chosen format, and texts by file name. All are rendered before
     the first is written. `dpi`: of PNGs, a screen's by default."""
     from eval.evidence.figures.style import SCREEN_DPI, render
     from eval.store.files import write_atomically
@@ -89,7 +89,7 @@ def nats(loss: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that a person would use: `40 seconds`, `12 minutes`, `5.2 hours`, `3.1 days`."""
+    """Seconds in a readable unit: `40 seconds`, `12 minutes`, `5.2 hours`, `3.1 days`."""
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}" if unit == "minutes" else f"{seconds / size:.1f} {unit}"

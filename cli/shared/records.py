@@ -1,4 +1,4 @@
-"""Which records a command draws from, and where its products go."""
+"""The records that a command draws from, and the folder of its files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESULTS = Path("results")
 
 
 def folder_of(records: list[Path] | None, profile: str | None) -> Path:
-    """Where the products belong: beside the first file of records that was named, else beside the profile's."""
+    """The default folder for files: that of the first file of records named, else the profile's."""
     return records[0].parent if records else RESULTS / (profile or "quick")
 
 
@@ -34,7 +34,7 @@ def collection(
     return collect(gather(records or [], profile, results, sweep), protocols, accuracy)
 
 
-def of_tasks(found: Collection, task: str | None) -> tuple[Collection, list[tuple[str, str]], str]:
+def of_tasks(collected: Collection, task: str | None) -> tuple[Collection, list[tuple[str, str]], str]:
     """(the collection's cells of these tasks, the published (task, pe) of them, what file names end in)."""
     from conf import published as paper
     from conf.overrides import words
@@ -42,12 +42,12 @@ def of_tasks(found: Collection, task: str | None) -> tuple[Collection, list[tupl
 
     places = list(paper.table1())
     if task is None:
-        return found, places, ""
-    measured = dict.fromkeys(name for _, name, _ in found.cells)
+        return collected, places, ""
+    measured = dict.fromkeys(name for _, name, _ in collected.cells)
     tasks = words("task", task)
     for name in tasks:
         if name not in measured:
             raise BadValue("task", name, f"no record of it; {nearest(name, measured)}")
-    cells = {place: cell for place, cell in found.cells.items() if place[1] in tasks}
+    cells = {place: cell for place, cell in collected.cells.items() if place[1] in tasks}
     shown = [place for place in places if place[0] in tasks]
-    return dataclasses.replace(found, cells=cells), shown, "".join(f"-{name}" for name in tasks)
+    return dataclasses.replace(collected, cells=cells), shown, "".join(f"-{name}" for name in tasks)

@@ -1,4 +1,4 @@
-"""What a user's choices add up to: options and trailing arguments, joined and checked."""
+"""Options and trailing arguments, joined and checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from posgen.errors import BadValue
 
 @dataclass(frozen=True)
 class Request:
-    """A user's choices, names checked against what there is; None where a default is to be taken from the profile."""
+    """A user's choices, names checked; None where the profile has the default."""
 
     tasks: list[str]
     pes: list[str]
@@ -39,25 +39,25 @@ def request(
 ) -> Request:
     """Join options and trailing arguments (`--pe yarn` and `pe=yarn` are the same), each given once at most.
 
-    `takes` are those of the five choices that mean something to the command, `roots` the groups whose settings do
-    (None: all of them); what means nothing is refused, not ignored.
+    `takes` are those of the five choices that the command supports, `roots` the groups of settings (None: all);
+    anything else is an error, not ignored.
     """
     from conf.overrides import check_choice, numbers, read, words
     from conf.published import table1_names
 
     added = [f"{key}={value}" for key, value in (("device", device), ("threads", threads)) if value is not None]
-    found = read([*(trailing or ()), *added], sweeps=sweeps)
-    for text in found.overrides:
+    parsed = read([*(trailing or ()), *added], sweeps=sweeps)
+    for text in parsed.overrides:
         key, _, value = text.partition("=")
         if roots is not None and key.partition(".")[0] not in roots:
-            raise BadValue(key, value, f"means nothing to this command{_which(roots)}; leave it out")
+            raise BadValue(key, value, f"is not supported by this command{_which(roots)}; leave it out")
     options = {"task": task, "pe": pe, "seed": seed, "protocol": protocol, "profile": profile}
-    for key, given in options.items():
-        if given is not None and not given.strip():
+    for key, typed in options.items():
+        if typed is not None and not typed.strip():
             raise BadValue(key, "''", "is empty; name a value, or leave the option out")
-    for key, value in found.chosen.items():
+    for key, value in parsed.chosen.items():
         if key not in takes:
-            raise BadValue(key, value, f"means nothing to this command{_which(takes)}; leave it out")
+            raise BadValue(key, value, f"is not supported by this command{_which(takes)}; leave it out")
         if options[key] is not None:
             raise BadValue(key, value, f"is given as --{key} {options[key]} too; give it once")
         options[key] = value
@@ -68,12 +68,12 @@ def request(
             return None
         if text == "all" and everything:
             return list(everything)
-        found = words(group, text)
-        for name in found:
-            # Composing checks the rest: a class of the user's own, and the switches thrown from a preset.
+        listed = words(group, text)
+        for name in listed:
+            # Composing checks the rest: a user's own class, and the overridden switches of a preset.
             if not (group == "pe" and ":" in name):
                 check_choice(group, name.partition("+")[0] if group == "protocol" else name)
-        return found
+        return listed
 
     tasks, pes = table1_names()
     chosen_profile = options["profile"] or default_profile
@@ -84,7 +84,7 @@ def request(
         seeds=None if options["seed"] is None else numbers("seed", options["seed"]),
         protocols=names("protocol", None),
         profile=chosen_profile,
-        overrides=found.overrides,
+        overrides=parsed.overrides,
     )
 
 

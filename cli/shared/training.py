@@ -1,4 +1,4 @@
-"""What `train` and `sweep` print: what will happen, what it will take, and what came out."""
+"""What `train` and `sweep` do and print: the plan, an estimate of time and memory, and the results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def train_all(sweeps: Sequence[PlannedSweep], fresh: bool, dry_run: bool) -> None:
-    """Train and measure the members of every sweep, one sweep after another; or say what that would take."""
+    """Train and measure the members of every sweep, one sweep after another; `dry_run`: only list and estimate them."""
     from eval.running.sweep import run_sweep
     from eval.store.runs import Run
 
     for sweep in sweeps:
         for pe, error in sweep.left_out.items():
-            print(f"left out of the league, these settings cannot train it: {pe} ({error})", flush=True)
+            print(f"left out of the league, not trainable with these settings: {pe} ({error})", flush=True)
         print(announcement(sweep), flush=True)
         if dry_run:
             print(_listing(sweep.members))
@@ -40,15 +40,15 @@ def announcement(sweep: PlannedSweep) -> str:
     """One line: the members, by what they are, and where their records go."""
     from eval.measuring.planned import count
 
-    def each(values: Iterable[object]) -> str:
+    def listed(values: Iterable[object]) -> str:
         return ",".join(dict.fromkeys(map(str, values)))
 
     members, profile = sweep.members, sweep.config.profile
-    cells = [cell for member in members for cell in member.cells]
+    targets = [target for member in members for target in member.targets]
     return (
-        f"{count(len(members))}: task {each(m.spec.task.name for m in members)}, "
-        f"pe {each(cell.pe for cell in cells)}, seed {each(m.spec.seed for m in members)}, "
-        f"protocol {each(cell.protocol for cell in cells)}, profile {profile.name} ({profile.label}), "
+        f"{count(len(members))}: task {listed(m.spec.task.name for m in members)}, "
+        f"pe {listed(target.pe for target in targets)}, seed {listed(m.spec.seed for m in members)}, "
+        f"protocol {listed(target.protocol for target in targets)}, profile {profile.name} ({profile.label}), "
         f"records in {sweep.settings.records_path}"
     )
 
@@ -78,7 +78,7 @@ def _listing(members: Sequence[PlannedMember]) -> str:
             m.spec.task.name,
             m.spec.train_encoding.name,
             str(m.spec.seed),
-            " ".join(f"{cell.protocol}/{cell.pe}" for cell in m.cells),
+            " ".join(f"{target.protocol}/{target.pe}" for target in m.targets),
         )
         for m in members
     ]
@@ -86,7 +86,7 @@ def _listing(members: Sequence[PlannedMember]) -> str:
 
 
 def _estimate(sweep: PlannedSweep) -> None:
-    """Print what training these members takes on this machine, from a few real steps."""
+    """Print how much memory and time these members take on this machine, from a few real steps."""
     from eval.measuring.planned import count
     from eval.running.job import compiles, set_threads
     from eval.running.populations import estimate, populations
@@ -98,39 +98,40 @@ def _estimate(sweep: PlannedSweep) -> None:
     compiled = compiles(settings.device, settings.compiled)
     with Bar("timing a few steps", len(groups)) as bar:
         estimates = estimate(groups, settings.device, compiled, bar.advance, settings.until)
-    for each in estimates:
-        passes = f", each in {each.passes} passes" if each.passes > 1 else ""
-        trainings = f", {each.trainings} training{'s' if each.trainings > 1 else ''}"
-        shared = trainings if each.trainings < each.members else ""
+    for population in estimates:
+        passes = f", each in {population.passes} passes" if population.passes > 1 else ""
+        trainings = f", {population.trainings} training{'s' if population.trainings > 1 else ''}"
+        shared = trainings if population.trainings < population.members else ""
         print(
-            f"population of {count(each.members)}{shared}: {each.weights:,} weights each, {each.steps:,} steps{passes}"
-            f", about {each.bytes / 2**30:.1f} GiB and {duration(each.seconds)}"
+            f"population of {count(population.members)}{shared}: {population.weights:,} weights each, "
+            f"{population.steps:,} steps{passes}, about {population.bytes / 2**30:.1f} GiB and "
+            f"{duration(population.seconds)}"
         )
-    free = {(m.spec.run_id, c.test_encoding) for m in sweep.members for c in m.cells if c.accuracy == "free_running"}
+    free = {(m.spec.run_id, t.test_encoding) for m in sweep.members for t in m.targets if t.accuracy == "free_running"}
     if free:
-        print(f"and {len(free)} measurements running free, which this estimate does not count")
-    total = duration(sum(each.seconds for each in estimates))
-    print(f"in all about {total} on {settings.device}, measured just now on this machine; nothing has been trained")
+        print(f"not in this estimate: {len(free)} free-running measurements")
+    total = duration(sum(population.seconds for population in estimates))
+    print(f"about {total} in total on {settings.device}, estimated from a few steps; nothing has been trained")
 
 
 def _show(sweep: PlannedSweep, outcome: Outcome) -> None:
     from eval.store.records import load
 
     if outcome.interrupted:
-        print("posgen: interrupted; the same command goes on from here", file=sys.stderr)
+        print("posgen: interrupted; the same command resumes", file=sys.stderr)
         raise typer.Exit(130)
     ids = [member.spec.run_id for member in sweep.members]
     records = [r for r in load(sweep.settings.records_path) if r.run_id in ids]
     print(results_table(sorted(records, key=lambda r: ids.index(r.run_id))))
     until = sweep.settings.until
-    known = "finished" if until is None else f"measured at epoch {until}"
+    state = "finished" if until is None else f"measured at epoch {until}"
     for run_ids, words in (
         (outcome.finished, "trained and measured"),
-        (outcome.stopped, f"stopped at epoch {until} and measured; without --until they go on from there"),
-        (outcome.remeasured, "found trained, and measured; --fresh trains them again"),
+        (outcome.stopped, f"stopped at epoch {until} and measured; without --until they resume"),
+        (outcome.remeasured, "already trained, now measured; --fresh trains them again"),
         (outcome.elsewhere, "trained by another process meanwhile"),
-        (outcome.skipped, f"found {known}; --fresh trains them again"),
-        (outcome.diverged, "diverged: their numbers are missing"),
+        (outcome.skipped, f"already {state}; --fresh trains them again"),
+        (outcome.diverged, "diverged: no numbers"),
     ):
         if run_ids:
             print(f"{len(run_ids)} {words}")

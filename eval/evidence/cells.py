@@ -1,4 +1,4 @@
-"""From records to cells: which measurements Table 1 and Figure 3 pool, and the refusal to pool what differs."""
+"""From records to cells: which measurements Table 1 and Figure 3 pool; records of different settings are an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from posgen.errors import BadValue, UserError, nearest
 from posgen.plain import plain
 from posgen.spec import DataSpec, Task
 
-# What differs by its nature among members that are pooled, or is only a label.
+# Differs among members that are pooled (the rule of each task), or is only a label.
 _FREE = {"task.name", "task.rule"}
 # A difference here, or in what a protocol switches (the ledger of text against released code), is not one of size.
 _ARITHMETIC = "model.precision"
@@ -29,8 +29,8 @@ _SPECS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """The seeds of one (protocol, task, encoding), in order of their seed; at most one record a seed. `finished` have
-    numbers: to the end of their schedule, or all to the same epoch of it."""
+    """The seeds of one (protocol, task, encoding), in order, one record a seed at most. `finished` have numbers, from
+    the end of their schedule or all from the same epoch of it."""
 
     finished: tuple[AccuracyRecord, ...] = ()
     diverged: tuple[AccuracyRecord, ...] = ()
@@ -82,24 +82,25 @@ def collect(
     if accuracy_mode not in modes:
         raise BadValue("accuracy", accuracy_mode, f"no record measured so; {nearest(accuracy_mode, modes)}")
     tests = sorted((r for r in tests if r.accuracy_mode == accuracy_mode), key=lambda record: record.created)
-    found = sorted({name for record in tests for name in record.protocols}, key=names.protocol_order)
-    if not found:
+    measured = sorted({name for record in tests for name in record.protocols}, key=names.protocol_order)
+    if not measured:
         raise UserError("the records belong to no protocol; run `posgen sweep`")
     for name in protocols or ():
-        if name not in found:
+        if name not in measured:
             profile = tests[0].profile
             raise BadValue(
                 "protocol", name,
-                f"no record of it; {nearest(name, found)}, or run `posgen sweep --profile {profile} --protocol {name}`",
+                f"no record of it; {nearest(name, measured)}, or run "
+                f"`posgen sweep --profile {profile} --protocol {name}`",
             )  # fmt: skip
-    chosen = tuple(dict.fromkeys(protocols or found))
-    seeds: dict[tuple[str, str, str], dict[int, AccuracyRecord]] = {}
+    chosen = tuple(dict.fromkeys(protocols or measured))
+    seeds: dict[tuple[str, str, str], dict[int, AccuracyRecord]] = {}  # in order of `created`: the later one stays
     for record in tests:
         for name in chosen:
             if name in record.protocols:
                 seeds.setdefault((name, record.task, record.pe), {})[record.seed] = record
     for name in chosen:
-        _same_settings(name, {place: list(found.values()) for place, found in seeds.items() if place[0] == name})
+        _same_settings(name, {place: list(by_seed.values()) for place, by_seed in seeds.items() if place[0] == name})
     return Collection(
         profile=tests[-1].profile,
         label=tests[-1].training.label,
@@ -146,7 +147,7 @@ def settings_that_differ(collection: Collection) -> list[Setting]:
 
 
 def differences(collection: Collection) -> tuple[list[str], bool]:
-    """Settings that differ in a few words each, `epochs 8 (published 150)`, and whether they make the sizes others."""
+    """(the settings that differ, as `epochs 8 (published 150)`; whether they make it an experiment of another size)."""
     settings = settings_that_differ(collection)
     lines = [f"{setting.name} {setting.text} (published {setting.published})" for setting in settings]
     return lines, any(setting.size for setting in settings)
@@ -180,26 +181,26 @@ def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[Accurac
     _agree(everything, ("data", "model", "optim"))
     ends = {r.trained_epochs or r.training.optim.epochs for r in everything if r.finished}
     if len(ends) > 1:
-        told = " and to epoch ".join(map(str, sorted(ends, key=str)))
+        epochs = " and to epoch ".join(map(str, sorted(ends, key=str)))
         raise UserError(
-            f"records of different settings are never pooled: trained to epoch {told}; "
+            f"records of different settings are never pooled: trained to epoch {epochs}; "
             "choose one sweep with --sweep, or name one file with --records"
         )
     for records in cells.values():
         _agree(records, ("task",))
-        # A run that serves several cells carries the configuration of one of them: compare like with like.
+        # A run that serves several cells carries the configuration of one of them, which says nothing about the others.
         for node, name in (("pe", records[0].pe), ("protocol", protocol)):
-            own = [r for r in records if isinstance(n := r.config.get(node), dict) and n.get("name") == name]
-            _agree(own, (node,))
+            matching = [r for r in records if isinstance(n := r.config.get(node), dict) and n.get("name") == name]
+            _agree(matching, (node,))
 
 
 def _agree(records: list[AccuracyRecord], nodes: tuple[str, ...]) -> None:
     settings = [{"selection": r.selection, **_flat({n: whole(n, r.config[n]) for n in nodes})} for r in records]
     for record, setting in zip(records[1:], settings[1:], strict=True):
         for name in dict.fromkeys([*settings[0], *setting]):
-            one, other = settings[0].get(name), setting.get(name)
-            if one != other and name not in _FREE:
-                first, second = (f"{v} in sweep {r.sweep}" for v, r in ((one, records[0]), (other, record)))
+            expected, value = settings[0].get(name), setting.get(name)
+            if value != expected and name not in _FREE:
+                first, second = (f"{v} in sweep {r.sweep}" for v, r in ((expected, records[0]), (value, record)))
                 raise UserError(
                     f"records of different settings are never pooled: {name} is {first} and {second}; "
                     "choose one sweep with --sweep, or remove the records that no longer count"
@@ -207,9 +208,9 @@ def _agree(records: list[AccuracyRecord], nodes: tuple[str, ...]) -> None:
 
 
 def whole(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """A node of a configuration with the fields that came after it was written, at the value that it stood for."""
-    later = [f for f in dataclasses.fields(_SPECS[name]) if "neutral" in f.metadata] if name in _SPECS else []
-    return {**{f.name: f.metadata["neutral"] for f in later}, **node}
+    """A node of a configuration with the fields added since it was written, at the value that was implied then."""
+    added = [f for f in dataclasses.fields(_SPECS[name]) if "neutral" in f.metadata] if name in _SPECS else []
+    return {**{f.name: f.metadata["neutral"] for f in added}, **node}
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -128,8 +128,8 @@ def _words_markdown(words: Words) -> str:
 def _table_markdown(table: Table) -> str:
     """The title and the caption above the grid, the notes below it."""
     table = table.flat()
-    several = len({column.group for column in table.columns}) > 1
-    lines = [[_head(column, several) for column in table.columns]]
+    grouped = len({column.group for column in table.columns}) > 1
+    lines = [[_head(column, grouped) for column in table.columns]]
     lines.append(["---:" if column.number else "---" for column in table.columns])
     lines += [
         [f"**{text}**" if cell.strong else text for cell, text in zip(row, table.texts(row), strict=True)]
@@ -145,9 +145,9 @@ def _in_markdown(text: str) -> str:
     return text.replace("|", r"\|").replace("\n", " ")
 
 
-def _head(column: Column, several_groups: bool) -> str:
+def _head(column: Column, grouped: bool) -> str:
     title = column.title.replace("\n", " ")
-    return f"{column.group} {title}" if column.group and several_groups else title
+    return f"{column.group} {title}" if column.group and grouped else title
 
 
 def csv_text(table: Table) -> str:
@@ -169,8 +169,8 @@ def _in_csv(value: Value) -> Value:
 
 
 def terminal(document: Document, console: Console) -> None:
-    """Print every table with its caption and notes below it, and every sentence. What stands out has a star, which logs
-    without bold show too."""
+    """Print every table with its caption and notes below it, and every sentence. Strong cells have a star too, for logs
+    without bold."""
     for part in document:
         if isinstance(part, Table):
             console.print(_grid(part))
@@ -268,18 +268,18 @@ def wandb_table(table: Table) -> wandb.Table:
     import wandb
 
     table = table.flat()
-    several = len({column.group for column in table.columns}) > 1
-    plain = [all(_plain(row[i]) for row in table.rows) for i in range(len(table.columns))]
+    grouped = len({column.group for column in table.columns}) > 1
+    bare_columns = [all(_is_bare(row[i]) for row in table.rows) for i in range(len(table.columns))]
     data: list[Iterable[Any]] = [
         [
             None if cell.value is None else cell.value if bare else text
-            for cell, bare, text in zip(row, plain, table.texts(row), strict=True)
+            for cell, bare, text in zip(row, bare_columns, table.texts(row), strict=True)
         ]
         for row in table.rows
     ]
-    return wandb.Table(columns=[_head(column, several) for column in table.columns], data=data)
+    return wandb.Table(columns=[_head(column, grouped) for column in table.columns], data=data)
 
 
-def _plain(cell: Cell) -> bool:
+def _is_bare(cell: Cell) -> bool:
     """Whether the value says all that the text does."""
     return cell.value is None or (cell.text is None and not isinstance(cell.value, str))

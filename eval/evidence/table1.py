@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table1:
-    """The whole table: eval.evidence.table1_tables puts it before readers."""
+    """The whole table as numbers; eval.evidence.table1_tables lays it out."""
 
     collection: Collection
     rows: tuple[Row, ...]
@@ -99,7 +99,7 @@ def _summary(fractions: Iterable[float | None]) -> tuple[float | None, float | N
     values = [100.0 * value for value in fractions if value is not None]
     if not values:
         return None, None
-    mean = math.fsum(values) / len(values)
+    mean = math.fsum(values) / len(values)  # fsum: the order of the records changes no digit
     if len(values) == 1:
         return mean, None
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
@@ -109,8 +109,8 @@ def _best(percents: Mapping[tuple[str, str], float | None]) -> set[tuple[str, st
     """The better of each pair (plain, Resonance), with two decimals: both when they tie, none when one is missing."""
     best = set()
     for (task, pe), percent in percents.items():
-        other = percents.get((task, names.counterpart(pe)))
-        if percent is not None and other is not None and round(percent, 2) >= round(other, 2):
+        counterpart = percents.get((task, names.counterpart(pe)))
+        if percent is not None and counterpart is not None and round(percent, 2) >= round(counterpart, 2):
             best.add((task, pe))
     return best
 
@@ -121,7 +121,7 @@ def name(row: Row) -> str:
 
 
 def provenance(collection: Collection) -> str:
-    """Version, commits and devices of the code that made the records: more than one is worth a reader's attention."""
+    """Version, commits and devices that the records were made with; several commits are pointed out."""
     versions, commits, devices = set(), set(), set()
     for record in collection.records():
         for maker in record.trained_by:

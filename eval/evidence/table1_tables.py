@@ -1,4 +1,4 @@
-"""Table 1 for readers: in the paper's shape, a table a protocol; wide, with all that was measured; and as CSV."""
+"""Table 1 laid out: in the paper's shape, a table a protocol; wide, with all that was measured; and as CSV."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def wide(table: Table1) -> Document:
         *_notes(table.collection),
     )
     caption = _caption(table.collection, *table.protocols)
-    whole = Table(tuple(columns), tuple(rows), "Table 1", caption, notes, tuple(sections), "Task")
+    wide_table = Table(tuple(columns), tuple(rows), "Table 1", caption, notes, tuple(sections), "Task")
     differing = differences_table(table.collection)
-    return [whole, *([differing] if differing else [])]
+    return [wide_table, *([differing] if differing else [])]
 
 
 def numbers(table: Table1) -> Table:
@@ -121,10 +121,9 @@ def _caption(collection: Collection, *protocols: str) -> str:
     label = f" ({collection.label})" if collection.label else ""
     _, resized = differences(collection)
     sizes = " Sizes are not the paper's." if resized else ""
-    told = "; ".join(map(names.protocol, protocols))
-    return (
-        f"OOD accuracy in %, profile {collection.profile}{label}.{sizes} Protocol{'s' * (len(protocols) > 1)} {told}."
-    )
+    meanings = "; ".join(map(names.protocol, protocols))
+    plural = "s" * (len(protocols) > 1)
+    return f"OOD accuracy in %, profile {collection.profile}{label}.{sizes} Protocol{plural} {meanings}."
 
 
 def _about_cells(table: Table1, protocol: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What is measured of a member: its validation while it trains, its test afterwards, and records of both."""
+"""Measuring a member: its validation while it trains, its test afterwards, and the records of both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.measuring.metrics import Job, Scores, measure
+from eval.measuring.metrics import Evaluation, Scores, measure
 from eval.measuring.planned import PlannedMember, encoding_labels
 from eval.store.kinds import AccuracyRecord, Maker, Metrics, Training, Validation, as_training
 from eval.store.provenance import maker
@@ -71,24 +71,26 @@ class Validator:
         self._encodings: dict[str, tuple[Encoding, ...]] = {}
 
     def __call__(self, population: Population, members: Sequence[Progress]) -> list[dict[str, dict[str, float | None]]]:
-        jobs: dict[tuple[int, str], Job] = {}  # members that share a slot share what is measured of it
+        # Members that share a slot (one training, say for two protocols) share what is measured of it.
+        evaluations: dict[tuple[int, str], Evaluation] = {}
         for member in members:
             tokens = self.data.tokens(member.spec, "validation")
             for encoding, built in zip(member.spec.test_encodings, self._built(member.spec), strict=True):
-                jobs.setdefault((member.slot, encoding.key), Job(member.slot, built, tokens))
+                evaluations.setdefault((member.slot, encoding.key), Evaluation(member.slot, built, tokens))
         first = population.members[0]
-        asked = list(jobs.values())
-        measured = measure(population.params, first.model, first.task, asked, compiled=self.compiled)
-        scores = dict(zip(jobs, measured, strict=True))
-        found = []
+        measured = measure(
+            population.params, first.model, first.task, list(evaluations.values()), compiled=self.compiled
+        )
+        scores = dict(zip(evaluations, measured, strict=True))
+        summaries = []
         for member in members:
             spec = member.spec
             labels = zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True)
-            found.append({
+            summaries.append({
                 label: scores[member.slot, encoding.key].summary(spec.task.prefix_length, spec.data.train_length)
                 for label, encoding in labels
             })  # fmt: skip
-        return found
+        return summaries
 
     def _built(self, spec: MemberSpec) -> tuple[Encoding, ...]:
         key = digest([spec.test_encodings, spec.model.head_dim])
@@ -99,7 +101,7 @@ class Validator:
 
 @dataclass(frozen=True)
 class Context:
-    """Under which names a sweep's records stand, and what this process computes with."""
+    """What every record of a sweep carries: the names it belongs to, and what this process computes with."""
 
     sweep: str
     profile: str
@@ -110,7 +112,7 @@ class Context:
         return Context(sweep, profile, maker(device))
 
 
-def test(
+def scores_of(
     weights: Mapping[str, Tensor],
     spec: MemberSpec,
     encoding: EncodingSpec,
@@ -121,8 +123,8 @@ def test(
     """One member's chosen weights (no member axis) on test sequences [N, L'] under an encoding; in fp32, whatever the
     precision of the training, so that a record's numbers are those of the weights alone."""
     params = {name: weight[None].to(device) for name, weight in weights.items()}
-    job = Job(0, build(encoding, spec.model.head_dim), tokens)
-    return measure(params, replace(spec.model, precision=Precision.fp32), spec.task, [job], accuracy)[0]
+    evaluation = Evaluation(0, build(encoding, spec.model.head_dim), tokens)
+    return measure(params, replace(spec.model, precision=Precision.fp32), spec.task, [evaluation], accuracy)[0]
 
 
 def record(
@@ -139,12 +141,9 @@ def record(
     history: Sequence[Mapping[str, Any]],
     info: Mapping[str, Any],
 ) -> AccuracyRecord:
-    """A measurement as the record store holds it. `scores` None: the member diverged.
-
-    `info` is the run's own account of its training (run.json), which lists all that trained it.
-    """
+    """A measurement as the record store holds it. `scores` None: the member diverged. `info`: run.json of its run."""
     spec = member.spec
-    cells = [c for c in member.cells if c.pe == pe and c.test_encoding == label]
+    targets = [target for target in member.targets if target.pe == pe and target.test_encoding == label]
     protocols = member.config.get("protocols", {})
     stopped = scores is not None and info.get("status") == "stopped"
     return AccuracyRecord(
@@ -154,7 +153,7 @@ def record(
         created=now(),
         measured_by=context.maker,
         training=_training(member, context, info),
-        protocols=tuple(c.protocol for c in cells),
+        protocols=tuple(target.protocol for target in targets),
         task=spec.task.name,
         pe=pe,
         train_encoding=spec.train_encoding.name,
@@ -172,7 +171,7 @@ def record(
         train_seconds=info.get("train_seconds"),
         trained_epochs=history[-1]["epoch"] if stopped else None,
         encoding=plain(encoding),
-        protocol=protocols.get(cells[0].protocol) if cells else member.config.get("protocol"),
+        protocol=protocols.get(targets[0].protocol) if targets else member.config.get("protocol"),
         accuracy_by_position=tuple(map(_number, scores.accuracy)) if scores else None,
         history=tuple(_validation(row, label) for row in history if label in row["validation"]),
     )
@@ -184,7 +183,7 @@ def metrics_of(scores: Scores, spec: MemberSpec) -> Metrics:
 
 
 def _training(member: PlannedMember, context: Context, info: Mapping[str, Any]) -> Training:
-    """What the records of a training share. Who trained it stands in its run.json."""
+    """What the records of a training share; who trained it stands in run.json."""
     makers = tuple(msgspec.convert(entry, Maker) for entry in info.get("trained_by") or ())
     return as_training(member.config, makers or (context.maker,))
 

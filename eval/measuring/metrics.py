@@ -1,7 +1,8 @@
 """Accuracy and loss of trained members at every position, and their summaries (ID, OOD) as the paper counts them.
 
-A job is (member's weights, test encoding, sequences); jobs of one shape are measured side by side. Every summary is
-derived from the per-position arrays: all sequences have the same length, so the mean over positions is the micro mean.
+An evaluation is (member's weights, test encoding, sequences); those of one shape run side by side in one forward pass.
+Counted is per position, summed over sequences: figures need the positions, and every summary is a mean over a range of
+them. All sequences have the same length, so that mean equals the mean over all tokens.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from torch import Tensor
 from models.encodings import Encoding, PositionInputs
 from models.fusing import fused
 from models.memory import ran_out, release
-from models.population import model_inputs
 from models.positions import measured_positions
 from models.precision import allowed
 from models.spec import AccuracyMode, ModelSpec
-from models.transformer import Cache, forward
+from models.transformer import Cache, forward, model_inputs
 from models.workers import parallel
 from posgen.spec import Task
 
@@ -50,9 +50,10 @@ BUDGET = Budget()
 
 @dataclass(frozen=True)
 class Scores:
-    """For one job: the share of right tokens and the mean loss (nats) at each position [L']; seed tokens are NaN.
+    """Of one evaluation: token accuracy and mean loss (nats) at each position [L'], NaN for the seed tokens, which are
+    given and not predicted.
 
-    Free-running scores have no loss (NaN throughout): after a wrong token the true one is no longer what the model saw.
+    Free-running scores have no loss (NaN throughout): after a wrong token the model no longer sees the true sequence.
     """
 
     accuracy: np.ndarray
@@ -71,13 +72,13 @@ class Scores:
 
 
 def _mean(values: np.ndarray) -> float | None:
-    """None when there is no position, or a number that is not finite: a record holds null, never a made-up value."""
+    """None without positions, or with a value that is not finite: dropping those (nanmean) would flatter the rest."""
     return float(values.mean()) if values.size and np.isfinite(values).all() else None
 
 
 @dataclass(frozen=True)
-class Job:
-    """One measurement: which slice of the weights, under which encoding, on which sequences, integer [N, L']."""
+class Evaluation:
+    """What to evaluate: `member` is the slice of the weights, `tokens` are integer sequences [N, L']."""
 
     member: int
     encoding: Encoding
@@ -88,14 +89,14 @@ def measure(
     params: Mapping[str, Tensor],
     model: ModelSpec,
     task: Task,
-    jobs: Sequence[Job],
+    evaluations: Sequence[Evaluation],
     mode: AccuracyMode = AccuracyMode.teacher_forced,
     compiled: bool = False,
 ) -> list[Scores]:
-    """Scores of every job, in order. All jobs must have as many sequences of the same length. An encoding that trains
-    weights is measured with those of its own member, so the member must have been trained with it.
+    """Scores of every evaluation, in order. All must have equally many sequences of one length. An encoding that trains
+    weights is measured with those of its member, so the member must have been trained with it.
 
-    `params` is a population's [P, ...]; `task` gives the vocabulary and the length of the seed, which all jobs share.
+    `params` is a population's [P, ...]; `task` gives the vocabulary and the length of the seed, which all share.
     `compiled`: torch.compile fuses the teacher-forced pass (it pays on a GPU, where many passes have one shape).
     """
     device = params["embedding"].device
@@ -103,10 +104,11 @@ def measure(
         size = BUDGET.tokens(device)
         try:
             with allowed(model.precision, device):
-                return _measure(params, model, task, jobs, mode, size, compiled)
+                return _measure(params, model, task, evaluations, mode, size, compiled)
         except (RuntimeError, MemoryError) as error:
-            if not ran_out(error) or size <= jobs[0].tokens.shape[1]:
-                raise
+            if not ran_out(error) or size <= evaluations[0].tokens.shape[1]:
+                raise  # one sequence at a time already
+        # Outside of `except`: there the traceback would keep the failed pass's tensors alive.
         BUDGET.halve(device, size)
         release(device)
 
@@ -115,15 +117,16 @@ def _measure(
     params: Mapping[str, Tensor],
     model: ModelSpec,
     task: Task,
-    jobs: Sequence[Job],
+    evaluations: Sequence[Evaluation],
     mode: AccuracyMode,
     budget: int,
     compiled: bool,
 ) -> list[Scores]:
     """With passes of at most `budget` tokens."""
     device = params["embedding"].device
-    rows, length = jobs[0].tokens.shape
+    rows, length = evaluations[0].tokens.shape
     bos, shift = (task.bos if model.bos else None), int(model.bos)
+    # First as many sequences of one evaluation as the budget takes; what is left of it takes further evaluations.
     sequences = max(1, min(rows, budget // length))
     at_once = max(1, budget // (sequences * length))
     if mode is AccuracyMode.free_running:
@@ -131,32 +134,36 @@ def _measure(
     else:
         score = fused(_teacher_forced) if compiled else _teacher_forced
 
-    @torch.no_grad()  # within: the setting belongs to a thread
-    def run(part: Sequence[Job]) -> list[Scores]:
-        members = torch.tensor([job.member for job in part], device=device)
+    @torch.no_grad()  # here, not around `parallel`: the setting belongs to a thread
+    def run(part: Sequence[Evaluation]) -> list[Scores]:
+        members = torch.tensor([evaluation.member for evaluation in part], device=device)
         weights = {name: weight.detach()[members] for name, weight in params.items()}
-        encodings = [job.encoding for job in part]
+        encodings = [evaluation.encoding for evaluation in part]
+        # The last token is only predicted, never fed: length - 1 inputs, and one more for a BOS in front.
         positions = measured_positions(encodings, weights, model, length + shift, length - 1 + shift, device)
-        right = torch.zeros(len(part), length, dtype=torch.float64)
+        # Passes are added up in float64: in float32 the sum over thousands of sequences would round.
+        correct = torch.zeros(len(part), length, dtype=torch.float64)
         loss = torch.zeros(len(part), length, dtype=torch.float64)
         for n in range(0, rows, sequences):
-            tokens = torch.stack([job.tokens[n : n + sequences] for job in part]).to(device).long()
+            tokens = torch.stack([e.tokens[n : n + sequences] for e in part]).to(device).long()
             hits, nats = score(weights, model, tokens, task.prefix_length, bos, positions)
-            right += hits.double().cpu()
+            correct += hits.double().cpu()
             loss += nats.double().cpu()
-        right, loss = right / rows, loss / rows
+        correct, loss = correct / rows, loss / rows
         if mode is AccuracyMode.teacher_forced:
-            right[~loss.isfinite()] = float("nan")  # the largest of logits that are no numbers says nothing
-        right[:, : task.prefix_length] = loss[:, : task.prefix_length] = float("nan")
-        return [Scores(r.numpy(), n.numpy()) for r, n in zip(right, loss, strict=True)]
+            # The argmax of NaN logits is some token, which may be the right one: no loss, no accuracy either.
+            correct[~loss.isfinite()] = float("nan")
+        correct[:, : task.prefix_length] = loss[:, : task.prefix_length] = float("nan")
+        return [Scores(c.numpy(), n.numpy()) for c, n in zip(correct, loss, strict=True)]
 
+    # Only encodings of one structure stack into one pass (a rotation and an attention bias do not): sort, run, unsort.
     alike: dict[str, list[int]] = {}
-    for i, job in enumerate(jobs):
-        alike.setdefault(job.encoding.structure(), []).append(i)
-    parts = [places[i : i + at_once] for places in alike.values() for i in range(0, len(places), at_once)]
-    scored = parallel(lambda part: run([jobs[i] for i in part]), parts, device)
-    found = dict(zip((i for part in parts for i in part), (s for scores in scored for s in scores), strict=True))
-    return [found[i] for i in range(len(jobs))]
+    for i, evaluation in enumerate(evaluations):
+        alike.setdefault(evaluation.encoding.structure(), []).append(i)
+    parts = [indices[i : i + at_once] for indices in alike.values() for i in range(0, len(indices), at_once)]
+    scored = parallel(lambda part: run([evaluations[i] for i in part]), parts, device)
+    by_index = dict(zip((i for part in parts for i in part), (s for scores in scored for s in scores), strict=True))
+    return [by_index[i] for i in range(len(evaluations))]
 
 
 def _teacher_forced(
@@ -167,8 +174,9 @@ def _teacher_forced(
     bos: int | None,
     positions: PositionInputs,
 ) -> tuple[Tensor, Tensor]:
-    """Right answers and losses [J, L'] summed over sequences, each token predicted after the true ones."""
+    """Correct tokens and losses [E, L'] summed over sequences, each token predicted from the true ones before it."""
     shift = int(bos is not None)
+    # The output at an input predicts the token after it: the first that counts stands at the seed's last token.
     logits = forward(params, model, model_inputs(tokens, bos), positions)[:, :, prefix - 1 + shift :]
     targets = tokens[:, :, prefix:]
     nats = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape).sum(1)
@@ -184,7 +192,8 @@ def _free_running(
     bos: int | None,
     positions: PositionInputs,
 ) -> tuple[Tensor, Tensor]:
-    """Right tokens [J, L'] summed over sequences when the model continues the seed greedily on its own."""
+    """Correct tokens [E, L'] summed over sequences when the model continues the seed greedily from its own tokens."""
+    # Keys and values of earlier tokens stay in the cache; only what is new goes through the model.
     cache, seen = Cache(), model_inputs(tokens, bos)[:, :, : prefix + int(bos is not None)]
     hits = torch.zeros(tokens.shape[0], tokens.shape[2], device=tokens.device)
     for position in range(prefix, tokens.shape[2]):

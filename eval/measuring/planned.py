@@ -1,4 +1,4 @@
-"""What is to be trained, and which entries of tables it fills: eval.running.plan makes it, a sweep takes it."""
+"""What is to be trained, and which entries of tables it fills: planned by eval.running.plan, trained by a sweep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 
 
 @dataclass(frozen=True)
-class Cell:
+class Target:
     """An entry of a table (Table 1, the ledger, the league) that a member fills. `test_encoding` is one of
     `encoding_labels(spec.test_encodings)`, `accuracy` the value of an AccuracyMode."""
 
@@ -22,15 +22,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class PlannedMember:
-    """One training, the cells it fills, and the full resolved configuration as plain containers."""
+    """One training, the entries of tables it fills, and the full resolved configuration as plain containers."""
 
     spec: MemberSpec
-    cells: tuple[Cell, ...]
+    targets: tuple[Target, ...]
     config: dict[str, Any]
 
 
 def encoding_labels(encodings: Sequence[EncodingSpec]) -> tuple[str, ...]:
-    """How encodings are called among each other: by name, or `name~key` where two of them share the name."""
+    """A label for each encoding: its name, or `name~key` where two of them share the name."""
     names = [encoding.name for encoding in encodings]
     return tuple(e.name if names.count(e.name) == 1 else f"{e.name}~{e.key}" for e in encodings)
 

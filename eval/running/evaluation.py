@@ -1,4 +1,4 @@
-"""Testing members that are done: under their own encodings after a sweep, and again under whatever is asked for."""
+"""Testing trained members: under their own encodings after a sweep, and again under other lengths or encodings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from eval.measuring.member import Context, Data, record, test
-from eval.measuring.planned import Cell, PlannedMember, count, encoding_labels
+from eval.measuring.member import Context, Data, record, scores_of
+from eval.measuring.planned import PlannedMember, Target, count, encoding_labels
 from eval.running.job import RunSettings, set_threads
 from eval.running.progress import Bar
 from eval.running.tracker import Tracker
@@ -29,43 +29,44 @@ def evaluate_members(
     data: Data,
     tracker: Tracker,
 ) -> None:
-    """Test members that are done, or stopped, under their own encodings, record it, and tell the tracker."""
+    """Test members that are done, or stopped, under their own encodings, and record it; their tracking ends."""
     if not members:
         return
     with Bar(f"testing {count(len(members))}", len(members), 0, settings.progress) as bar:
 
-        def measured(one: tuple[PlannedMember, Run]) -> list[AccuracyRecord]:
-            records = _test_own(*one, settings, context, data)
+        def tested(entry: tuple[PlannedMember, Run]) -> list[AccuracyRecord]:
+            records = _test(*entry, settings, context, data)
             bar.advance()
             return records
 
         # Their outcomes, or states, are on disk already: should this be interrupted, the same call tests them again.
-        found = parallel(measured, members, settings.device)
-    append(settings.records_path, [record for records in found for record in records])
-    for (member, run), records in zip(members, found, strict=True):
-        own = [r for r in records if r.accuracy_mode == member.spec.accuracy.value]
-        tracker.finish(member.spec.run_id, _summary(own), run.info()["status"])
+        records_by_member = parallel(tested, members, settings.device)
+    # One append for all: `complete` asks for every record of a member, so that half of them would be tested again.
+    append(settings.records_path, [record for records in records_by_member for record in records])
+    for (member, run), records in zip(members, records_by_member, strict=True):
+        # A training may serve targets of another accuracy as well; its tracker knows one number a test encoding.
+        shown = [r for r in records if r.accuracy_mode == member.spec.accuracy.value]
+        tracker.finish(member.spec.run_id, _summary(shown), run.info()["status"])
 
 
-def _test_own(
-    member: PlannedMember, run: Run, settings: RunSettings, context: Context, data: Data
-) -> list[AccuracyRecord]:
+def _test(member: PlannedMember, run: Run, settings: RunSettings, context: Context, data: Data) -> list[AccuracyRecord]:
     spec, info, result = member.spec, run.info(), run.result()
     tokens = data.test_tokens(spec, spec.data.test_length)
     records = []
     labels = encoding_labels(spec.test_encodings)
-    for label, accuracy in dict.fromkeys((c.test_encoding, c.accuracy) for c in member.cells):
+    # Several targets may ask for one measurement (paper and zero_shot_text both test RoPE): it is made once.
+    for label, accuracy in dict.fromkeys((target.test_encoding, target.accuracy) for target in member.targets):
         encoding, mode, scores = spec.test_encodings[labels.index(label)], AccuracyMode(accuracy), None
-        served = tuple(c for c in member.cells if (c.test_encoding, c.accuracy) == (label, accuracy))
+        served = tuple(t for t in member.targets if (t.test_encoding, t.accuracy) == (label, accuracy))
         if info["status"] != "diverged":
-            scores = test(result.weights(label), spec, encoding, tokens, mode, settings.device)
+            scores = scores_of(result.weights(label), spec, encoding, tokens, mode, settings.device)
         records += [
             record(
-                replace(member, cells=served), context, pe, label, scores,
+                replace(member, targets=served), context, pe, label, scores,
                 encoding=encoding, length=spec.data.test_length, accuracy=mode,
                 checkpoint_epoch=result.chosen.get(label), history=result.history, info=info,
             )
-            for pe in dict.fromkeys(c.pe for c in served)
+            for pe in dict.fromkeys(target.pe for target in served)
         ]  # fmt: skip
     return records
 
@@ -87,14 +88,14 @@ def evaluate_runs(
     encodings: Sequence[EncodingSpec] | None = None,
     accuracy: AccuracyMode = AccuracyMode.teacher_forced,
 ) -> list[AccuracyRecord]:
-    """Measure finished runs again: at other lengths (tokens), under other encodings, or running free.
+    """Measure finished runs again: at other lengths (tokens), under other encodings, or by free-running generation.
 
-    None stands for the run's own lengths and encodings. An encoding that was not validated is measured with the
-    weights chosen for the member's first test encoding. Appends the records and returns them.
+    None: the lengths and encodings that the run was planned with. An encoding that was not validated is measured with
+    the weights chosen for the member's first test encoding. Appends the records and returns them.
     """
     set_threads(settings.threads)
     data, context = Data(settings.data_dir), Context.here(settings.sweep, settings.profile, settings.device)
-    jobs: list[tuple[Run, PlannedMember, EncodingSpec, int]] = []
+    measurements: list[tuple[Run, PlannedMember, EncodingSpec, int]] = []
     for run_id in run_ids:
         run = Run(settings.runs_dir, run_id)
         spec, info = run.spec(), run.info()
@@ -102,8 +103,9 @@ def evaluate_runs(
             diverged = info.get("status") == "diverged"
             remedy = "there is nothing to measure" if diverged else "train it to the end first"
             raise UserError(f"run={run_id}: is {info.get('status')}, not finished; {remedy}")
-        # Those measured as the member's own are: what is measured now is told by the record's accuracy_mode.
-        cells = tuple(c for c in (Cell(*cell) for cell in info["cells"]) if c.accuracy == spec.accuracy.value)
+        # One target for each encoding: those of another accuracy would double them, and what is measured now says its
+        # accuracy_mode itself.
+        targets = tuple(t for t in (Target(*cell) for cell in info["cells"]) if t.accuracy == spec.accuracy.value)
         for encoding in encodings or ():
             trains = build(encoding, spec.model.head_dim).trainable
             if trains and encoding.key != spec.train_encoding.key:
@@ -115,21 +117,22 @@ def evaluate_runs(
             # Attention costs the square of the length: a million tokens are days on a CPU.
             remedy = f"use more than the {prefix} tokens of the seed and at most 1048576"
             require(prefix < length <= 1_048_576, "length", length, remedy)
-            member = PlannedMember(spec, cells, run.config())
-            jobs += [(run, member, encoding, length) for encoding in encodings or spec.test_encodings]
-    with Bar(f"measuring {len(jobs)} times", len(jobs), 0, settings.progress) as bar:
+            member = PlannedMember(spec, targets, run.config())
+            measurements += [(run, member, encoding, length) for encoding in encodings or spec.test_encodings]
+    # All of them are checked by now: a mistake in the last one leaves nothing half measured.
+    with Bar(f"measuring {len(measurements)} times", len(measurements), 0, settings.progress) as bar:
 
-        def measured(job: tuple[Run, PlannedMember, EncodingSpec, int]) -> AccuracyRecord:
-            found = _again(*job, accuracy, settings, context, data)
+        def measured(measurement: tuple[Run, PlannedMember, EncodingSpec, int]) -> AccuracyRecord:
+            record = _measure_again(*measurement, accuracy, settings, context, data)
             bar.advance()
-            return found
+            return record
 
-        records = parallel(measured, jobs, settings.device)
+        records = parallel(measured, measurements, settings.device)
     append(settings.records_path, records)
     return records
 
 
-def _again(
+def _measure_again(
     run: Run,
     member: PlannedMember,
     encoding: EncodingSpec,
@@ -141,11 +144,12 @@ def _again(
 ) -> AccuracyRecord:
     spec, result = member.spec, run.result()
     labels = encoding_labels(spec.test_encodings)
-    own = [label for label, test_encoding in zip(labels, spec.test_encodings, strict=True) if test_encoding == encoding]
-    validated = own[0] if own else labels[0]
+    planned = [label for label, test in zip(labels, spec.test_encodings, strict=True) if test == encoding]
+    validated = planned[0] if planned else labels[0]
     # What was not planned is called by its parameters too: two forms of one encoding are two measurements.
-    label = own[0] if own else f"{encoding.name}~{encoding.key}"
-    scores = test(result.weights(validated), spec, encoding, data.test_tokens(spec, length), accuracy, settings.device)
+    label = planned[0] if planned else f"{encoding.name}~{encoding.key}"
+    tokens = data.test_tokens(spec, length)
+    scores = scores_of(result.weights(validated), spec, encoding, tokens, accuracy, settings.device)
     return record(
         member, context, encoding.name, label, scores,
         encoding=encoding, length=length, accuracy=accuracy, checkpoint_epoch=result.chosen.get(validated),

@@ -59,9 +59,9 @@ class Job:
 
 @dataclass
 class Outcome:
-    """Run ids by how they ended. `stopped` are at the epoch that the settings stop at; `remeasured` were trained
-    before, but their records were not in this store; `skipped` were complete already; `elsewhere` are being trained by
-    another process. `interrupted`: the same call goes on from here."""
+    """Run ids by how they ended. `stopped`: at the epoch that the settings stop at; `remeasured`: trained before, not
+    recorded in this store; `skipped`: already complete; `elsewhere`: being trained by another process. `interrupted`:
+    the same call goes on from here."""
 
     finished: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
@@ -71,17 +71,17 @@ class Outcome:
     elsewhere: list[str] = field(default_factory=list)
     interrupted: bool = False
 
-    def add(self, other: Outcome) -> None:
-        """Count in what another job came to."""
+    def add(self, further: Outcome) -> None:
+        """Add the outcome of a further job."""
         for name in (f.name for f in fields(Outcome) if f.name != "interrupted"):
-            getattr(self, name).extend(getattr(other, name))
-        self.interrupted = self.interrupted or other.interrupted
+            getattr(self, name).extend(getattr(further, name))
+        self.interrupted = self.interrupted or further.interrupted
 
 
 def run(job: Job, tracker: Tracker | None = None) -> Outcome:
-    """Train, measure and record the members of a job, those aside that another process is training.
+    """Train, measure and record the members of a job, except those that another process is training.
 
-    `tracker`: told instead of the one that the settings ask for. Raises UserError for what the user can mend.
+    `tracker`: used instead of the one that the settings name. Raises UserError for what the user can mend.
     """
     from eval.running.evaluation import evaluate_members
     from eval.running.training import stop_on_signal, stopped_at, train_members
@@ -91,7 +91,7 @@ def run(job: Job, tracker: Tracker | None = None) -> Outcome:
     with ExitStack() as stack:
         data, context = Data(settings.data_dir), Context.here(settings.sweep, settings.profile, settings.device)
         members = _claimed(job, stack, outcome)
-        # Asked now that the folders are this process's own: another may have gone on since the job was planned.
+        # Read after the claim: until then another process may have trained and recorded what this job planned.
         measured = load_if_there(settings.records_path)
         for member, folder in members:
             if settings.until is not None:
@@ -101,21 +101,24 @@ def run(job: Job, tracker: Tracker | None = None) -> Outcome:
         members = [(m, folder) for m, folder in members if m.spec.run_id not in outcome.skipped]
         tracker = tracker or tracker_of(settings.tracker)
         stack.callback(tracker.close)
+        # What is trained but not recorded first: minutes of testing, before hours of training that may be interrupted.
         trained = [(m, folder) for m, folder in members if folder.done]
         evaluate_members(trained, settings, context, data, tracker)
         outcome.remeasured += [m.spec.run_id for m, _ in trained]
         fresh = [(m, folder) for m, folder in members if not folder.done]
-        there = [(m, f) for m, f in fresh if settings.until is not None and f.validated_epoch() == settings.until]
-        stopped_at(there, settings, context, data, tracker, outcome)
-        fresh = [entry for entry in fresh if entry not in there]
+        # A state may be at `until` already, tested into another store or not at all: it needs no step, only the test.
+        stopped = [(m, f) for m, f in fresh if settings.until is not None and f.validated_epoch() == settings.until]
+        stopped_at(stopped, settings, context, data, tracker, outcome)
+        fresh = [entry for entry in fresh if entry not in stopped]
+        # Signals wait for the end of a step only while there is a state to save; tests are simply made again.
         stopping = stack.enter_context(stop_on_signal())
         train_members(fresh, job, context, data, tracker, stopping, outcome)
     return outcome
 
 
 def _claimed(job: Job, stack: ExitStack, outcome: Outcome) -> list[tuple[PlannedMember, Run]]:
-    """The members whose folders are this process's own from here on. Members that share a training are claimed together
-    or not at all, in the order of their ids, so that no two processes can train for them at once."""
+    """The members whose folders this process now holds. Members that share a training are claimed together or not at
+    all, in the order of their ids: two processes that each held half of them would both train for them."""
     shared: dict[str, list[PlannedMember]] = {}
     for member in job.members:
         shared.setdefault(member.spec.trajectory, []).append(member)
@@ -131,23 +134,23 @@ def _claimed(job: Job, stack: ExitStack, outcome: Outcome) -> list[tuple[Planned
             else:
                 claimed |= {folder.run_id: folder for folder in folders}
                 stack.push(attempt.pop_all())
-    chosen = [(m, claimed[m.spec.run_id]) for m in job.members if m.spec.run_id in claimed]
-    for member, folder in chosen:
+    held = [(m, claimed[m.spec.run_id]) for m in job.members if m.spec.run_id in claimed]
+    for member, folder in held:
         folder.describe(member.spec, member.config)
-    return chosen
+    return held
 
 
 def complete(member: PlannedMember, folder: Run, measured: Sequence[AccuracyRecord], until: int | None) -> bool:
-    """Whether there is nothing left to do: it is trained, and every cell of the member has its record."""
+    """Whether there is nothing left to do: it is trained, and every target of the member has its record."""
     if not folder.done and until is None:
         return False
-    known = {
+    recorded = {
         (protocol, r.pe, r.test_encoding, r.accuracy_mode)
         for r in measured
         if r.run_id == member.spec.run_id
         for protocol in r.protocols
     }
-    return all((c.protocol, c.pe, c.test_encoding, c.accuracy) in known for c in member.cells)
+    return all((t.protocol, t.pe, t.test_encoding, t.accuracy) in recorded for t in member.targets)
 
 
 def check_until(spec: MemberSpec, folder: Run, until: int) -> None:
@@ -180,6 +183,7 @@ def compiles(device: str, compiled: bool | None) -> bool:
 def set_threads(threads: int | None) -> None:
     """Let torch compute with so many threads; None: all processors that this process may use."""
     if threads is None:
+        # Not cpu_count: in a container or under taskset it counts processors that this process never gets.
         affinity = getattr(os, "sched_getaffinity", None)
         threads = len(affinity(0)) if affinity else os.cpu_count() or 1
     require(threads >= 1, "threads", threads, "use at least 1")

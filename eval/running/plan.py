@@ -1,8 +1,8 @@
 """Which members a choice of tasks, encodings, seeds and protocols asks for: every training once, whatever it serves.
 
-A protocol decides what a cell of Table 1 means. Where it trains with the plain encoding (ledger row 2), RoPE and YaRN
-are one training tested twice; and what protocol `paper` trains for RoPE is that same training. What the ledger and the
-league train is planned here too.
+A protocol decides what an entry of Table 1 means. Where it trains with the plain encoding (ledger row 2), RoPE and YaRN
+are one training tested twice; and what protocol `paper` trains for RoPE is that same training. The ledger and the
+league are planned here too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from conf.ledger import ledger
 from conf.overrides import changed, choices
 from conf.published import table1_names
 from conf.schema import Config, ProfileSpec, ProtocolSpec, TrainWith
-from eval.measuring.planned import Cell, PlannedMember, encoding_labels
+from eval.measuring.planned import PlannedMember, Target, encoding_labels
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 from posgen.errors import BadValue, UserError, require
 from posgen.plain import plain
@@ -24,12 +24,12 @@ from posgen.plain import plain
 
 @dataclass
 class _Training:
-    """A training while its cells are being collected; (protocol, pe, test encoding, accuracy) for each."""
+    """A training while its targets are being collected; (protocol, pe, test encoding, accuracy) for each."""
 
     config: Config
     train_encoding: EncodingSpec
     tests: list[EncodingSpec] = field(default_factory=list)
-    cells: list[tuple[str, str, EncodingSpec, AccuracyMode]] = field(default_factory=list)
+    targets: list[tuple[str, str, EncodingSpec, AccuracyMode]] = field(default_factory=list)
     protocols: dict[str, ProtocolSpec] = field(default_factory=dict)
 
 
@@ -40,16 +40,16 @@ def plan(
     protocols: Sequence[str] | None,
     profile: str,
     overrides: Sequence[str] = (),
-    called: ProfileSpec | None = None,
+    changed_profile: ProfileSpec | None = None,
 ) -> list[PlannedMember]:
-    """The members, by task, training encoding and seed. Seeds and protocols None: the profile's. `called`: the profile
-    as their configurations name it, from `settings`.
+    """The members, by task, training encoding and seed. Seeds and protocols None: the profile's. `changed_profile`: the
+    profile as `settings` gives it, with the overrides in its name.
 
     Raises BadValue or UserError, one line each, for an unknown name, a value out of range or a scaling's bad parameter.
     """
-    own = called or settings(profile, overrides).profile
-    places = [(task, pe, protocol) for task in tasks for pe in pes for protocol in protocols or own.protocols]
-    return plan_places(places, seeds, profile, overrides, own)
+    spec = changed_profile or settings(profile, overrides).profile
+    places = [(task, pe, protocol) for task in tasks for pe in pes for protocol in protocols or spec.protocols]
+    return plan_places(places, seeds, profile, overrides, spec)
 
 
 def plan_places(
@@ -57,29 +57,30 @@ def plan_places(
     seeds: Sequence[int] | None,
     profile: str,
     overrides: Sequence[str],
-    own: ProfileSpec,
+    changed_profile: ProfileSpec,
 ) -> list[PlannedMember]:
-    """`plan` for a list of (task, pe, protocol) that need not be all combinations; `own` is its `called`."""
-    require(bool(seeds or own.seeds), "profile.seeds", own.seeds, "give at least one seed")
+    """`plan` for a list of (task, pe, protocol) that need not be all combinations."""
+    seeds = seeds or changed_profile.seeds
+    require(bool(seeds), "profile.seeds", changed_profile.seeds, "give at least one seed")
     trainings: dict[str, _Training] = {}
     with composer() as make:
         for task, pe, protocol in places:
             config = make(Choice(task, pe, protocol, profile), overrides)
-            _collect(trainings, dataclasses.replace(config, profile=own), protocol, pe)
+            _collect(trainings, dataclasses.replace(config, profile=changed_profile), protocol, pe)
     _check(trainings)
-    return [_member(training, seed) for training in trainings.values() for seed in (seeds or own.seeds)]
+    return [_member(training, seed) for training in trainings.values() for seed in seeds]
 
 
 def settings(profile: str, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Config:
     """What does not depend on task and encoding: profile, paths, tracker, device, threads.
 
-    The profile says which overrides changed its numbers (`conf.overrides.changed`), `seeds` among them that are not all
-    its own.
+    The profile's name says which overrides changed its numbers (`conf.overrides.changed`); seeds beyond the profile's
+    count as one of them.
     """
     config = compose(Choice(profile=profile), [o for o in overrides if not o.startswith("pe.")])
-    foreign = set(seeds or ()) - set(config.profile.seeds)
-    given = [*overrides, f"seed={','.join(map(str, seeds or ()))}"] if foreign else overrides
-    return dataclasses.replace(config, profile=changed(config.profile, given))
+    further = set(seeds or ()) - set(config.profile.seeds)
+    changes = [*overrides, f"seed={','.join(map(str, seeds or ()))}"] if further else overrides
+    return dataclasses.replace(config, profile=changed(config.profile, changes))
 
 
 def trained_with(config: Config) -> EncodingSpec:
@@ -94,15 +95,15 @@ def trained_with(config: Config) -> EncodingSpec:
 
 def _collect(trainings: dict[str, _Training], config: Config, protocol: str, pe: str) -> None:
     training = _Training(config, trained_with(config))
-    # How it is measured is no part of a training: one may serve cells of several test encodings and accuracies. The
+    # How it is measured is no part of a training: one may serve targets of several test encodings and accuracies. The
     # checkpoint is part of a run, which keeps one for each test encoding; runs may share a training.
     spec = _spec(training, config.seed)
     training = trainings.setdefault(f"{spec.trajectory} {spec.selection.value}", training)
     if config.pe not in training.tests:
         training.tests.append(config.pe)
     training.protocols[protocol] = config.protocol
-    # An own class is called by its name, not by the path to it.
-    training.cells.append((protocol, config.pe.name if ":" in pe else pe, config.pe, config.protocol.accuracy))
+    # A user's class goes by its name, not by the path to it.
+    training.targets.append((protocol, config.pe.name if ":" in pe else pe, config.pe, config.protocol.accuracy))
 
 
 def _spec(training: _Training, seed: int) -> MemberSpec:
@@ -123,23 +124,23 @@ def _spec(training: _Training, seed: int) -> MemberSpec:
 def _member(training: _Training, seed: int) -> PlannedMember:
     spec = _spec(training, seed)
     labels = encoding_labels(spec.test_encodings)
-    cells = tuple(
-        Cell(protocol, pe, labels[training.tests.index(test)], accuracy.value)
-        for protocol, pe, test, accuracy in training.cells
+    targets = tuple(
+        Target(protocol, pe, labels[training.tests.index(test)], accuracy.value)
+        for protocol, pe, test, accuracy in training.targets
     )
-    # `pe` and `protocol` are those of the first cell here, and in a record those of its own.
+    # `pe` and `protocol` here are those of the first target; a record has those of its measurement.
     config = {
         **plain(dataclasses.replace(training.config, seed=seed)),
         "train_encoding": plain(spec.train_encoding),
         "test_encodings": dict(zip(labels, plain(spec.test_encodings), strict=True)),
         "protocols": plain(training.protocols),
-        "cells": plain(cells),
+        "cells": plain(targets),
     }
-    return PlannedMember(spec, cells, config)
+    return PlannedMember(spec, targets, config)
 
 
 def _check(trainings: dict[str, _Training]) -> None:
-    """Build every encoding and resolve every h once, so that a bad parameter is told before anything is written."""
+    """Build every encoding and resolve every h once, so that a bad parameter is an error before anything is written."""
     from models.encodings import build
     from models.positions import try_out
 
@@ -155,8 +156,8 @@ def _check(trainings: dict[str, _Training]) -> None:
             raise (error if error.key == "pe" else error.under(group)) from error
 
 
-DEFAULT = ("paper",)
-"""Every encoding trains with itself."""
+LEAGUE_PROTOCOLS = ("paper",)
+"""Of the league unless others are named: under `paper` every encoding trains with itself."""
 
 
 def plan_league(
@@ -166,10 +167,10 @@ def plan_league(
     protocols: Sequence[str] | None,
     profile: str,
     overrides: Sequence[str],
-    own: ProfileSpec,
+    changed_profile: ProfileSpec,
 ) -> tuple[list[PlannedMember], dict[str, UserError]]:
-    """(members, encodings that these settings leave no way to train, and why). Without `pes`: all of conf/pe;
-    protocols None: `DEFAULT`.
+    """(members, encodings that cannot be trained with these settings, and why). Without `pes`: all of conf/pe;
+    protocols None: `LEAGUE_PROTOCOLS`.
 
     Each encoding is planned for itself, so that a run's identity does not depend on who else takes part. Members that
     differ in nothing but the encoding they are tested with train once all the same (eval.running.populations). An
@@ -180,7 +181,7 @@ def plan_league(
     left_out: dict[str, UserError] = {}
     for pe in pes or choices("pe"):
         try:
-            members += plan(tasks, [pe], seeds, protocols or DEFAULT, profile, overrides, own)
+            members += plan(tasks, [pe], seeds, protocols or LEAGUE_PROTOCOLS, profile, overrides, changed_profile)
         except UserError as error:
             if pes:
                 raise
@@ -205,13 +206,14 @@ def ledger_places(
             raise BadValue("rows", number, f"the ledger has the rows {', '.join(map(str, numbers))}")
     chosen = [row for row in book.rows if rows is None or row.number in rows]
     if not any(row.variants(base) for row in chosen for base in bases):
-        told = ",".join(str(row.number) for row in chosen)
-        raise BadValue("rows", told, f"the text says nothing that preset {bases[0]} could be set to; --direction paper")
-    asked: dict[tuple[str, str, str], None] = {}
+        listed = ",".join(str(row.number) for row in chosen)
+        remedy = f"the text says nothing that preset {bases[0]} could be set to; --direction paper"
+        raise BadValue("rows", listed, remedy)
+    places: dict[tuple[str, str, str], None] = {}  # an ordered set: rows share their base
     for task in tasks:
         for base in bases:
             for row in chosen:
                 for pe in pes or [*table1_names()[1], *row.encodings]:
-                    asked |= {(task, pe, base): None}
-                    asked |= {(task, pe, variant.protocol): None for variant in row.variants(base)}
-    return list(asked)
+                    places |= {(task, pe, base): None}
+                    places |= {(task, pe, variant.protocol): None for variant in row.variants(base)}
+    return list(places)

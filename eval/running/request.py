@@ -1,4 +1,4 @@
-"""What a user asks to be trained, and what that comes to: members, settings, and the file that their records go to."""
+"""From a user's choices to a planned sweep: members, settings, and the file that their records go to."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SweepRequest:
 
 @dataclass(frozen=True)
 class PlannedSweep:
-    """What a request comes to. `left_out`: encodings that its settings leave no way to train, and why."""
+    """A request, planned. `left_out`: encodings that cannot be trained with its settings, and why."""
 
     config: Config
     members: list[PlannedMember]

@@ -1,4 +1,4 @@
-"""A sweep from plan to records: the plan becomes jobs, a backend runs them, and what they came to is counted."""
+"""A sweep from plan to records: the plan becomes jobs, a backend runs them, and their outcomes are added up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eval.store.records import load_if_there
 from eval.store.runs import Run
 
 Backend = Callable[[Sequence[Job]], Outcome]
-"""Runs jobs somewhere and says what they came to; no further job begins when one was interrupted."""
+"""Runs jobs somewhere and returns their joint outcome; no further job begins when one was interrupted."""
 
 _POLL = 1.0  # seconds between two looks at what another process is training
 
@@ -29,23 +29,24 @@ def run_sweep(
     """Train, measure and record every member of the plan, or go on where an earlier call stopped.
 
     Processes that are given one plan at the same time share it: each takes the jobs that are free, and waits at the end
-    for what the others train. `tracker`: told instead of the one that the settings ask for. Raises UserError for what
-    the user can mend, before any training starts where it can be known then.
+    for what the others train. `tracker`: used instead of the one that the settings name. Raises UserError for what the
+    user can mend, before any training starts where it can be known then.
     """
     set_threads(settings.threads)
     outcome = Outcome()
     pending = _pending(plan, settings, outcome)
     backend = backend or (lambda jobs: here(jobs, tracker))
     while True:
-        came_to = backend(jobs(pending, settings))
-        elsewhere = set(came_to.elsewhere)
-        came_to.elsewhere.clear()
-        outcome.add(came_to)
+        result = backend(jobs(pending, settings))
+        # What another process trains may be interrupted there, so it is still this sweep's work: wait, then look again.
+        elsewhere = set(result.elsewhere)
+        result.elsewhere.clear()
+        outcome.add(result)
         pending = [member for member in pending if member.spec.run_id in elsewhere]
         if not pending or outcome.interrupted:
             return outcome
         _wait(pending, settings)
-        # What another process finished meanwhile is nothing that this one found done at its start.
+        # Complete now, but not when this call began: reported as trained elsewhere and not as skipped.
         before = len(outcome.skipped)
         pending = _pending(pending, settings, outcome)
         outcome.elsewhere += outcome.skipped[before:]
@@ -72,6 +73,7 @@ def here(jobs: Sequence[Job], tracker: Tracker | None = None) -> Outcome:
 def _pending(plan: Sequence[PlannedMember], settings: RunSettings, outcome: Outcome) -> list[PlannedMember]:
     """The members that have something left to do; their data sets are made or checked before any training starts."""
     data, measured = Data(settings.data_dir), load_if_there(settings.records_path)
+    # Without locks: what is in the way of the last member is an error now and not after hours. `run` checks once more.
     pending = []
     for member in plan:
         folder = Run(settings.runs_dir, member.spec.run_id)
@@ -89,9 +91,10 @@ def _wait(members: Sequence[PlannedMember], settings: RunSettings) -> None:
     """Until another process lets go of one of the members."""
     folders = [Run(settings.runs_dir, member.spec.run_id) for member in members]
     if settings.progress:
-        told = f"posgen: waiting for another process, which is training {count(len(members))} of this sweep"
-        print(told, file=sys.stderr, flush=True)
+        message = f"posgen: waiting for another process, which is training {count(len(members))} of this sweep"
+        print(message, file=sys.stderr, flush=True)
     while True:
+        # A lock dies with its process: what can be claimed was finished, or its process was killed.
         for folder in folders:
             if folder.claim():
                 folder.release()

@@ -1,7 +1,7 @@
-"""What a training tells whoever watches it. Training knows only `Tracker`; eval.running.wandb_tracker is one.
+"""The interface between a training and an experiment tracker; eval.running.wandb_tracker implements it.
 
-A tracker never stops a training: its methods raise nothing but KeyboardInterrupt, and what it is told is only a view.
-The numbers that count are the records (eval.store.records).
+A tracker never stops a training: its methods raise nothing but KeyboardInterrupt, and what it shows is only a view. The
+numbers that count are the records (eval.store.records).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TrackedMember:
 
 
 class Tracker(Protocol):
-    """Told about members that train side by side in one process."""
+    """Follows members that train side by side in one process."""
 
     def start(self, members: Sequence[TrackedMember]) -> None:
         """These members begin, or go on after an interruption."""
@@ -40,11 +40,11 @@ class Tracker(Protocol):
         """A member ends: its test metrics for every test encoding; status finished, diverged or interrupted."""
 
     def close(self) -> None:
-        """Nothing more will come; whoever has not ended counts as interrupted."""
+        """Nothing more will come; members that have not ended count as interrupted."""
 
 
 class NoTracker:
-    """Tells nobody."""
+    """No-op tracker."""
 
     def start(self, members: Sequence[TrackedMember]) -> None: ...
 

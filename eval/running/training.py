@@ -1,4 +1,4 @@
-"""The trainings of a job: populations from their present step to their end, or to an interruption, all written down."""
+"""The trainings of a job: each population from its present step to its end or to an interruption, and what it saves."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def stop_on_signal() -> Iterator[Stopping]:
 
 
 class _Watch(Watcher):
-    """Carries a training's news to the bar, the tracker and the run folders."""
+    """Connects a training to the progress bar, the tracker and the run folders."""
 
     def __init__(
         self,
@@ -137,7 +137,8 @@ class _Watch(Watcher):
             self.shortages = population.shortages
             passes = len(population.chunks())
             self.bar.console.print(f"memory ran out: each step now goes through its members in {passes} passes")
-        # Not after the last step: its outcome is written at once.
+        # Only noted here and saved in `stop`, which comes after the validation of an epoch's last step. Not after the
+        # training's last step: its outcome is written at once.
         if time.monotonic() - self.saved > self.wait and steps < self.last:
             self.due = True
 
@@ -163,7 +164,7 @@ class _Watch(Watcher):
         return self._trainer
 
     def follow(self, trainer: Trainer) -> None:
-        """A trainer is made with its watcher, so that the watcher learns of it afterwards."""
+        """Name the training to watch: a trainer takes its watcher when it is made, so this comes afterwards."""
         self._trainer = trainer
 
     def save(self, status: str) -> None:
@@ -174,7 +175,7 @@ class _Watch(Watcher):
             run.save_state(self.trainer.state(i))
             run.report(status=status, epoch=self.trainer.population.steps // self.trainer.per_epoch)
         self.saved, self.due = time.monotonic(), False
-        # Gigabytes of a large population must not cost more than one part in twenty of its time.
+        # A large population's state is gigabytes: saving may take a twentieth of the time, no more.
         self.wait = max(self.settings.save_seconds, 20 * (self.saved - began))
 
 
@@ -189,11 +190,12 @@ def _train(
 ) -> None:
     """One population from its present step to its end, or to an interruption."""
     settings, specs = job.settings, [member.spec for member, _, _ in group]
-    states = [state for _, _, state in group if state]
+    states = [state for _, _, state in group if state]  # of all or of none: `_populations` groups by step
     steps = states[0]["steps"] if states else 0
     per_epoch = batches_per_epoch(specs[0].data.train_size, specs[0].optim.batch_size)  # a population has one shape
     for member, folder, _ in group:
         epoch = steps // per_epoch
+        # A training that goes on after an update of the code, or on another machine, has several makers.
         trained_by = [*folder.info().get("trained_by", [])] if steps else []
         maker = msgspec.to_builtins(context.maker)
         if maker not in trained_by[-1:]:
@@ -217,6 +219,7 @@ def _train(
 
     with bar:
         trainer.run()
+    # The diverged first: their outcome is final whichever way the others ended.
     _finish(ended(trainer.lost), "diverged", settings, context, data, tracker)
     outcome.diverged += [p.spec.run_id for p in trainer.lost]
     if settings.until is not None and not stopping.asked:
@@ -240,7 +243,7 @@ def _header(member: PlannedMember, settings: RunSettings) -> dict[str, Any]:
         "data_seed": spec.data.seed,
         "profile": settings.profile,
         "sweep": settings.sweep,
-        "cells": [[c.protocol, c.pe, c.test_encoding, c.accuracy] for c in member.cells],
+        "cells": [[t.protocol, t.pe, t.test_encoding, t.accuracy] for t in member.targets],
         "epochs": spec.optim.epochs,
     }
 
@@ -253,7 +256,7 @@ def _finish(
     data: Data,
     tracker: Tracker,
 ) -> None:
-    """Write the outcome of trainings, which are never trained again from here on, and test them."""
+    """Write the outcome of trainings, then test them: from here on they are never trained again, whatever happens."""
     for _, folder, progress in ended:
         chosen: dict[str, int | None] = {label: best.epoch for label, best in progress.best.items()}
         folder.save_outcome(progress.history, chosen, {label: best.params for label, best in progress.best.items()})
@@ -268,7 +271,7 @@ def _finish(
 
 def _tracked(member: PlannedMember, settings: RunSettings) -> TrackedMember:
     spec = member.spec
-    protocols = tuple(dict.fromkeys(c.protocol for c in member.cells))
+    protocols = tuple(dict.fromkeys(target.protocol for target in member.targets))
     labels = zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True)
     return TrackedMember(
         run_id=spec.run_id,

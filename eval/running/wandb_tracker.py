@@ -35,7 +35,7 @@ _TAG, _GROUP = 64, 128  # characters that W&B takes
 
 
 def to_stderr(line: str) -> None:
-    """Report one line to the person at the terminal."""
+    """Print one line for the person at the terminal."""
     print(f"posgen: {line}", file=sys.stderr)
 
 
@@ -192,7 +192,7 @@ class WandbTracker:
 
     @contextmanager
     def _training_goes_on(self) -> Iterator[None]:
-        """Whatever W&B raises is reported once, and tracking is off from there on."""
+        """Report the first error that W&B raises, and turn tracking off from there on."""
         try:
             yield
         except Exception as error:

@@ -15,7 +15,7 @@ _CHUNK = 1 << 20
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write its new content to; it is put in its place at the end. Makes missing folders.
+    """A temporary path beside `path` to write the new content to; it replaces `path` at the end. Makes missing folders.
 
     Raises UserError naming the path when it cannot be written; the old file then stays as it was.
     """

@@ -1,4 +1,4 @@
-"""Records as a pandas table, for those who want to look further than Table 1."""
+"""Records as pandas tables: `frame` one row a measurement, `curves` one row a validation."""
 
 from __future__ import annotations
 

@@ -63,8 +63,8 @@ def gather(
         profile = profile or "quick"
         path = results / profile / below / "records.jsonl"
         if not path.exists():
-            others = sorted(other.relative_to(results).parts[0] for other in results.glob(f"*/{below}/records.jsonl"))
-            hint = f"there are records of {', '.join(others)}" if others else "there are none of any profile"
+            recorded = sorted(file.relative_to(results).parts[0] for file in results.glob(f"*/{below}/records.jsonl"))
+            hint = f"there are records of {', '.join(recorded)}" if recorded else "there are none of any profile"
             raise UserError(
                 f"profile={profile}: no records at {path} ({hint}); make them with `{_command(profile, below)}`, or "
                 "name others with --records"
@@ -77,6 +77,7 @@ def gather(
     if profile is None and len(profiles) > 1:
         raise UserError(f"profiles {', '.join(profiles)} are never mixed in one table: choose one with --profile")
     chosen = profile or next(iter(profiles))
+    # results/paper may hold nothing but the profile paper+model.precision=bf16: the folder's name then stands for it.
     in_folder = all(results / chosen in path.parents for path in paths)
     if in_folder and len(profiles) == 1 and next(iter(profiles)).startswith(f"{chosen}+"):
         chosen = next(iter(profiles))

@@ -43,7 +43,7 @@ class Training(Struct, frozen=True, dict=True):
             if not isinstance(self.config.get(node), dict):
                 raise ValueError(f"config.{node} is missing")
         if not self.trained_by:
-            raise ValueError("trained_by names nobody")
+            raise ValueError("trained_by is empty")
 
     @cached_property
     def id(self) -> str:
@@ -170,8 +170,8 @@ class PosGenRecord(Record, frozen=True, kw_only=True, dict=True):
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration of the measurement: the training's, with encoding and protocol measured."""
-        own = {"pe": self.encoding} if self.protocol is None else {"pe": self.encoding, "protocol": self.protocol}
-        return {**self.training.config, **own}
+        measured = {"pe": self.encoding} | ({} if self.protocol is None else {"protocol": self.protocol})
+        return {**self.training.config, **measured}
 
     @cached_property
     def spec(self) -> EncodingSpec:
@@ -232,8 +232,8 @@ def _restored(kind: Any, value: Any, name: str) -> Any:
     try:
         return restore(kind, value)
     except (TypeError, ValueError, AttributeError) as error:
-        told = " ".join(str(error).split())
-        raise ValueError(f"config.{name} is damaged, or of a later version ({told})") from None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"config.{name} is damaged, or of a later version ({reason})") from None
 
 
 def as_training(config: dict[str, Any], trained_by: tuple[Maker, ...]) -> Training:

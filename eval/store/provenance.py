@@ -16,7 +16,7 @@ from posgen import __version__
 
 
 def maker(device: str) -> Maker:
-    """This process: what a record says of who computed it."""
+    """This process, as a record names it."""
     commit, dirty = git_state()
     return Maker(commit, dirty, versions(), device_name(device))
 
@@ -31,7 +31,7 @@ def git_state() -> tuple[str | None, bool | None]:
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
-            return None, None  # installed below somebody else's repository
+            return None, None  # installed inside another repository
         changed = git("status", "--porcelain", "--", "cli", "conf", "eval", "models", "posgen", "pyproject.toml")
         return git("rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.SubprocessError):

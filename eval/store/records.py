@@ -1,7 +1,7 @@
 """The record store: files of JSON lines, from which every table and figure is drawn.
 
 A line is a record (eval.store.kinds), which names the training that it belongs to, or a training: what all its records
-share, the resolved configuration above all, stands once a file. Adding records writes behind what is there and rewrites
+share, the resolved configuration above all, stands once a file. Adding records appends to the file and rewrites
 nothing. Files of schema 1, a whole record with its configuration a line, are read as well. Needs neither torch nor
 pandas.
 """
@@ -45,9 +45,11 @@ def append(path: Path, new: Iterable[Record]) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Appending costs the same however long the file is, and `posgen lengths` adds to its file hundreds of times.
+        # The lock covers reading too: which trainings the file describes must still hold when the records are written.
         with FileLock(path.parent / LOCK, timeout=_WAIT), path.open("r+b" if path.exists() else "w+b") as file:
-            known = _recover(file)
-            _write(file, b"".join(_lines(records, known)))
+            described = _recover(file)
+            _write(file, b"".join(_lines(records, described)))
     except Timeout:
         raise UserError(f"{path} is being written by another process for {_WAIT:.0f} s; try again later") from None
     except OSError as error:
@@ -83,13 +85,14 @@ def load_if_there(path: Path, kind: type[Any] = AccuracyRecord) -> list[Any]:
 
 
 def _check(record: Record) -> None:
-    """Whether the record is read back as what it is: made in code, its values have not been checked by any reader."""
+    """UserError unless the record is read back equal: made in code, its values have not been checked by any reader."""
+    # There and back again: msgspec validates when it decodes, not when an object is constructed.
     try:
         data = msgspec.json.decode(msgspec.json.encode({**_plain(record), "training": None}))
         training = msgspec.convert(msgspec.to_builtins(record.training), Training)
-        again = msgspec.convert({**data, "training": training}, type(record))
-        if again != record:
-            name = next(n for n in type(record).__struct_fields__ if getattr(again, n) != getattr(record, n))
+        decoded = msgspec.convert({**data, "training": training}, type(record))
+        if decoded != record:
+            name = next(n for n in type(record).__struct_fields__ if getattr(decoded, n) != getattr(record, n))
             raise msgspec.ValidationError(f"holds what JSON cannot - at `$.{name}`")
     except (msgspec.ValidationError, TypeError) as error:
         raise UserError(
@@ -101,12 +104,12 @@ def _plain(record: Record) -> dict[str, Any]:
     return {name: getattr(record, name) for name in type(record).__struct_fields__ if name != "training"}
 
 
-def _lines(records: Iterable[Record], known: set[str]) -> Iterator[bytes]:
-    """The lines of the records, each behind that of its training where `known` has not that yet."""
+def _lines(records: Iterable[Record], described: set[str]) -> Iterator[bytes]:
+    """The lines of the records, each after that of its training unless its id is among `described`."""
     for record in records:
         training = record.training
-        if training.id not in known:
-            known.add(training.id)
+        if training.id not in described:
+            described.add(training.id)
             head = {"kind": "training", "schema": SCHEMA, "id": training.id}
             yield msgspec.json.encode({**head, **msgspec.to_builtins(training)}) + b"\n"
         head = {"kind": record.kind, "schema": SCHEMA, "training": training.id}
@@ -114,20 +117,21 @@ def _lines(records: Iterable[Record], known: set[str]) -> Iterator[bytes]:
 
 
 def _recover(file: Any) -> set[str]:
-    """The ids of the trainings in the file, which is left at its end, without what a killed process left behind it."""
-    known = set()
+    """The ids of the trainings in the file. Leaves the file at its end, a torn last line removed."""
+    described = set()
     end, last = 0, b"\n"
     for line in file:
+        # Only the last line can lack its newline: it is torn, unless its JSON is whole (`_read` then counts it too).
         if not line.endswith(b"\n") and not _whole(line):
             break
         end, last = end + len(line), line
-        if match := _TRAINING.match(line):
-            known.add(match.group(1).decode())
+        if match := _TRAINING.match(line):  # its first bytes tell; parsing every line would make appending slow
+            described.add(match.group(1).decode())
     file.seek(end)
     file.truncate()
     if not last.endswith(b"\n"):  # a file that an editor left without it
         file.write(b"\n")
-    return known
+    return described
 
 
 def _whole(line: bytes) -> bool:
@@ -140,13 +144,14 @@ def _whole(line: bytes) -> bool:
 
 def _write(file: Any, data: bytes) -> None:
     """Write at the end, whole or not at all."""
+    # A full disk or Ctrl-C would leave half a line here, and this process lives on: cut it off at once.
     start = os.fstat(file.fileno()).st_size
     try:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     except BaseException:
-        # By the file's number, and closed below its buffer: what a failed write left there would be tried again.
+        # By descriptor, and closing the raw file: closing the buffered one would write its remaining bytes once more.
         os.ftruncate(file.fileno(), start)
         file.raw.close()
         raise
@@ -159,7 +164,8 @@ def _read(path: Path, kind: type[Kind]) -> Iterator[Kind]:
         reason = error.strerror or str(error)
         raise UserError(f"cannot read the records {path} ({reason}): check the path given to --records") from None
     lines = content.split(b"\n")
-    # Behind the last end of a line stands what is being written right now, or what a killed process left.
+    # After the last newline stands what is being written right now, or what a killed process left. No lock for readers:
+    # a table can be drawn while a sweep runs, and from a folder that cannot be written.
     if lines[-1].strip() and not _whole(lines[-1]):
         print(
             f"posgen: {path} ends within a line: a record is being written, or its writer was killed", file=sys.stderr
@@ -172,16 +178,17 @@ def _read(path: Path, kind: type[Kind]) -> Iterator[Kind]:
         try:
             record = _parsed(msgspec.json.decode(line), kind, trainings)
         except (msgspec.ValidationError, ValueError, TypeError) as error:
-            whole = not isinstance(error, msgspec.DecodeError) or isinstance(error, msgspec.ValidationError)
-            complaint = _complaint(error) if whole else "is not a whole JSON record"
+            # A ValidationError is a DecodeError too, but of valid JSON.
+            is_json = not isinstance(error, msgspec.DecodeError) or isinstance(error, msgspec.ValidationError)
+            complaint = _complaint(error) if is_json else "is not a whole JSON record"
             raise UserError(
                 f"{path}, line {number}: {complaint}; restore the file, or delete that line and run the same sweep "
                 "again (finished members are not trained again)"
             ) from None
-        except _OtherKindError as other:
-            shown = _SHOWN_BY.get(other.kind, "another command")
+        except _OtherKindError as error:
+            shown = _SHOWN_BY.get(error.kind, "another command")
             raise UserError(
-                f"{path} holds records of kind {other.kind}, and this takes {kind.kind}: show them with "
+                f"{path} holds records of kind {error.kind}, and this takes {kind.kind}: show them with "
                 f"`{shown} --records {path}`"
             ) from None
         if record is not None:

@@ -106,17 +106,17 @@ class Run:
 
     def spec(self) -> MemberSpec:
         """The member as it was trained. UserError when there is no such run."""
-        found = self._read("spec.json")
-        if found is None:
+        node = self._read("spec.json")
+        if node is None:
             raise UserError(
                 f"run={self.run_id}: there is no such run below {self.path.parent}; posgen status lists them"
             )
         try:
-            spec: MemberSpec = restore(MemberSpec, found)
+            spec: MemberSpec = restore(MemberSpec, node)
         except (TypeError, ValueError, AttributeError) as error:
-            told = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise UserError(
-                f"{self.path / 'spec.json'}: damaged, or of another version ({told}); train this member again"
+                f"{self.path / 'spec.json'}: damaged, or of another version ({reason}); train this member again"
             ) from None
         return spec
 
@@ -126,12 +126,12 @@ class Run:
 
         file = self.path / "config.yaml"
         try:
-            found = OmegaConf.to_container(OmegaConf.load(file))
-        except Exception as error:  # yaml and OmegaConf have many kinds
-            found = type(error).__name__
-        if not isinstance(found, dict) or not {"task", "data", "model", "optim"} <= set(found):
+            config = OmegaConf.to_container(OmegaConf.load(file))
+        except Exception:  # yaml and OmegaConf have many kinds
+            config = None
+        if not isinstance(config, dict) or not {"task", "data", "model", "optim"} <= set(config):
             raise UserError(f"{file} is missing or damaged: delete {self.path} and train this member again")
-        return {str(key): value for key, value in found.items()}
+        return {str(key): value for key, value in config.items()}
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state that a continued training starts from."""
@@ -161,6 +161,8 @@ class Run:
         weights: Mapping[str, Mapping[str, Tensor]],
     ) -> None:
         """The history, the epoch of each chosen checkpoint, and its weights; the state is no longer needed."""
+        # Weights, then the history with their checksums, and only then away with the state: a process killed in between
+        # leaves a state to go on from, or a whole outcome.
         sums = {}
         for label, params in weights.items():
             with replacing(self._weights(label)) as beside:
@@ -176,11 +178,11 @@ class Run:
             best = state["best"]
             return TrainingResult(
                 list(state["history"]),
-                {label: one["epoch"] for label, one in best.items()},
+                {label: checkpoint["epoch"] for label, checkpoint in best.items()},
                 lambda label: best[label]["params"],
             )
-        found = self._outcome()
-        return TrainingResult(found["history"], found["chosen"], self.weights)
+        outcome = self._outcome()
+        return TrainingResult(outcome["history"], outcome["chosen"], self.weights)
 
     def validated_epoch(self) -> int:
         """The epoch of the last validation of a run that goes on, 0 before the first."""
@@ -188,10 +190,10 @@ class Run:
         return int(state["history"][-1]["epoch"]) if state and state["history"] else 0
 
     def _outcome(self) -> dict[str, Any]:
-        found = self._read("history.json")
-        if not isinstance(found, dict) or not {"history", "chosen", "weights_sha256"} <= set(found):
+        outcome = self._read("history.json")
+        if not isinstance(outcome, dict) or not {"history", "chosen", "weights_sha256"} <= set(outcome):
             raise UserError(f"{self.path / 'history.json'} is damaged: delete {self.path} and train this member again")
-        return found
+        return outcome
 
     def weights(self, label: str) -> dict[str, Tensor]:
         """The weights chosen for a test encoding."""

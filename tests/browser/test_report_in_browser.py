@@ -18,7 +18,8 @@ from tests.browser.chromium import Tab, found, tab
 from tests.committed import results
 
 pytestmark = pytest.mark.browser
-TABLE = "#table1 table"
+TABLE = "#table1-wide table"
+HEADS = f"{TABLE} thead tr:last-child th"
 
 
 def column(place: int) -> str:
@@ -35,7 +36,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the committed quick records without those of YaRN on CoT: a cell is missing."""
     folder = tmp_path_factory.mktemp("report")
     committed = load(results() / "quick" / "records.jsonl")
-    kept = [record for record in committed if (record["task"], record["pe"]) != ("cot", "yarn")]
+    kept = [record for record in committed if (record.task, record.pe) != ("cot", "yarn")]
     append(folder / "results" / "quick" / "records.jsonl", kept)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -57,10 +58,23 @@ def opened(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab
 
 @pytest.fixture
 def fresh(opened: Tab, page: Path) -> Tab:
-    """The page, newly loaded in a window of a desktop's size."""
+    """The page, newly loaded in a window of a desktop's size, with all details unfolded."""
     opened.show_as(1280)
     opened.open(page.as_uri())
+    opened.value("document.querySelectorAll('details').forEach(details => { details.open = true; })")
     return opened
+
+
+def test_details_are_folded_until_a_link_leads_there(opened: Tab, page: Path) -> None:
+    opened.show_as(1280)
+    opened.open(page.as_uri())
+    state = "[...document.querySelectorAll('details')].map(details => details.open)"
+    assert not any(opened.value(state))
+    opened.click("nav a[href='#verdicts']")
+    assert opened.value("document.querySelector('#verdicts details').open")
+    opened.open(f"{page.as_uri()}#table1-wide")
+    assert opened.value("document.querySelector('#table1-wide details').open")
+    assert sum(opened.value(state)) == 1
 
 
 def test_nothing_is_fetched_and_nothing_goes_wrong(fresh: Tab, page: Path) -> None:
@@ -74,8 +88,8 @@ def test_nothing_is_fetched_and_nothing_goes_wrong(fresh: Tab, page: Path) -> No
 
 
 def test_a_click_on_a_header_sorts_the_rows(fresh: Tab) -> None:
-    place = fresh.value(f"[...document.querySelectorAll('{TABLE} th')].findIndex(h => /paper OOD/.test(h.innerText))")
-    head = f"{TABLE} th:nth-child({place + 1})"
+    place = fresh.value(f"[...document.querySelectorAll('{HEADS}')].findIndex(h => /OOD ± std/.test(h.innerText))")
+    head = f"{HEADS}:nth-child({place + 1})"
     printed = fresh.value(column(place))
     values = [value for value in numbers(printed) if value is not None]
     assert (len(printed), len(values)) == (12, 11)
@@ -90,11 +104,11 @@ def test_a_click_on_a_header_sorts_the_rows(fresh: Tab) -> None:
 
 
 def test_the_keyboard_sorts_too_and_only_one_column_is_marked(fresh: Tab) -> None:
-    fresh.click(f"{TABLE} th:nth-child(3) button")
-    fresh.value(f"document.querySelector('{TABLE} th:nth-child(2) button').focus()")
+    fresh.click(f"{HEADS}:nth-child(3) button")
+    fresh.value(f"document.querySelector('{HEADS}:nth-child(2) button').focus()")
     fresh.press("Enter", 13, "\r")
     assert fresh.value(column(1)) == sorted(fresh.value(column(1)))
-    assert fresh.value("document.querySelectorAll('#table1 [aria-sort]').length") == 1
+    assert fresh.value("document.querySelectorAll('#table1-wide [aria-sort]').length") == 1
     fresh.press("Tab", 9)
     fresh.press(" ", 32, " ")
     published = numbers(fresh.value(column(2)))

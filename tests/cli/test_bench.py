@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.bench import cases
-from cli.text import MISSING
+from cli.shared.output import MISSING
 from tests.command import run
 
 NOTHING = dict.fromkeys(("task", "pe", "device", "threads"))

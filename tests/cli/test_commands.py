@@ -91,8 +91,8 @@ WRONG = {
     "parameter of no encoding": (["train", "--pe", "rope", "pe.params.factor=2"], "no parameters"),
     "parameter out of range": (["train", "--pe", "yarn", "pe.params.factor=0"], "pe.params.factor"),
     "no such device": (["train", "--profile", "smoke", "--device", "cuda:99"], "this machine has cpu"),
-    "means nothing to generate": (["generate", "optim.lr=1"], "leave it out"),
-    "means nothing to show": (["show", "pe=rope"], "leave it out"),
+    "not supported by generate": (["generate", "optim.lr=1"], "leave it out"),
+    "not supported by show": (["show", "pe=rope"], "leave it out"),
     "prefix of another length": (["show", "--prefix", "1,2"], "prefix"),
     "prefix out of range": (["show", "--prefix", "1,2,3,9"], "prefix"),
     "prefix that is no number": (["show", "--prefix", "a,b"], "prefix=a,b"),
@@ -100,7 +100,7 @@ WRONG = {
     "no run": (["evaluate"], "RUN_ID"),
     "unknown accuracy": (["evaluate", "0123456789ab", "--accuracy", "free"], "accuracy"),
     "length below 1": (["evaluate", "0123456789ab", "--length", "0"], "length=0"),
-    "means nothing to evaluate": (["evaluate", "0123456789ab", "optim.lr=1"], "leave it out"),
+    "not supported by evaluate": (["evaluate", "0123456789ab", "optim.lr=1"], "leave it out"),
     "too few prefixes": (["generate", "task.modulus=2"], "largest"),
     "no records": (["table1", "--profile", "smoke"], "smoke"),
     "no records to draw": (["figure3", "--profile", "smoke"], "smoke"),
@@ -253,4 +253,4 @@ def test_dry_run_estimates_population_memory_and_time(capsys: pytest.CaptureFixt
     # two structures of encodings: two populations, of 3 tasks each; the weights are counted by hand
     layer = 32 * 3 * 32 + 32 * 32 + 32 * 64 + 64 * 32 + 2 * 32
     assert out.count(f"population of 3 members: {10 * 32 + 2 * layer + 32:,} weights each, 4 steps, about ") == 2
-    assert re.search(r"in all about \d+ seconds on cpu, measured just now on this machine; nothing has been", out)
+    assert re.search(r"about \d+ seconds in total on cpu, estimated from a few steps; nothing has been trained", out)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from conf.ledger import ledger
-from eval.evidence.ledger.render import terminal
+from eval.evidence.ledger.tables import print_ledger
+from eval.store.kinds import AccuracyRecord
+from eval.store.records import load
 from tests.command import run
 
 SMOKE = ("--profile", "smoke", "--task", "cot", "--threads", "1")
 LEDGER = ("sweep", *SMOKE, "--ledger", "--pe", "rope,yarn", "--rows", "2,5,7,16", "--direction", "paper")
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+def records(folder: Path) -> list[AccuracyRecord]:
+    return load(folder / "records.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_ledger_fits_the_terminal_and_loses_no_word(width: int) -> None:
     from rich.console import Console
 
     out = io.StringIO()
-    terminal(ledger(), Console(file=out, width=width))
+    print_ledger(ledger(), Console(file=out, width=width))
     *table, note, _ = out.getvalue().split("\n")
     assert max(len(line.rstrip()) for line in table) <= min(width, 120)
     assert "paper" in note
@@ -73,44 +73,45 @@ def test_the_ledger_is_printed_as_markdown_and_csv(capsys: pytest.CaptureFixture
 
 
 def test_the_sweep_stands_alone_with_its_base(swept: Path) -> None:
-    found = {(p, r["pe"], r["accuracy_mode"]) for r in records(swept / "results/smoke/ledger") for p in r["protocols"]}
+    found = {(p, r.pe, r.accuracy_mode) for r in records(swept / "results/smoke/ledger") for p in r.protocols}
     truly = {
-        (f"paper{thrown}", pe, "teacher_forced")
-        for thrown in ("", "+train_with=plain", "+yarn_ramp=wavelength", "+freeze_ffn=true")
+        (f"paper{overridden}", pe, "teacher_forced")
+        for overridden in ("", "+train_with=plain", "+yarn_ramp=wavelength", "+freeze_ffn=true")
         for pe in ("rope", "yarn")
     }
     assert found == truly | {("paper+accuracy=free_running", pe, "free_running") for pe in ("rope", "yarn")}
     for r in records(swept / "results/smoke/ledger"):
-        assert (r["profile"], r["sweep"]) == ("smoke", "smoke-ledger")
-        assert r["config"]["protocol"]["name"] == r["protocols"][0]
-        assert r["config"]["model"]["freeze_ffn"] == (r["protocols"] == ["paper+freeze_ffn=true"])
+        assert (r.profile, r.sweep) == ("smoke", "smoke-ledger")
+        assert r.config["protocol"]["name"] == r.protocols[0]
+        assert r.training.model.freeze_ffn == (r.protocols == ("paper+freeze_ffn=true",))
 
 
 def test_the_base_has_the_numbers_of_table_1(swept: Path) -> None:
     """Whatever else a training is validated under, its own numbers are the same."""
-    table = {r["pe"]: r for r in records(swept / "results/smoke")}
+    table = {r.pe: r for r in records(swept / "results/smoke")}
     assert set(table) == {"rope", "yarn"}
     for r in records(swept / "results/smoke/ledger"):
-        if "paper" in r["protocols"]:
-            assert r["metrics"] == table[r["pe"]]["metrics"]
-            assert r["accuracy_by_position"] == table[r["pe"]]["accuracy_by_position"]
+        if "paper" in r.protocols:
+            assert r.metrics == table[r.pe].metrics
+            assert r.accuracy_by_position == table[r.pe].accuracy_by_position
 
 
 def test_running_free_is_what_evaluate_measures(swept: Path) -> None:
-    free = {r["pe"]: r for r in records(swept / "results/smoke/ledger") if r["accuracy_mode"] == "free_running"}
-    assert run("evaluate", *(r["run_id"] for r in free.values()), "--accuracy", "free_running", "--threads", "1") == 0
-    again = {(r["run_id"], r["pe"]): r for r in records(swept / "results/runs") if r["accuracy_mode"] == "free_running"}
+    free = {r.pe: r for r in records(swept / "results/smoke/ledger") if r.accuracy_mode == "free_running"}
+    assert run("evaluate", *(r.run_id for r in free.values()), "--accuracy", "free_running", "--threads", "1") == 0
+    again = {(r.run_id, r.pe): r for r in records(swept / "results/runs") if r.accuracy_mode == "free_running"}
     for pe, r in free.items():
-        assert r["metrics"] == again[r["run_id"], pe]["metrics"]
-        assert r["metrics"]["loss"] is None
+        assert r.metrics == again[r.run_id, pe].metrics
+        assert r.metrics is not None
+        assert r.metrics.loss is None
         # What was planned to run free is no measurement after true tokens, and the other way round.
-        assert "paper+accuracy=free_running" not in again[r["run_id"], pe]["protocols"]
+        assert "paper+accuracy=free_running" not in again[r.run_id, pe].protocols
 
 
 def test_the_same_sweep_again_trains_nothing(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (swept / "results/smoke/ledger/records.jsonl").read_bytes()
     assert run(*LEDGER) == 0
-    assert "5 found finished" in capsys.readouterr().out  # rope and yarn, yarn's other ramp, both with a freeze
+    assert "5 already finished" in capsys.readouterr().out  # rope and yarn, yarn's other ramp, both with a freeze
     assert (swept / "results/smoke/ledger/records.jsonl").read_bytes() == before
 
 
@@ -140,10 +141,10 @@ def test_an_effect_is_the_difference_of_the_records(swept: Path) -> None:
     rows = list(csv.DictReader((swept / "numbers/effects.csv").open()))
     measured = [r for r in rows if r["task"] == "cot" and r["kind"] == "measured"]
     found = {(r["protocol"], r["pe"]): r for r in measured if r["pe"] != "mean"}
-    stored = {(p, r["pe"]): r["metrics"] for r in records(swept / "results/smoke/ledger") for p in r["protocols"]}
+    stored = {(p, r.pe): r.ood_accuracy or 0.0 for r in records(swept / "results/smoke/ledger") for p in r.protocols}
     assert len(found) == 6  # a freeze and running free on both, and YaRN's training and ramp
     for (protocol, pe), row in found.items():
-        change = stored[protocol, pe]["ood_accuracy"] - stored["paper", pe]["ood_accuracy"]
+        change = stored[protocol, pe] - stored["paper", pe]
         assert float(row["change_points"]) == pytest.approx(100 * change, abs=1e-5)
 
 
@@ -155,7 +156,7 @@ def test_a_dry_run_estimates_and_trains_nothing(swept: Path, capsys: pytest.Capt
     out = capsys.readouterr().out
     assert out.count("population of 1 member:") == 1
     assert "population of 3 members, 1 training:" in out  # three checkpoints of one training
-    assert "1 measurements running free" in out
+    assert "1 free-running measurements" in out
     assert "nothing has been trained" in out
     assert len(list((swept / "results/runs").iterdir())) == runs
 
@@ -165,45 +166,49 @@ def test_every_encoding_of_the_league_trains_and_is_measured(swept: Path) -> Non
 
     assert run("sweep", *SMOKE, "--league") == 0
     found = records(swept / "results/smoke/league")
-    assert sorted(r["pe"] for r in found) == choices("pe")
+    assert sorted(r.pe for r in found) == choices("pe")
     assert len(found) == 28
     for r in found:
-        assert (r["status"], r["protocols"], r["sweep"]) == ("finished", ["paper"], "smoke-league")
-        assert r["train_encoding"] == r["test_encoding"] == r["pe"]
-        assert r["metrics"]["ood_accuracy"] is not None
+        assert (r.status, r.protocols, r.sweep) == ("finished", ("paper",), "smoke-league")
+        assert r.train_encoding == r.test_encoding == r.pe
+        assert r.ood_accuracy is not None
 
 
 def test_a_league_under_a_second_protocol_joins_the_first(swept: Path) -> None:
     """What is the same training under both is tested, not trained, again; scaled encodings share the plain training."""
-    before = {r["pe"]: r for r in records(swept / "results/smoke/league")}
+    before = {r.pe: r for r in records(swept / "results/smoke/league")}
     assert run("sweep", *SMOKE, "--league", "--pe", "rope,yarn,pi", "--protocol", "zero_shot_text") == 0
     found = records(swept / "results/smoke/league")
     assert len(found) == len(before) + 2
-    rope = next(r for r in found if r["pe"] == "rope")
-    assert (rope["protocols"], rope["train_seconds"]) == (["paper", "zero_shot_text"], before["rope"]["train_seconds"])
-    assert rope["metrics"] == before["rope"]["metrics"]
-    late = {r["pe"]: r for r in found if r["protocols"] == ["zero_shot_text"]}
-    assert {pe: (r["train_encoding"], r["test_encoding"]) for pe, r in late.items()} == {
+    rope = next(r for r in found if r.pe == "rope")
+    assert (rope.protocols, rope.train_seconds) == (("paper", "zero_shot_text"), before["rope"].train_seconds)
+    assert rope.metrics == before["rope"].metrics
+    late = {r.pe: r for r in found if r.protocols == ("zero_shot_text",)}
+    assert {pe: (r.train_encoding, r.test_encoding) for pe, r in late.items()} == {
         "yarn": ("rope", "yarn"),
         "pi": ("rope", "pi"),
     }
-    assert all(r["metrics"]["loss"] != before[pe]["metrics"]["loss"] for pe, r in late.items())
+    for pe, r in late.items():
+        one, other = r.metrics, before[pe].metrics
+        assert one is not None
+        assert other is not None
+        assert one.loss != other.loss
 
 
-def test_a_protocol_with_a_switch_thrown_can_be_trained_alone(swept: Path) -> None:
+def test_a_protocol_with_an_overridden_switch_can_be_trained_alone(swept: Path) -> None:
     assert run("train", *SMOKE, "--pe", "rope", "--protocol", "paper+schedule=constant") == 0
-    (r,) = [r for r in records(swept / "results/runs") if r["protocols"] == ["paper+schedule=constant"]]
-    assert r["config"]["optim"]["schedule"] == "constant"
-    assert r["profile"] == "smoke"
+    (r,) = [r for r in records(swept / "results/runs") if r.protocols == ("paper+schedule=constant",)]
+    assert r.training.optim.schedule.value == "constant"
+    assert r.profile == "smoke"
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["sweep", "--rows", "1"], "rows=1: means nothing without --ledger"),
-        (["sweep", "--direction", "paper"], "direction=paper: means nothing without --ledger"),
+        (["sweep", "--rows", "1"], "rows=1: is for --ledger only"),
+        (["sweep", "--direction", "paper"], "direction=paper: is for --ledger only"),
         (["sweep", "--ledger", "--league"], "give one"),
-        (["sweep", "--ledger", "--protocol", "paper"], "protocol=paper: means nothing with --ledger"),
+        (["sweep", "--ledger", "--protocol", "paper"], "protocol=paper: is not for --ledger, where --direction"),
         (["sweep", "--ledger", "protocol=paper"], "protocol=paper"),
         (["sweep", "--league", "--protocol", "papr"], "did you mean paper"),
         (["sweep", "--ledger", "--direction", "papper"], "did you mean paper"),
@@ -212,7 +217,7 @@ def test_a_protocol_with_a_switch_thrown_can_be_trained_alone(swept: Path) -> No
         (["sweep", "--ledger", "--rows", "13", "--direction", "released"], "rows=13"),
         (["sweep", "--league", "--pe", "rop"], "did you mean rope"),
         (["sweep", "--protocol", "paper+split=released"], "did you mean protocol.splits"),
-        (["ledger", "--profile", "quick"], "profile=quick: means nothing without --effects"),
+        (["ledger", "--profile", "quick"], "profile=quick: needs --effects"),
         (["ledger", "--format", "png"], "format=png"),
         (["ledger", "--effects", "--format", "latex"], "format=latex"),
         (["ledger", "--effects"], "posgen sweep --ledger --profile quick"),

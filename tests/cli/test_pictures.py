@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from eval.store import records
 from tests.command import run
@@ -18,9 +19,9 @@ from tests.committed import ROOT, results
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the committed records of one seed, as the quick profile's and as its league's."""
     monkeypatch.chdir(tmp_path)
-    found = [record for record in records.load(results() / "quick" / "records.jsonl") if record["seed"] == 42]
+    found = [record for record in records.load(results() / "quick" / "records.jsonl") if record.seed == 42]
     records.append(tmp_path / "results" / "quick" / "records.jsonl", found)
-    league = [{**record, "protocols": ["paper"]} for record in found if "paper" in record["protocols"]]
+    league = [structs.replace(record, protocols=("paper",)) for record in found if "paper" in record.protocols]
     records.append(tmp_path / "results" / "quick" / "league" / "records.jsonl", league)
     return tmp_path
 
@@ -32,7 +33,7 @@ def names(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("command", "files", "says"),
     [
-        ("positions", {"positions-paper.svg", "positions-paper.csv"}, "Accuracy (share of right tokens"),
+        ("positions", {"positions-paper.svg", "positions-paper.csv"}, "Token accuracy (teacher-forced)"),
         ("curves", {"curves-paper.svg", "curves-paper.csv"}, "Learning curves by epoch"),
         ("gap", {"gap-paper.svg", "gap-paper.csv", "wavelengths-paper.svg"}, "Number of pre-critical features: RoPE 9"),
     ],
@@ -42,7 +43,7 @@ def test_pictures_and_their_numbers_are_written(
 ) -> None:
     assert run(command, "--protocol", "paper", "--format", "svg") == 0
     out = capsys.readouterr().out
-    assert names(workplace / "results" / "quick") == {"records.jsonl", *files}
+    assert names(workplace / "results" / "quick") == {"records.jsonl", records.LOCK, *files}
     assert says in out
     assert "quick profile, much smaller than the paper's" in out
 
@@ -57,11 +58,11 @@ def test_one_task_does_not_replace_the_whole_picture(workplace: Path) -> None:
 def test_the_league_is_written_beside_its_records(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("league", "--format", "svg") == 0
     folder = workplace / "results" / "quick" / "league"
-    assert names(folder) == {"records.jsonl", "league-paper.svg", "league.md", "league.csv"}
+    assert names(folder) == {"records.jsonl", records.LOCK, "league-paper.svg", "league.md", "league.csv"}
     out = capsys.readouterr().out
     assert out.endswith((folder / "league.md").read_text())
-    assert "epochs 8 (published 150)" in out
-    assert "with 1 seed an encoding" in out
+    assert "| epochs | 8 | 150 |" in out
+    assert "(1 seed per encoding)" in out
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_the_league_is_written_beside_its_records(workplace: Path, capsys: pytes
         (["league", "--profile", "narrow"], "make them with `posgen sweep --league --profile narrow`"),
         (["league", "--protocol", "released"], "protocol=released: no record of it"),
         (["lengths"], "make them with `posgen lengths --measure --profile quick`"),
-        (["lengths", "--sequences", "8"], "--sequences=8: means nothing without --measure"),
+        (["lengths", "--sequences", "8"], "--sequences=8: needs --measure"),
         (["lengths", "--threshold", "50"], "lengths.threshold=50.0: use a fraction"),
         (["lengths", "--measure", "--lengths", "256,64"], "use growing numbers of tokens"),
         (["lengths", "--measure", "--pe", "yarm"], "did you mean yarn?"),

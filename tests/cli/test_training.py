@@ -7,10 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from eval.store.kinds import AccuracyRecord
+from eval.store.records import load
 from tests.command import run
 
 TASKS = ("recursive", "cot", "semi_recursive")
@@ -30,8 +31,8 @@ INTERRUPTED = (
 )
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+def records(folder: Path) -> list[AccuracyRecord]:
+    return load(folder / "records.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +54,15 @@ def workplace(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_sweep_fills_every_cell_of_both_protocols(swept: Path) -> None:
     measured = records(swept / "results" / "smoke")
-    cells = sorted((p, r["task"], r["pe"]) for r in measured for p in r["protocols"])
+    cells = sorted((p, r.task, r.pe) for r in measured for p in r.protocols)
     assert cells == sorted((p, t, pe) for p in ("paper", "zero_shot") for t in TASKS for pe in PES)
-    assert len({r["run_id"] for r in measured}) == 12
+    assert len({r.run_id for r in measured}) == 12
     for r in measured:
-        assert (r["status"], r["profile"], r["sweep"], r["length"], r["train_length"]) == (
+        assert (r.status, r.profile, r.sweep, r.length, r.train_length) == (
             "finished", "smoke", "smoke", 32, 16
         )  # fmt: skip
-        assert all(0 <= r["metrics"][key] <= 1 for key in ("id_accuracy", "ood_accuracy"))
-        assert r["config"]["profile"]["label"] == "smoke test, its numbers mean nothing"
+        assert all(value is not None and 0 <= value <= 1 for value in (r.id_accuracy, r.ood_accuracy))
+        assert r.training.label == "smoke test, its numbers mean nothing"
 
 
 def test_what_a_sweep_prints_are_its_records(swept: Path) -> None:
@@ -69,8 +70,8 @@ def test_what_a_sweep_prints_are_its_records(swept: Path) -> None:
     assert out.startswith("12 members: ")
     assert "12 trained and measured" in out
     for r in records(swept / "results" / "smoke"):
-        assert f"{100 * r['metrics']['ood_accuracy']:.2f}" in next(
-            line for line in out.splitlines() if line.startswith(r["run_id"]) and f"  {r['test_encoding']} " in line
+        assert f"{100 * (r.ood_accuracy or 0.0):.2f}" in next(
+            line for line in out.splitlines() if line.startswith(r.run_id) and f"  {r.test_encoding} " in line
         )
 
 
@@ -79,9 +80,9 @@ def test_what_is_finished_is_not_trained_again(swept: Path, capsys: pytest.Captu
     before = store.read_bytes()
     same = ("--task", "cot", "--pe", "yarn", "--profile", "smoke", "--threads", "1")
     assert run("sweep", *same, "--protocol", "paper") == 0
-    assert "1 found finished" in capsys.readouterr().out
+    assert "1 already finished" in capsys.readouterr().out
     assert run("train", *same) == 0
-    assert "1 found trained, and measured" in capsys.readouterr().out
+    assert "1 already trained, now measured" in capsys.readouterr().out
     assert store.read_bytes() == before
 
 
@@ -103,8 +104,8 @@ def test_fresh_trains_again_and_gets_the_same_numbers(swept: Path, capsys: pytes
     assert run(*arguments, "--fresh") == 0
     assert "1 trained and measured" in capsys.readouterr().out
     (second,) = records(swept / "again" / "runs")
-    assert second["metrics"] == first["metrics"]
-    assert second["history"] == first["history"]
+    assert second.metrics == first.metrics
+    assert second.history == first.history
 
 
 def test_what_differs_does_not_enter_the_profiles_records(swept: Path) -> None:
@@ -116,20 +117,20 @@ def test_what_differs_does_not_enter_the_profiles_records(swept: Path) -> None:
     assert run("train", *one, "--seed", "9") == 0
     assert (swept / "results" / "smoke" / "records.jsonl").read_bytes() == before
     changed = records(swept / "results" / "smoke+optim.lr=1e-2")
-    assert {r["profile"] for r in changed} == {"smoke+optim.lr=1e-2"}
-    assert {r["config"]["optim"]["lr"] for r in changed} == {0.01}
-    assert {r["seed"] for r in records(swept / "results" / "smoke+seed=7_8")} == {7, 8}
-    assert [r["seed"] for r in records(swept / "results" / "runs") if r["sweep"] == "train"][-1] == 9
+    assert {r.profile for r in changed} == {"smoke+optim.lr=1e-2"}
+    assert {r.training.optim.lr for r in changed} == {0.01}
+    assert {r.seed for r in records(swept / "results" / "smoke+seed=7_8")} == {7, 8}
+    assert [r.seed for r in records(swept / "results" / "runs") if r.sweep == "train"][-1] == 9
 
 
 def test_status_lists_finished_runs_with_their_validation(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("status", "--json") == 0
     rows = {row["run_id"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     for record in records(swept / "results" / "smoke"):
-        row = rows[record["run_id"]]
-        assert (row["status"], row["task"], row["seed"]) == ("finished", record["task"], record["seed"])
-        chosen = next(h for h in record["history"] if h["epoch"] == record["checkpoint_epoch"])
-        assert row["validation"][record["test_encoding"]]["id_accuracy"] == chosen["validation_id_accuracy"]
+        row = rows[record.run_id]
+        assert (row["status"], row["task"], row["seed"]) == ("finished", record.task, record.seed)
+        chosen = next(h for h in record.history if h.epoch == record.checkpoint_epoch)
+        assert row["validation"][record.test_encoding]["id_accuracy"] == chosen.validation_id_accuracy
     assert run("status") == 0
     assert len(re.findall(r"^[0-9a-f]{12}  finished", capsys.readouterr().out, re.MULTILINE)) >= 12
 
@@ -141,47 +142,47 @@ def test_table1_and_figure3_are_drawn_from_the_records(swept: Path, capsys: pyte
     assert {path.suffix for path in (swept / "drawn").iterdir()} >= {".png", ".pdf"}
 
 
-def one_run(folder: Path) -> dict[str, Any]:
+def one_run(folder: Path) -> AccuracyRecord:
     """The record of a RoPE training under RoPE."""
-    return next(r for r in records(folder / "results" / "smoke") if (r["task"], r["pe"]) == ("cot", "rope"))
+    return next(r for r in records(folder / "results" / "smoke") if (r.task, r.pe) == ("cot", "rope"))
 
 
-def measured_again(folder: Path, run_id: str) -> list[dict[str, Any]]:
-    return [r for r in records(folder / "results" / "runs") if r["run_id"] == run_id]
+def measured_again(folder: Path, run_id: str) -> list[AccuracyRecord]:
+    return [r for r in records(folder / "results" / "runs") if r.run_id == run_id]
 
 
 def test_evaluate_measures_other_lengths(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_id = one_run(swept)["run_id"]
+    run_id = one_run(swept).run_id
     assert run("evaluate", run_id, "--length", "8,48", "--threads", "1") == 0
     assert capsys.readouterr().out.count(run_id) == 4  # two lengths under its two encodings
-    assert {r["length"] for r in measured_again(swept, run_id)} >= {8, 48}
+    assert {r.length for r in measured_again(swept, run_id)} >= {8, 48}
 
 
 def test_evaluate_runs_free(swept: Path) -> None:
-    run_id = one_run(swept)["run_id"]
+    run_id = one_run(swept).run_id
     assert run("evaluate", run_id, "--accuracy", "free_running", "--threads", "1") == 0
-    assert "free_running" in {r["accuracy_mode"] for r in measured_again(swept, run_id)}
+    assert "free_running" in {r.accuracy_mode for r in measured_again(swept, run_id)}
 
 
 def test_evaluate_fits_other_encodings_to_the_runs_lengths(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_id = one_run(swept)["run_id"]
+    run_id = one_run(swept).run_id
     assert run("evaluate", run_id, "--pe", "pi,yarn", "--threads", "1") == 0
     assert "pi" in capsys.readouterr().out
-    again = {r["test_encoding"].partition("~")[0]: r for r in measured_again(swept, run_id) if r["length"] == 32}
+    again = {r.test_encoding.partition("~")[0]: r for r in measured_again(swept, run_id) if r.length == 32}
     # protocol zero_shot fits YaRN to the lengths 16 -> 32 exactly as the sweep did: no second YaRN appears
     assert {"yarn", "pi"} <= set(again) <= {"rope", "yarn", "pi"}
     swept_yarn = next(
-        r for r in records(swept / "results" / "smoke") if (r["run_id"], r["test_encoding"]) == (run_id, "yarn")
+        r for r in records(swept / "results" / "smoke") if (r.run_id, r.test_encoding) == (run_id, "yarn")
     )
-    assert again["yarn"]["metrics"] == swept_yarn["metrics"]
-    assert again["pi"]["config"]["pe"]["params"] == {"factor": 33 / 17}
+    assert again["yarn"].metrics == swept_yarn.metrics
+    assert again["pi"].spec.params == {"factor": 33 / 17}
 
 
 def test_two_forms_of_one_encoding_are_two_measurements(swept: Path) -> None:
-    run_id = one_run(swept)["run_id"]
+    run_id = one_run(swept).run_id
     for factor in (4, 8):
         assert run("evaluate", run_id, "--pe", "ntk", f"pe.params.factor={factor}", "--threads", "1") == 0
-    found = [r["config"]["pe"]["params"]["factor"] for r in measured_again(swept, run_id) if r["pe"] == "ntk"]
+    found = [r.spec.params["factor"] for r in measured_again(swept, run_id) if r.pe == "ntk"]
     assert sorted(found) == [4.0, 8.0]
 
 
@@ -198,7 +199,7 @@ def test_evaluate_answers_mistakes_in_one_line(
     arguments: list[str], remedy: str, swept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (swept / "results" / "smoke" / "records.jsonl").read_bytes()
-    assert run("evaluate", one_run(swept)["run_id"], *arguments) == 2
+    assert run("evaluate", one_run(swept).run_id, *arguments) == 2
     err = capsys.readouterr().err
     assert re.fullmatch(r"posgen: error: [^\n]+\n", err)
     assert remedy in err
@@ -222,7 +223,7 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path: Path) -> N
 
     stopped = call(INTERRUPTED)
     assert stopped.returncode == 130, stopped.stderr
-    assert "goes on from here" in stopped.stderr
+    assert "the same command resumes" in stopped.stderr
     (state,) = tmp_path.glob("results/runs/*/run.json")
     found = json.loads(state.read_text())
     assert (found["status"], found["epoch"], found["epochs"]) == ("interrupted", 2, 6)  # two steps an epoch

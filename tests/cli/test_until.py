@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from eval.store.kinds import AccuracyRecord
 from eval.store.records import load
 from posgen.errors import UserError
 from tests.command import run
@@ -17,9 +19,9 @@ ONE = ("sweep", "--profile", "smoke", "--task", "cot", "--pe", "rope,yarn", "--t
 NAME = "smoke+optim.epochs=6+optim.validate_every=2"
 
 
-def records(folder: str, name: str) -> list[dict[str, Any]]:
-    lines = (Path(folder) / name / "records.jsonl").read_text().splitlines()
-    return sorted(map(json.loads, lines), key=lambda r: (r["run_id"], r["test_encoding"]))
+def records(folder: str, name: str) -> list[AccuracyRecord]:
+    found = load(Path(folder) / name / "records.jsonl")
+    return sorted(found, key=lambda r: (r.run_id, r.test_encoding))
 
 
 def sweep(folder: str, *more: str) -> int:
@@ -45,13 +47,13 @@ def test_records_say_how_far_the_training_came(capsys: pytest.CaptureFixture[str
     found = records("part", f"{NAME}+until=2")
     assert len(found) == 3
     for r in found:
-        assert (r["status"], r["trained_epochs"], r["config"]["optim"]["epochs"]) == ("stopped", 2, 6)
-        assert [row["epoch"] for row in r["history"]] == [2]
-        assert r["config"]["profile"]["label"].endswith("epoch 2 of 6")
-        assert r["train_seconds"] > 0
-    whole = {(r["run_id"], r["test_encoding"]): r for r in records("whole", NAME)}
+        assert (r.status, r.trained_epochs, r.training.optim.epochs) == ("stopped", 2, 6)
+        assert [row.epoch for row in r.history] == [2]
+        assert r.training.label.endswith("epoch 2 of 6")
+        assert (r.train_seconds or 0.0) > 0
+    whole = {(r.run_id, r.test_encoding): r for r in records("whole", NAME)}
     for r in found:  # the same training, seen earlier
-        assert r["history"] == whole[r["run_id"], r["test_encoding"]]["history"][:1]
+        assert r.history == whole[r.run_id, r.test_encoding].history[:1]
     assert run("status", "paths.runs=part/runs") == 0
     assert capsys.readouterr().out.count("stopped, epoch 2 of 6") == 2
 
@@ -68,21 +70,21 @@ def test_it_stands_still_and_then_goes_on_to_the_same_end(capsys: pytest.Capture
     states = {path: path.read_bytes() for path in Path("part/runs").glob("*/state.pt")}
     assert len(states) == 2
     assert sweep("part", "--until", "2") == 0
-    assert "2 found" in capsys.readouterr().out
+    assert "2 already measured at epoch 2" in capsys.readouterr().out
     (Path("part") / f"{NAME}+until=2" / "records.jsonl").unlink()
     assert sweep("part", "--until", "2") == 0  # measured again, from the states
     assert "2 stopped at epoch 2" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in states} == states
     assert sweep("part", "--until", "4") == 0
-    assert {r["trained_epochs"] for r in records("part", f"{NAME}+until=4")} == {4}
+    assert {r.trained_epochs for r in records("part", f"{NAME}+until=4")} == {4}
     assert sweep("part") == 0
 
     def numbers(folder: str) -> list[Any]:
         keys = ("run_id", "test_encoding", "metrics", "history", "checkpoint_epoch", "accuracy_by_position")
-        return [{key: r[key] for key in keys} for r in records(folder, NAME)]
+        return [{key: getattr(r, key) for key in keys} for r in records(folder, NAME)]
 
     assert numbers("part") == numbers("whole")
-    assert {r["status"] for r in records("part", NAME)} == {"finished"}
+    assert {r.status for r in records("part", NAME)} == {"finished"}
     capsys.readouterr()
     assert sweep("part", "--until", "4", "--fresh") == 0  # begins again: what is past an epoch cannot go back
 
@@ -110,13 +112,14 @@ def test_epochs_are_never_pooled() -> None:
     from eval.evidence.cells import collect
 
     whole = load(Path("whole") / NAME / "records.jsonl")
-    early = [{**r, "status": "stopped", "trained_epochs": 2} for r in whole[:1]]
+    early = [structs.replace(r, status="stopped", trained_epochs=2) for r in whole[:1]]
     with pytest.raises(UserError, match="trained to epoch 2 and to epoch 6"):
         collect([*early, *whole[1:]])
 
 
 def test_a_record_that_stopped_says_where(tmp_path: Path) -> None:
-    (line, *_) = (Path("whole") / NAME / "records.jsonl").read_text().splitlines()
-    (tmp_path / "records.jsonl").write_text(json.dumps({**json.loads(line), "status": "stopped"}) + "\n")
+    training, line, *_ = (Path("whole") / NAME / "records.jsonl").read_text().splitlines()
+    stopped = json.dumps({**json.loads(line), "status": "stopped"})
+    (tmp_path / "records.jsonl").write_text(f"{training}\n{stopped}\n")
     with pytest.raises(UserError, match="trained_epochs should be a whole number"):
         load(tmp_path / "records.jsonl")

@@ -55,7 +55,7 @@ def test_what_runs_leave_does_not_count(place: str, project: Path, tmp_path: Pat
 
 
 def test_the_committed_results_are_there() -> None:
-    assert {"quick", "narrow", "depth", "precision"} <= {path.name for path in results().iterdir()}
+    assert {"quick", "narrow", "paper", "bench"} <= {path.name for path in results().iterdir()}
     assert not list(results().rglob("report.html"))
 
 

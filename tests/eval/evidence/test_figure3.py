@@ -14,8 +14,11 @@ from PIL import Image
 
 from conf.published import load_figure3, load_table1
 from eval.evidence.cells import collect
-from eval.evidence.figures.figure3 import Curve, caption, claims, curves, figure, tidy_csv
+from eval.evidence.figures.bands import Series
+from eval.evidence.figures.figure3 import caption, claims, curves, figure, numbers
 from eval.evidence.figures.style import compact, render
+from eval.evidence.table import csv_text
+from eval.store.kinds import AccuracyRecord
 from posgen.errors import UserError
 from tests.committed import ROOT
 
@@ -24,11 +27,11 @@ AXES = load_figure3(FOLDER / "figure3.csv")
 PLACES = list(load_table1(FOLDER / "table1.csv"))
 
 
-def found(records: list[dict], protocol: str = "paper") -> list[Curve]:
+def found(records: list[AccuracyRecord], protocol: str = "paper") -> list[Series]:
     return curves(collect(records), protocol, PLACES)
 
 
-def curve(lines: list[Curve], task: str, pe: str) -> Curve:
+def curve(lines: list[Series], task: str, pe: str) -> Series:
     return next(line for line in lines if (line.task, line.pe) == (task, pe))
 
 
@@ -50,7 +53,7 @@ def test_a_curve_is_the_mean_and_its_band_the_extremes(record):
         [record(seed=1, losses=(3.0, 1.0)), record(seed=2, losses=(2.0, 2.0)), record(seed=3, losses=(4.0, 0.0))]
     )
     one = curve(lines, "cot", "rope")
-    assert one.epochs == (2, 4)
+    assert one.at == (2, 4)
     assert one.mean == pytest.approx((3.0, 1.0))
     assert (one.low, one.high) == ((2.0, 0.0), (4.0, 2.0))
     assert one.seeds == (1, 2, 3)
@@ -58,7 +61,7 @@ def test_a_curve_is_the_mean_and_its_band_the_extremes(record):
 
 def test_only_epochs_that_all_seeds_have_are_averaged(record):
     lines = found([record(seed=1, losses=(3.0, 2.0, 1.0)), record(seed=2, losses=(1.0, None, 1.0))])
-    assert curve(lines, "cot", "rope").epochs == (2, 6)
+    assert curve(lines, "cot", "rope").at == (2, 6)
 
 
 def test_diverged_seeds_are_left_out_and_counted(record):
@@ -99,7 +102,7 @@ def test_the_figure_says_what_it_shows(full_sweep):
     for panel in drawn.axes:
         # The last line of a panel is chance: -ln(1/7), whatever the encodings do.
         assert np.asarray(panel.lines[-1].get_ydata(), dtype=float) == pytest.approx(math.log(7), abs=1e-12)
-    assert "modulus 7 (published 17)" in caption(collection, lines)
+    assert caption(collection, lines).endswith("Profile quick (synthetic numbers_only); sizes are not the paper's.")
 
 
 @pytest.mark.parametrize("losses", [(2.5, 1.7), (2.5, 0.01), (40.0, 1.0), (2.0, 2.0)])
@@ -148,7 +151,7 @@ def test_no_curve_at_all_is_a_clear_error(record):
 
 def test_the_numbers_behind_the_figure(record):
     lines = found([record(seed=1, losses=(3.0, 1.0)), record(seed=2, losses=(2.0, 2.0))])
-    rows = list(csv.DictReader(io.StringIO(tidy_csv(lines))))
+    rows = list(csv.DictReader(io.StringIO(csv_text(numbers(lines)))))
     assert [(r["epoch"], r["loss_mean"], r["loss_lowest"], r["loss_highest"], r["n"]) for r in rows] == [
         ("2", "2.5", "2.0", "3.0", "2"), ("4", "1.5", "1.0", "2.0", "2"),
     ]  # fmt: skip

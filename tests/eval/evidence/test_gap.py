@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.text import Text
+from msgspec import structs
 
 from eval.evidence.cells import Collection, collect
 from eval.evidence.figures import feature_gap
 from eval.evidence.figures.feature_gap import feature_gaps, gaps_by_position
-from eval.evidence.figures.gap import caption, figure, gaps, tidy_csv, wavelengths_by_encoding
+from eval.evidence.figures.gap import caption, figure, gaps, notes, numbers, wavelengths_by_encoding
+from eval.evidence.figures.positions import rows
+from eval.evidence.table import csv_text
 from eval.store.records import load
 from models.encodings import build, build_rotary
 from models.positions import measured_positions
@@ -21,6 +24,7 @@ from models.spec import EncodingSpec, ModelSpec
 from posgen.errors import UserError
 from posgen.plain import restore
 from tests.committed import results
+from tests.eval.made import with_config
 
 PLACES = [("cot", pe) for pe in ("rope", "resonance_rope", "yarn", "resonance_yarn")]
 
@@ -55,11 +59,11 @@ def test_no_new_position_has_no_rows() -> None:
 def test_a_gap_is_that_of_the_rows_that_the_decoder_reads(quick: Collection, pe: str, bos: bool) -> None:
     """Token n is predicted from row n with a BOS token in front, else from row n - 1; training shows the first rows."""
     (record, *_) = quick.cell("paper", "cot", pe).finished
-    record = {**record, "config": {**record["config"], "model": {**record["config"]["model"], "bos": bos}}}
+    record = with_config(record, model={**record.training.config["model"], "bos": bos})
     (found,) = gaps(collect([record]), "paper")
     shift = int(bos)
-    model = restore(ModelSpec, record["config"]["model"])
-    encoding = build(restore(EncodingSpec, record["config"]["pe"]), 64)
+    model = restore(ModelSpec, record.config["model"])
+    encoding = build(restore(EncodingSpec, record.config["pe"]), 64)
     inputs = measured_positions([encoding], {}, model, 256 + shift, 255 + shift, torch.device("cpu"))
     assert inputs.rotation is not None
     cos, sin = (table[0].double().numpy() for table in inputs.rotation)
@@ -95,14 +99,15 @@ def test_theorem_1_holds_at_every_position(quick: Collection, protocol: str) -> 
 def test_the_legend_fits_into_the_picture(quick: Collection, encodings: int) -> None:
     records = [r for _, pe in PLACES[:encodings] for r in quick.cell("paper", "cot", pe).finished]
     records += [r for task in ("recursive", "semi_recursive") for r in quick.cell("paper", task, "rope").finished]
-    drawn = figure(collect(records), "paper")
+    chosen = collect(records)
+    drawn = figure(chosen, gaps(chosen, "paper"), rows(chosen, "paper", PLACES))
     (box,) = [legend.get_window_extent() for legend in drawn.legends]
     assert drawn.bbox.x0 <= box.x0 < box.x1 <= drawn.bbox.x1
 
 
 def test_the_picture_shows_these_numbers(quick: Collection) -> None:
-    drawn = figure(quick, "paper", PLACES)
     found = gaps(quick, "paper", PLACES)
+    drawn = figure(quick, found, rows(quick, "paper", PLACES))
     above, below = drawn.axes[:4], drawn.axes[4:]
     for panel, one in zip(above, found, strict=True):
         curves = [np.asarray(line.get_ydata()) for line in panel.lines if len(np.asarray(line.get_xdata())) > 2]
@@ -111,7 +116,7 @@ def test_the_picture_shows_these_numbers(quick: Collection) -> None:
     for panel, one in zip(below, found, strict=True):
         line = next(line for line in panel.lines if len(np.asarray(line.get_xdata())) == 252)
         records = quick.cell("paper", "cot", one.pe).finished
-        expected = 100 * np.mean([record["accuracy_by_position"][4:] for record in records], axis=0)
+        expected = 100 * np.array([record.accuracy_by_position for record in records], dtype=float)[:, 4:].mean(axis=0)
         np.testing.assert_allclose(np.asarray(line.get_ydata()), expected)
     words = "\n".join(text.get_text() for text in drawn.findobj(Text))
     for expected_words in ("Resonance YaRN", "L=64", "quick profile, much smaller than the paper's", "accuracy, CoT"):
@@ -120,11 +125,13 @@ def test_the_picture_shows_these_numbers(quick: Collection) -> None:
 
 def test_numbers_and_caption(quick: Collection) -> None:
     found = gaps(quick, "zero_shot", PLACES)
-    table = list(csv.DictReader(io.StringIO(tidy_csv("zero_shot", found))))
+    table = list(csv.DictReader(io.StringIO(csv_text(numbers("zero_shot", found)))))
     assert len(table) == 4 * 192
-    assert [row["gap_pre_critical"] for row in table if row["pe"] == "resonance_rope"] == ["0.000000"] * 192
-    assert "YaRN, Resonance YaRN trained with another table" in caption(quick, "zero_shot", found)
-    assert "another table" not in caption(quick, "paper", gaps(quick, "paper", PLACES))
+    assert [row["gap_pre_critical"] for row in table if row["pe"] == "resonance_rope"] == ["0.0"] * 192
+    changed = "Trained with other angles than tested with, a change that no gap counts: YaRN, Resonance YaRN."
+    assert changed in notes(quick, "zero_shot", found)
+    assert "other angles" not in " ".join(notes(quick, "paper", gaps(quick, "paper", PLACES)))
+    assert "mean of 3 seeds" in caption(quick, rows(quick, "zero_shot", PLACES))
 
 
 def test_wavelengths_come_from_the_records(quick: Collection) -> None:
@@ -138,6 +145,6 @@ def test_wavelengths_come_from_the_records(quick: Collection) -> None:
 def test_encodings_that_do_not_rotate_have_no_gap(quick: Collection) -> None:
     (record, *_) = quick.cell("paper", "cot", "rope").finished
     alibi = {"name": "alibi", "scaling": "none", "resonance": False, "base": 1e4, "params": {}, "kind": "alibi"}
-    record = {**record, "pe": "alibi", "config": {**record["config"], "pe": alibi}}
+    record = structs.replace(record, pe="alibi", encoding=alibi)
     with pytest.raises(UserError, match="protocol=paper: no rotary encoding"):
-        figure(collect([record]), "paper")
+        gaps(collect([record]), "paper")

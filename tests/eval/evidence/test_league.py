@@ -13,10 +13,11 @@ from scipy.stats import ttest_rel
 from eval.evidence.cells import collect
 from eval.evidence.figures.style import SCREEN_DPI
 from eval.evidence.league.figure import figure
-from eval.evidence.league.render import markdown, tidy_csv
 from eval.evidence.league.standings import build
-from eval.evidence.league.words import caption, notes
+from eval.evidence.league.tables import caption, document, notes, numbers
+from eval.evidence.table import csv_text, markdown
 from posgen.errors import UserError
+from tests.eval.made import with_metrics
 
 TASKS = ("recursive", "cot", "semi_recursive")
 # Seed by seed, the same on all tasks but for the task's own shift: means of 0.5, 0.8, 0.3.
@@ -67,13 +68,13 @@ def test_differences_to_the_first_are_paired_over_seeds_and_corrected(league):
 
 def test_the_statement_comes_from_the_records(league, record):
     words = "\n".join(notes(build(collect(league))))
-    assert "with 3 seeds an encoding: 2 of the 2 others differ from ALiBi" in words
-    assert "Without a rank under paper, because a task is missing: FIRE (Semi-recursive)" in words
+    assert "(3 seeds per encoding): 2 of the 2 others differ significantly from ALiBi" in words
+    assert "No rank under paper, because a task is missing: FIRE (Semi-recursive)" in words
     assert "Diverged under paper, not part of the means: CoT RoPE (seed 3)" in words
-    one_seed = [r for r in league if r["seed"] == 0]
+    one_seed = [r for r in league if r.seed == 0]
     words = "\n".join(notes(build(collect(one_seed))))
-    assert "with 1 seed an encoding: 0 of the 2 others differ" in words
-    assert "For 2 of them no test can be made" in words
+    assert "(1 seed per encoding): 0 of the 2 others differ" in words
+    assert "2 cannot be tested" in words
 
 
 def test_what_resonance_changes_is_paired_within_seeds(record):
@@ -87,33 +88,34 @@ def test_what_resonance_changes_is_paired_within_seeds(record):
     ]
     (told,) = (note for note in notes(build(collect(made))) if note.startswith("Resonance"))
     low, high = ttest_rel([-2, -1.5, -1], [0, 0, 0]).confidence_interval()
-    assert told.startswith(f"Resonance - counterpart under paper: -1.50 [{low:+.2f}, {high:+.2f}] points")
+    assert told.startswith(f"Resonance minus plain form under paper: -1.50 [{low:+.2f}, {high:+.2f}] points")
     assert "2 pairs and 2 tasks" in told
     assert "higher mean in 2 of 4 pairs" in told
 
 
 def test_who_is_wrong_within_the_training_length_is_named(league):
     """ID accuracy is 87.5 % throughout; ALiBi falls to 40 % on CoT, less than half of that."""
-    assert "Wrong already" not in "\n".join(notes(build(collect(league))))
-    low = {"id_accuracy": 0.4, "ood_accuracy": 0.8, "loss": 1.25}
-    made = [{**r, "metrics": low} if (r["task"], r["pe"]) == ("cot", "alibi") else r for r in league]
-    (told,) = (note for note in notes(build(collect(made))) if note.startswith("Wrong already"))
-    assert told.endswith("nothing of extrapolation: CoT (best 87.5 %): ALiBi (40.0 %).")
+    assert "Not learned" not in "\n".join(notes(build(collect(league))))
+    made = [
+        with_metrics(r, id_accuracy=0.4, ood_accuracy=0.8) if (r.task, r.pe) == ("cot", "alibi") else r for r in league
+    ]
+    (told,) = (note for note in notes(build(collect(made))) if note.startswith("Not learned"))
+    assert told.endswith("nothing about extrapolation: CoT (best 87.5 %): ALiBi (40.0 %).")
 
 
 def test_the_sizes_are_told_from_the_configuration(league):
-    found = caption(build(collect(league)))
-    assert "modulus 7 (published 17)" in found
-    assert "synthetic numbers_only" in found
+    made = build(collect(league))
+    assert caption(made).endswith("Profile quick (synthetic numbers_only); sizes are not the paper's.")
+    assert "| modulus | 7 | 17 |" in markdown(document(made))
 
 
 def test_the_table_in_markdown_and_csv(league):
     found = build(collect(league))
-    text = markdown(found)
+    text = markdown(document(found))
     assert "| paper | 2 | RoPE | 50.00 |" in text
     assert "87.50 | 60.00 ± 1.00 | 3/4 |" in text  # CoT, one of four seeds diverged
     assert text.count("| — | — | 0 |") == 1  # FIRE on the semi-recursive task
-    lines = list(csv.DictReader(io.StringIO(tidy_csv(found))))
+    lines = list(csv.DictReader(io.StringIO(csv_text(numbers(found)))))
     assert len(lines) == 4 * 3
     (missing,) = [line for line in lines if line["pe"] == "fire" and line["task"] == "semi_recursive"]
     assert (missing["rank"], missing["ood_accuracy_percent"], missing["n"]) == ("", "", "0")
@@ -142,7 +144,7 @@ def test_the_figure_has_a_dot_a_seed_in_the_order_of_the_ranks(league):
 @pytest.mark.parametrize("tasks", [TASKS, TASKS[:1]])
 def test_names_of_any_length_stay_inside_the_figure(record, tasks):
     made = [record(task, "resonance_randomized", seed, 0.5) for task in TASKS for seed in (1, 2)]
-    drawn = figure(build(collect([r for r in made if r["task"] in tasks])), "paper")
+    drawn = figure(build(collect([r for r in made if r.task in tasks])), "paper")
     for dpi in (100, SCREEN_DPI):
         drawn.set_dpi(dpi)
         drawn.draw_without_rendering()

@@ -13,35 +13,41 @@ import matplotlib.text
 import numpy as np
 import pytest
 import scipy.stats
+from msgspec import structs
 
 from conf.ledger import load_ledger
 from conf.published import load_table1
 from eval.evidence.figures.style import render
 from eval.evidence.ledger.effects import Effect, Effects, Kind, build, pooled
-from eval.evidence.ledger.effects_render import markdown, tidy_csv
 from eval.evidence.ledger.heatmap import alt, figure
+from eval.evidence.ledger.tables import effects_document, effects_numbers
+from eval.evidence.table import csv_text
+from eval.evidence.table import markdown as written
+from eval.store.kinds import AccuracyRecord
 from posgen.errors import UserError
 from tests.committed import ROOT
+from tests.eval.made import with_config
 
 CONF = ROOT / "conf"
 LEDGER = load_ledger(CONF / "ledger.yaml")
 PLACES = list(load_table1(CONF / "published" / "table1.csv"))
-Maker = Callable[..., dict[str, Any]]
+Maker = Callable[..., AccuracyRecord]
 
 BASE = {1: 0.40, 2: 0.50, 3: 0.45}
 SPLITS = {1: 0.52, 2: 0.64, 3: 0.55}  # +12, +14, +10 points
 DEPTH = {1: 0.30, 2: 0.55, 3: 0.45}  # -10, +5, 0
 
 
-def member(record: Maker, protocols: str, ood: float | None, seed: int, pe: str = "rope", **fields: Any) -> dict:
+def member(
+    record: Maker, protocols: str, ood: float | None, seed: int, pe: str = "rope", **fields: Any
+) -> AccuracyRecord:
     """A record of one training: what it was trained as is told by its first protocol."""
-    made = record("cot", pe, seed, ood, tuple(protocols.split()), **fields)
-    made["config"]["train_encoding"] = {"name": pe, "trained": protocols.split()[0]}
-    return made
+    config = {**fields.pop("config", {}), "train_encoding": {"name": pe, "trained": protocols.split()[0]}}
+    return record("cot", pe, seed, ood, tuple(protocols.split()), config=config, **fields)
 
 
 @pytest.fixture
-def records(record: Maker) -> list[dict]:
+def records(record: Maker) -> list[AccuracyRecord]:
     """CoT under preset paper: rows 1 and 8 on RoPE, 5 on RoPE (no effect) and YaRN, 16 on RoPE, 26 on NTK-aware."""
     made = []
     for seed in BASE:
@@ -55,12 +61,16 @@ def records(record: Maker) -> list[dict]:
             member(record, "paper+ntk_base=power", 0.3 - 0.1 * seed, seed, "ntk"),
         ]
         free = member(record, "paper", BASE[seed] - 0.2, seed, accuracy_mode="free_running")
-        made.append({**free, "protocols": ["paper+accuracy=free_running"]})
+        made.append(structs.replace(free, protocols=("paper+accuracy=free_running",)))
     return made
 
 
-def built(records: list[dict], confidence: float = 0.95) -> Effects:
+def built(records: list[AccuracyRecord], confidence: float = 0.95) -> Effects:
     return build(records, LEDGER, PLACES, confidence)
+
+
+def markdown(effects: Effects) -> str:
+    return written(effects_document(effects))
 
 
 def one(effects: Effects, setting: str, pe: str = "rope", task: str = "cot") -> Effect:
@@ -71,7 +81,7 @@ def one(effects: Effects, setting: str, pe: str = "rope", task: str = "cot") -> 
 @pytest.mark.parametrize(("setting", "changed"), [("splits=released", SPLITS), ("layers=6", DEPTH)])
 @pytest.mark.parametrize("confidence", [0.95, 0.8])
 def test_a_change_is_the_mean_of_the_pairs_with_students_interval(
-    records: list[dict], setting: str, changed: dict[int, float], confidence: float
+    records: list[AccuracyRecord], setting: str, changed: dict[int, float], confidence: float
 ) -> None:
     effect = one(built(records, confidence), setting)
     after, before = ([100 * by_seed[seed] for seed in (1, 2, 3)] for by_seed in (changed, BASE))
@@ -83,7 +93,7 @@ def test_a_change_is_the_mean_of_the_pairs_with_students_interval(
     assert effect.decided == (expected.low > 0)
 
 
-def test_equal_settings_are_no_effect_and_other_ones_are_measured(records: list[dict]) -> None:
+def test_equal_settings_are_no_effect_and_other_ones_are_measured(records: list[AccuracyRecord]) -> None:
     effects = built(records)
     assert one(effects, "yarn_ramp=wavelength").kind is Kind.none
     assert one(effects, "yarn_ramp=wavelength").points is None
@@ -101,18 +111,17 @@ def test_equal_numbers_of_other_settings_are_a_change_of_0(record: Maker) -> Non
 
 def test_no_effect_does_not_depend_on_which_run_made_the_record(record: Maker) -> None:
     """Two calls of the sweep may train the base twice, as runs that are validated under other encodings."""
-    made = [member(record, "paper", 0.5, 1), member(record, "paper+beta_fast=32", 0.5, 1)]
-    made[1]["config"]["train_encoding"] = made[0]["config"]["train_encoding"]
-    made[1]["run_id"] = "another"
-    assert one(built(made), "beta_fast=32").kind is Kind.none
+    base, changed = member(record, "paper", 0.5, 1), member(record, "paper+beta_fast=32", 0.5, 1)
+    changed = with_config(changed, train_encoding=base.config["train_encoding"])
+    assert one(built([base, structs.replace(changed, run_id="another")]), "beta_fast=32").kind is Kind.none
 
 
-def test_running_free_is_paired_with_the_base_after_true_tokens(records: list[dict]) -> None:
+def test_running_free_is_paired_with_the_base_after_true_tokens(records: list[AccuracyRecord]) -> None:
     effect = one(built(records), "accuracy=free_running")
     assert (effect.kind, effect.points) == (Kind.measured, pytest.approx(-20.0))
 
 
-def test_other_encodings_have_the_rows_that_were_measured(records: list[dict]) -> None:
+def test_other_encodings_have_the_rows_that_were_measured(records: list[AccuracyRecord]) -> None:
     effects = built(records)
     assert {e.variant.setting for e in effects.effects if e.pe == "ntk"} == {"ntk_base=power"}
     assert one(effects, "ntk_base=power", "ntk").points == pytest.approx(-20.0)
@@ -121,7 +130,7 @@ def test_other_encodings_have_the_rows_that_were_measured(records: list[dict]) -
     assert "| 26 NTK-aware base: ntk_base=power | -20.0 [" in text
 
 
-def test_what_was_not_measured_is_missing_not_zero(records: list[dict]) -> None:
+def test_what_was_not_measured_is_missing_not_zero(records: list[AccuracyRecord]) -> None:
     effects = built(records)
     assert effects.bases == ("paper",)
     assert one(effects, "bos=false").kind is Kind.missing
@@ -133,8 +142,8 @@ def test_what_was_not_measured_is_missing_not_zero(records: list[dict]) -> None:
     assert "Measured against paper in some of the cells: 1 splits=released," in text
 
 
-def test_diverged_seeds_leave_the_pair_and_are_told(records: list[dict], record: Maker) -> None:
-    made = [r for r in records if not (r["seed"] == 2 and "paper+splits=released" in r["protocols"])]
+def test_diverged_seeds_leave_the_pair_and_are_told(records: list[AccuracyRecord], record: Maker) -> None:
+    made = [r for r in records if not (r.seed == 2 and "paper+splits=released" in r.protocols)]
     made.append(member(record, "paper+splits=released", None, 2))
     effect = one(built(made), "splits=released")
     assert (effect.points, effect.seeds, effect.diverged) == (pytest.approx(11.0), (1, 3), (2,))
@@ -152,18 +161,17 @@ def test_a_single_seed_has_a_change_and_no_interval(record: Maker) -> None:
     assert "1 change of cells over 1 seed," in markdown(built(made))
 
 
-def test_both_bases_stand_side_by_side(records: list[dict], record: Maker) -> None:
+def test_both_bases_stand_side_by_side(records: list[AccuracyRecord], record: Maker) -> None:
+    config = {"model": {"layers": 6, "d_model": 64, "freeze_ffn": True}}
     made = [
-        member(record, "released released+train_with=named", 0.2, 1),
-        member(record, "released+layers=null", 0.4, 1),
+        member(record, "released released+train_with=named", 0.2, 1, config=config),
+        member(record, "released+layers=null", 0.4, 1, config=config),
     ]
-    for r in made:
-        r["config"]["model"] = {"layers": 6, "d_model": 64, "freeze_ffn": True}
     effects = built([*records, *made])
     assert effects.bases == ("paper", "released")
     assert one(effects, "layers=null").points == pytest.approx(20.0)
     assert {e.variant.base for e in effects.of("released")} == {"released"}
-    assert "layers 2 in paper, 6 in released (published 2)" in markdown(effects)
+    assert "| layers | 2 in paper, 6 in released | 2 |" in markdown(effects)
 
 
 def test_without_a_base_there_is_nothing_to_compare(record: Maker) -> None:
@@ -172,14 +180,14 @@ def test_without_a_base_there_is_nothing_to_compare(record: Maker) -> None:
 
 
 @pytest.fixture
-def two_cells(records: list[dict], record: Maker) -> list[dict]:
+def two_cells(records: list[AccuracyRecord], record: Maker) -> list[AccuracyRecord]:
     """Splits on YaRN too: -3, +1 and -4 points there, so that the two cells nearly cancel in one seed."""
     for seed, change in {1: -0.03, 2: 0.01, 3: -0.04}.items():
         records.append(member(record, "paper+splits=released", 0.6 + change, seed, "yarn"))
     return records
 
 
-def test_a_mean_is_taken_within_each_seed_and_only_seeds_repeat(two_cells: list[dict]) -> None:
+def test_a_mean_is_taken_within_each_seed_and_only_seeds_repeat(two_cells: list[AccuracyRecord]) -> None:
     effects = built(two_cells)
     found = {(e.variant.setting, e.task): e for e in pooled(effects, "paper")}
     own = [(12.0 - 3.0) / 2, (14.0 + 1.0) / 2, (10.0 - 4.0) / 2]
@@ -196,8 +204,8 @@ def test_a_mean_is_taken_within_each_seed_and_only_seeds_repeat(two_cells: list[
     assert "| Row | Recursive | CoT | Semi-recursive | All tasks |" in markdown(effects)
 
 
-def test_a_mean_leaves_out_the_seeds_that_a_cell_lacks(two_cells: list[dict], record: Maker) -> None:
-    made = [r for r in two_cells if not (r["seed"] == 2 and r["protocols"] == ["paper+splits=released"])]
+def test_a_mean_leaves_out_the_seeds_that_a_cell_lacks(two_cells: list[AccuracyRecord], record: Maker) -> None:
+    made = [r for r in two_cells if not (r.seed == 2 and r.protocols == ("paper+splits=released",))]
     made.append(member(record, "paper+splits=released", None, 2, "yarn"))
     made.append(member(record, "paper+splits=released", 0.64, 2))
     (mean,) = [e for e in pooled(built(made), "paper") if (e.variant.setting, e.task) == ("splits=released", "cot")]
@@ -205,20 +213,20 @@ def test_a_mean_leaves_out_the_seeds_that_a_cell_lacks(two_cells: list[dict], re
     assert mean.points == pytest.approx((4.5 + 3.0) / 2)
 
 
-def test_the_table_says_what_its_numbers_are(records: list[dict]) -> None:
+def test_the_table_says_what_its_numbers_are(records: list[AccuracyRecord]) -> None:
     text = markdown(built(records))
     assert "Profile quick (synthetic numbers_only)" in text
-    assert "d_model 64 (published 512)" in text
+    assert "| d_model | 64 | 512 |" in text
     assert "95% interval (Student's t)" in text
     # 5 measured changes, 3 of them with an interval: 5 % of 3 rounds to none.
     assert "5 changes of cells over 3 seeds" in text
-    assert "| 1 Splits: splits=released | **+12.0** [+7.0, +17.0] | — | — | — |" in text
+    assert "| 1 Splits: splits=released | **+12.0 [+7.0, +17.0]** | — | — | — |" in text
     assert "| 5 YaRN ramp: yarn_ramp=wavelength | no effect | — | +10.0 | — |" in text
 
 
-def test_the_csv_has_every_effect_and_empty_fields_for_no_number(records: list[dict]) -> None:
+def test_the_csv_has_every_effect_and_empty_fields_for_no_number(records: list[AccuracyRecord]) -> None:
     effects = built(records)
-    rows = list(csv.DictReader(io.StringIO(tidy_csv(effects))))
+    rows = list(csv.DictReader(io.StringIO(csv_text(effects_numbers(effects)))))
     assert len(effects.effects) == 14 * 12 + 1
     assert len(rows) == len(effects.effects) + 14 * 4  # and the means of each row by task and over all
     row = next(r for r in rows if (r["switch"], r["task"], r["pe"]) == ("layers", "cot", "rope"))
@@ -240,7 +248,7 @@ def colour_of(drawn: Any, left: float, row: int) -> tuple[float, ...]:
     return tuple(found.get_facecolor()[:3])
 
 
-def test_the_heat_map_shows_numbers_signs_and_what_is_not_known(records: list[dict]) -> None:
+def test_the_heat_map_shows_numbers_signs_and_what_is_not_known(records: list[AccuracyRecord]) -> None:
     drawn: Any = figure(built(records), "paper")
     seen = words(drawn)
     assert {"+12.0", "-1.7", "+10.0", "-20.0"} <= set(seen)
@@ -257,7 +265,7 @@ def test_the_heat_map_shows_numbers_signs_and_what_is_not_known(records: list[di
     assert bold == ["+12.0"]
 
 
-def test_no_text_of_the_heat_map_is_cut_off_or_covered(records: list[dict]) -> None:
+def test_no_text_of_the_heat_map_is_cut_off_or_covered(records: list[AccuracyRecord]) -> None:
     drawn: Any = figure(built(records), "paper")
     drawn.draw_without_rendering()
     width, height = drawn.bbox.width, drawn.bbox.height
@@ -276,11 +284,11 @@ def test_no_text_of_the_heat_map_is_cut_off_or_covered(records: list[dict]) -> N
                 assert not (a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1)
 
 
-def test_equal_records_give_equal_pictures(records: list[dict]) -> None:
+def test_equal_records_give_equal_pictures(records: list[AccuracyRecord]) -> None:
     assert render(figure(built(records), "paper"), "svg") == render(figure(built(records), "paper"), "svg")
 
 
-def test_the_heat_map_is_told_in_words(records: list[dict]) -> None:
+def test_the_heat_map_is_told_in_words(records: list[AccuracyRecord]) -> None:
     assert "splits=released CoT RoPE +12.0" in alt(built(records), "paper")
     with pytest.raises(UserError, match="no row was measured"):
-        figure(built([r for r in records if r["protocols"] == ["paper"]]), "paper")
+        figure(built([r for r in records if r.protocols == ("paper",)]), "paper")

@@ -12,14 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.text import Text
+from msgspec.structs import replace
 
 from conf.rules import length_rules as rules
 from eval.evidence.lengths.effective import Reach, build, last_window, reach, windows
 from eval.evidence.lengths.figure import figure
-from eval.evidence.lengths.render import markdown, mean_text, reach_text, tidy_csv
+from eval.evidence.lengths.tables import document, mean_text, numbers, reach_text
+from eval.evidence.table import csv_text, markdown
 from eval.store import records
+from eval.store.kinds import LengthsRecord
 from posgen.errors import BadValue, UserError
 from tests.committed import ROOT
+from tests.eval.made import synthetic_lengths
 
 FRACTIONS = st.integers(0, 32).map(lambda right: right / 32)
 
@@ -55,37 +59,24 @@ def test_what_comes_back_later_does_not_count():
 
 def test_a_mean_of_bounds_is_a_bound_or_nothing():
     some = [Reach(1, 128, False), Reach(2, 320, False)]
-    assert mean_text(some, 64, 4096) == "224"
-    assert mean_text([*some, Reach(3, 4096, True)], 64, 4096) == "≥1515"  # (128 + 320 + 4096) / 3
-    assert mean_text([*some, Reach(3, None, False)], 64, 4096) == "<171"  # (128 + 320 + 64) / 3
-    assert mean_text([Reach(1, None, False), Reach(2, 4096, True)], 64, 4096) == "—"
+    assert mean_text(some, 64) == "224"
+    assert mean_text([*some, Reach(3, 4096, True)], 64) == "≥1515"  # (128 + 320 + 4096) / 3
+    assert mean_text([*some, Reach(3, None, False)], 64) == "<171"  # (128 + 320 + 64) / 3
+    assert mean_text([Reach(1, None, False), Reach(2, 4096, True)], 64) == "—"
     assert [reach_text(one, 64) for one in (some[0], Reach(3, 4096, True), Reach(3, None, False))] == [
         "128", "≥4096", "<64",
     ]  # fmt: skip
 
 
 @pytest.fixture
-def measured(record):
-    """Maker of records by length: RoPE at one length, YaRN fitted to 128 and 256 and under a fixed s of 8."""
-
-    def one(pe, seed, ends, fitted_to, protocols=("paper",), **fields):
-        found = {"width": 64, "ends": list(ends), "accuracy": list(ends.values()), "sequences": 32}
-        return record(
-            "cot", pe, seed, protocols=protocols, length=max(ends), test_encoding=f"{pe}~{fitted_to}-{max(ends)}",
-            windows={**found, "fitted_to": fitted_to}, **fields,
-        )  # fmt: skip
-
-    return one
-
-
-@pytest.fixture
-def table(measured):
+def table():
+    """RoPE at one length, YaRN fitted to 128 and 256 and under a fixed s of 8."""
     return [
-        measured("rope", 1, {64: 0.9, 128: 0.6, 256: 0.2}, None, ("paper", "zero_shot")),
-        measured("rope", 2, {64: 0.7, 128: 0.4, 256: 0.6}, None, ("paper", "zero_shot")),
-        measured("yarn", 1, {64: 0.9, 128: 0.8, 256: 0.7, 512: 0.1}, 256),
-        measured("yarn", 1, {128: 0.95}, 128),
-        measured("yarn", 1, {64: 0.6, 128: 0.55, 256: 0.52, 512: 0.51}, 512),
+        synthetic_lengths("rope", 1, {64: 0.9, 128: 0.6, 256: 0.2}, None, ("paper", "zero_shot")),
+        synthetic_lengths("rope", 2, {64: 0.7, 128: 0.4, 256: 0.6}, None, ("paper", "zero_shot")),
+        synthetic_lengths("yarn", 1, {64: 0.9, 128: 0.8, 256: 0.7, 512: 0.1}, 256),
+        synthetic_lengths("yarn", 1, {128: 0.95}, 128),
+        synthetic_lengths("yarn", 1, {64: 0.6, 128: 0.55, 256: 0.52, 512: 0.51}, 512),
     ]
 
 
@@ -111,15 +102,16 @@ def test_another_threshold_needs_no_measurement(table):
 
 def test_the_table_in_markdown_and_csv(table):
     found = build(table, 0.5)
-    text = markdown(found)
+    text = markdown(document(found))
     assert "| paper | CoT | RoPE | none | 96 | 64 to 128 | 2 | 80.00 | 50.00 | 40.00 | — |" in text
     assert "| paper | CoT | YaRN | s = 8 | ≥512 | ≥512 | 1 | 60.00 | 55.00 | 52.00 | 51.00 |" in text
     assert "synthetic numbers_only" in text
     assert "below 50 %" in text
-    lines = list(csv.DictReader(io.StringIO(tidy_csv(found))))
+    assert "| modulus | 7 | 17 |" in text.partition("**Differences of profile quick from the paper.**")[2]
+    lines = list(csv.DictReader(io.StringIO(csv_text(numbers(found)))))
     (own,) = [line for line in lines if (line["protocol"], line["pe"]) == ("paper", "rope")]
     assert (own["seeds"], own["effective_lengths"], own["fitted_to"]) == ("1 2", "128 64", "")
-    assert (own["accuracy_at_128"], own["accuracy_at_512"]) == ("0.500000", "")
+    assert (own["accuracy_at_128"], own["accuracy_at_512"]) == ("0.5", "")
 
 
 def test_the_figure_shows_every_form(table):
@@ -145,16 +137,19 @@ def test_the_figure_shows_every_form(table):
         figure(build(table, 0.5), "released")
 
 
-def test_what_was_measured_in_different_ways_is_not_pooled(measured):
-    made = [measured("rope", 1, {64: 0.9}, None), measured("rope", 2, {64: 0.9}, None)]
-    made[1]["windows"]["sequences"] = 8
+def test_what_was_measured_in_different_ways_is_not_pooled():
+    made = [synthetic_lengths("rope", 1, {64: 0.9}, None), synthetic_lengths("rope", 2, {64: 0.9}, None)]
+    made[1] = replace(made[1], windows=replace(made[1].windows, sequences=8))
     with pytest.raises(UserError, match="different windows, numbers of sequences"):
         build(made, 0.5)
 
 
-def test_records_of_a_table_are_no_measurement_by_length(record):
+def test_records_of_a_table_are_no_measurement_by_length(record, tmp_path):
+    records.append(tmp_path / "records.jsonl", [record()])
+    with pytest.raises(UserError, match=r"holds records of kind accuracy, and this takes lengths: .*`posgen table1"):
+        records.load(tmp_path / "records.jsonl", kind=LengthsRecord)
     with pytest.raises(UserError, match="posgen lengths --measure"):
-        build([record()], 0.5)
+        build([], 0.5)
 
 
 def test_the_rules_are_declared_and_checked():
@@ -185,5 +180,5 @@ def test_drawing_needs_neither_torch_nor_runs(table, tmp_path):
     assert done.stdout.endswith("heavy: []\n"), done.stderr
     assert "| paper | CoT | RoPE | none | 64 | 64 | 2 | 80.00 | 50.00 | 40.00 |" in done.stdout
     folder = tmp_path / "results" / "quick" / "lengths"
-    names = {"lengths-paper.png", "lengths.md", "lengths.csv", "records.jsonl"}
+    names = {"lengths-paper.png", "lengths.md", "lengths.csv", "records.jsonl", records.LOCK}
     assert {path.name for path in folder.iterdir()} == names

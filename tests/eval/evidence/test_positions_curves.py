@@ -15,30 +15,38 @@ from matplotlib.text import Text
 from eval.evidence.cells import collect
 from eval.evidence.figures import learning, positions
 from eval.evidence.figures.style import FORMATS, render
+from eval.evidence.table import csv_text
+from eval.store.kinds import Validation
 from posgen.errors import UserError
 
 PLACES = [("cot", "rope"), ("cot", "resonance_rope"), ("semi_recursive", "rope")]
 
 
-def by_position(seed: int, length: int = 256) -> list[float | None]:
+def by_position(seed: int, length: int = 256) -> tuple[float | None, ...]:
     """Four given tokens, then an accuracy that falls and is different at even and odd positions."""
     values = np.linspace(0.95, 0.2, length) * np.where(np.arange(length) % 2, 1.0, 0.3 + 0.1 * seed)
-    return [None] * 4 + [round(float(value), 6) for value in values[4:]]
+    return (*[None] * 4, *(round(float(value), 6) for value in values[4:]))
 
 
 @pytest.fixture
 def measured(record):
     """Three seeds of two cells, one of which lost a seed; the third published cell is missing."""
     made = [
-        record(task, "rope", seed, accuracy_by_position=by_position(seed), config=config(task, record))
+        record(task, "rope", seed, accuracy_by_position=by_position(seed))
         for task in ("cot", "semi_recursive")
         for seed in (1, 2, 3)
     ]
     return [*made, record("semi_recursive", "rope", 4, ood=None)]
 
 
-def config(task: str, record) -> dict:
-    return record(task)["config"]
+def by_position_drawn(records, places=PLACES):
+    collection = collect(records)
+    return positions.figure(collection, positions.rows(collection, "paper", places))
+
+
+def learning_drawn(records, places=PLACES):
+    collection = collect(records)
+    return learning.figure(collection, learning.rows(collection, "paper", places))
 
 
 def words(figure) -> str:
@@ -52,7 +60,7 @@ def lines(panel) -> list[tuple[list[float], list[float]]]:
 
 
 def test_a_line_is_the_mean_over_seeds_and_its_band_their_extremes(measured):
-    figure = positions.figure(collect(measured), "paper", PLACES)
+    figure = by_position_drawn(measured)
     whole = 100 * np.array([by_position(seed)[4:] for seed in (1, 2, 3)], dtype=float)
     ((x, y),) = lines(figure.axes[0])
     assert x == list(range(4, 256))  # the four tokens of the seed are given, not predicted
@@ -66,14 +74,14 @@ def test_a_line_is_the_mean_over_seeds_and_its_band_their_extremes(measured):
 
 
 def test_even_and_odd_positions_of_the_semi_recursive_task_are_joined_apart(measured):
-    figure = positions.figure(collect(measured), "paper", PLACES)
+    figure = by_position_drawn(measured)
     even, odd = lines(figure.axes[1])
     assert (even[0], odd[0]) == (list(range(4, 256, 2)), list(range(5, 256, 2)))
     assert odd[1] == pytest.approx([100 * float(by_position(1)[int(at)] or 0) for at in odd[0]])
 
 
 def test_guides_and_remarks(measured):
-    figure = positions.figure(collect(measured), "paper", PLACES)
+    figure = by_position_drawn(measured)
     for panel in figure.axes:
         level, position = panel.lines[-2], panel.lines[-1]
         assert np.asarray(level.get_ydata()).tolist() == pytest.approx([100 / 7] * 2)
@@ -86,7 +94,7 @@ def test_guides_and_remarks(measured):
 
 def test_numbers_and_caption(measured):
     found = positions.rows(collect(measured), "paper", PLACES)
-    table = list(csv.DictReader(io.StringIO(positions.tidy_csv(found))))
+    table = list(csv.DictReader(io.StringIO(csv_text(positions.numbers(found)))))
     assert len(table) == 2 * 252
     first = table[0]
     values = [float(by_position(seed)[4] or 0) for seed in (1, 2, 3)]
@@ -94,15 +102,15 @@ def test_numbers_and_caption(measured):
     assert float(first["mean"]) == pytest.approx(sum(values) / 3, rel=1e-5)
     assert (float(first["lowest"]), float(first["highest"])) == pytest.approx((min(values), max(values)))
     said = positions.caption(collect(measured), found)
-    assert "Positions 0 to 63 were trained on, up to 255 are tested" in said
-    assert "On Semi-recursive even and odd" in said
-    assert "modulus 7 (published 17)" in said
+    assert "trained on 0 to 63, tested up to 255" in said
+    assert said.endswith("Profile quick (synthetic numbers_only); sizes are not the paper's.")
+    assert "On Semi-recursive even and odd" in " ".join(positions.notes(collect(measured), "paper"))
 
 
 def test_many_encodings_are_shared_out_over_rows_and_told_apart(record):
     pes = [f"{form}{pe}" for pe in ("rope", "yarn", "pi", "ntk", "llama3", "longrope") for form in ("", "resonance_")]
     records = [record("cot", pe, seed, accuracy_by_position=by_position(seed)) for pe in pes for seed in (1, 2)]
-    figure = positions.figure(collect(records), "paper", [])
+    figure = by_position_drawn(records, [])
     first, second = figure.axes
     assert [len(lines(panel)) for panel in (first, second)] == [8, 4]
     for panel in (first, second):
@@ -114,26 +122,26 @@ def test_many_encodings_are_shared_out_over_rows_and_told_apart(record):
 
 
 def test_a_rebuilt_file_is_identical(measured):
-    drawn = [positions.figure(collect(measured), "paper", PLACES) for _ in range(2)]
+    drawn = [by_position_drawn(measured) for _ in range(2)]
     for suffix in FORMATS:
         first, second = (render(figure, suffix, 60) for figure in drawn)
         assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
         assert b"dc:date" not in first
 
 
-def history(seed: int) -> list[dict[str, float]]:
-    return [
-        {
-            "epoch": epoch, "step": epoch, "train_loss": 3.0 / epoch + 0.1 * seed, "validation_loss": 2.0 + 0.1 * seed,
-            "validation_id_accuracy": 0.2 * epoch, "validation_ood_accuracy": 0.1 * epoch + 0.01 * seed,
-        }
+def history(seed: int) -> tuple[Validation, ...]:
+    return tuple(
+        Validation(
+            epoch=epoch, step=epoch, train_loss=3.0 / epoch + 0.1 * seed, validation_loss=2.0 + 0.1 * seed,
+            validation_id_accuracy=0.2 * epoch, validation_ood_accuracy=0.1 * epoch + 0.01 * seed,
+        )
         for epoch in (1, 2, 3)
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def test_learning_curves_have_a_row_a_quantity(record):
     records = [record("cot", "rope", seed, history=history(seed)) for seed in (1, 2, 3)]
-    figure = learning.figure(collect(records), "paper", PLACES)
+    figure = learning_drawn(records)
     columns = figure.axes[::2]  # of the two tasks, the first
     expected = [[3.2, 1.7, 1.2], [2.2, 2.2, 2.2], [20, 40, 60], [12, 22, 32]]
     for panel, values in zip(columns, expected, strict=True):
@@ -148,17 +156,17 @@ def test_learning_curves_have_a_row_a_quantity(record):
 def test_learning_curves_in_numbers(record):
     records = [record("cot", "rope", seed, history=history(seed)) for seed in (1, 2)]
     found = learning.rows(collect(records), "paper", [])
-    table = list(csv.DictReader(io.StringIO(learning.tidy_csv(found))))
+    table = list(csv.DictReader(io.StringIO(csv_text(learning.numbers(found)))))
     assert [(row["quantity"], row["epoch"]) for row in table[:4]] == [
         ("train_loss", "1"), ("train_loss", "2"), ("train_loss", "3"), ("validation_loss", "1"),
     ]  # fmt: skip
     assert (float(table[0]["mean"]), float(table[0]["lowest"]), float(table[0]["highest"])) == (3.15, 3.1, 3.2)
-    assert "share its training loss" in learning.caption(collect(records), found)
+    assert "shared by encodings that share a training" in " ".join(learning.notes(found))
 
 
 def test_nothing_to_draw_is_a_clear_error(record):
     records = [record(losses=())]
     with pytest.raises(UserError, match="protocol=paper: no record has accuracies by position"):
-        positions.figure(collect(records), "paper", PLACES)
+        by_position_drawn(records)
     with pytest.raises(UserError, match="protocol=paper: no record has a learning curve"):
-        learning.figure(collect(records), "paper", PLACES)
+        learning_drawn(records)

@@ -14,20 +14,22 @@ from typing import Any
 
 import pytest
 import typer
+from msgspec import structs
 
 from cli.app import app
 from cli.main import main
 from cli.report import report
 from eval.evidence.figures.bands import Series
 from eval.evidence.report import alt
-from eval.evidence.report.page import Page, Section, Text, html
-from eval.evidence.report.tables import Prose, Table, blocks
+from eval.evidence.report.page import Page, Section, html
+from eval.evidence.table import Cell, Column, Table, Words
 from eval.store.records import append, load
 from posgen.errors import UserError
 from tests.committed import ROOT, results
+from tests.eval.made import with_config
 
 LABEL = 'a <small> & "other" profile\'s label'
-VOID = {"meta", "link", "img", "br", "hr"}
+VOID = {"meta", "link", "img", "br", "hr", "wbr"}
 
 
 class Reader(HTMLParser):
@@ -70,11 +72,13 @@ def rows(table: str) -> list[list[str]]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with the quick records of one protocol, under another label and without YaRN on CoT."""
     folder = tmp_path_factory.mktemp("work")
-    kept = [r for r in load(results() / "quick/records.jsonl") if (r["task"], r["pe"]) != ("cot", "yarn")]
-    for record in kept:
-        record["config"]["profile"]["label"] = LABEL
-        record["protocols"] = [name for name in record["protocols"] if name == "paper"]
-    append(folder / "results/quick/records.jsonl", [record for record in kept if record["protocols"]])
+    kept = [r for r in load(results() / "quick/records.jsonl") if (r.task, r.pe) != ("cot", "yarn")]
+    changed = [
+        with_config(structs.replace(r, protocols=("paper",)), profile={**r.config["profile"], "label": LABEL})
+        for r in kept
+        if "paper" in r.protocols
+    ]
+    append(folder / "results/quick/records.jsonl", changed)
     return folder
 
 
@@ -101,14 +105,14 @@ def test_tags_pair_and_ids_are_there_once(read: Reader) -> None:
     pointing += [a["href"][1:] for a, _ in read.of("a") if a["href"].startswith("#")]
     assert set(pointing) <= set(ids)
     assert [len(read.of(tag)) for tag in ("html", "head", "title", "body", "h1", "main", "nav")] == [1] * 7
-    assert {a["href"][1:] for a, _ in read.of("a") if a["href"].startswith("#")} == {
-        a["id"] for a, _ in read.of("section")
-    }
+    sections = [a["id"] for a, _ in read.of("section")]
+    # The contents list what is folded; what the page opens with needs no link.
+    assert [a["href"][1:] for a, _ in read.of("a") if a["href"].startswith("#")] == sections[2:]
 
 
 def test_nothing_comes_from_elsewhere(read: Reader, text: str) -> None:
     sources = [a["src"] for _, a, _ in read.elements if "src" in a] + [a["href"] for a, _ in read.of("link")]
-    assert len(sources) == 6
+    assert len(sources) == 6  # an empty icon, and five figures under the one protocol
     assert all(source.startswith("data:") for source in sources)
     assert {a["href"] for a, _ in read.of("a") if not a["href"].startswith("#")} == {"https://arxiv.org/abs/2403.00071"}
     policy = next(a["content"] for a, _ in read.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
@@ -126,18 +130,19 @@ def test_the_label_stands_wherever_numbers_do_and_is_never_markup(read: Reader) 
     assert len(measured) >= 9
     assert all(LABEL in caption for caption in measured)
     assert "does not have the paper's sizes" in read.of("header")[0][1]
-    assert "train_size 4000 (published 10000)" in read.of("header")[0][1]
+    first = next(text for a, text in read.of("section") if a["id"] == "table1")
+    assert re.search(r"train_<wbr>?size\s*4000\s*10000", first) or re.search(r"train_size\s*4000\s*10000", first)
 
 
 def test_table_1_has_the_numbers_of_the_records(place: Path, text: str) -> None:
     table = rows(text.partition('<section id="table1"')[2].partition("</table>")[0])
     records = load(place / "results/quick/records.jsonl")
-    for task, title in (("recursive", "Recursive"), ("cot", "CoT"), ("semi_recursive", "Semi-recursive")):
+    for place_of, task in enumerate(("recursive", "cot", "semi_recursive")):
         for pe, name in (("rope", "RoPE"), ("yarn", "YaRN"), ("resonance_yarn", "Resonance YaRN")):
-            found = [100 * r["metrics"]["ood_accuracy"] for r in records if (r["task"], r["pe"]) == (task, pe)]
-            (line,) = [line for line in table if line[:2] == [title, name]]
-            expected = f"{statistics.mean(found):.2f} ± {statistics.stdev(found):.2f}" if found else "—"
-            assert line[5] == expected, (task, pe)
+            accuracies = [100 * (r.ood_accuracy or 0.0) for r in records if (r.task, r.pe) == (task, pe)]
+            (line,) = [line for line in table if line[:1] == [name]]
+            expected = f"{statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f}" if accuracies else "—"
+            assert line[2 + 3 * place_of] == expected, (task, pe)
 
 
 def test_what_is_missing_is_named_with_a_command_that_exists(read: Reader, text: str) -> None:
@@ -160,8 +165,8 @@ def test_the_way_back_names_everything_that_was_trained(read: Reader) -> None:
     again = read.of("pre")[-1][1]
     assert "--task recursive,cot,semi_recursive" in again
     assert "--seed 42,4955,5549 --profile quick" in again
-    commits = {r["git_commit"] for r in load(results() / "quick/records.jsonl")}
-    assert all(commit in read.of("main")[0][1] for commit in commits)
+    commits = {r.trained_by[-1].git_commit for r in load(results() / "quick/records.jsonl")}
+    assert all(str(commit) in read.of("main")[0][1] for commit in commits)
 
 
 def test_pictures_are_told_in_words(read: Reader) -> None:
@@ -188,10 +193,10 @@ def test_the_page_is_small_and_always_the_same(place: Path, text: str) -> None:
     ("words", "line"),
     [
         (["--profile", "paper"], "profile=paper: no records at results/paper/records.jsonl"),
-        (["tracker.mode=offline"], "tracker.mode=offline: means something with --wandb only"),
+        (["tracker.mode=offline"], "tracker.mode=offline: needs --wandb"),
         (["--wandb", "tracker=none"], "--wandb needs tracker=wandb"),
         (["--wandb", "tracker.mood=offline"], "tracker.mood"),
-        (["--wandb", "optim.lr=1"], "optim.lr=1: means nothing to this command"),
+        (["--wandb", "optim.lr=1"], "optim.lr=1: is not supported by this command"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
@@ -223,25 +228,29 @@ def test_records_of_another_folder_make_a_page_beside_them(
 
 def test_a_place_that_cannot_be_written_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    monkeypatch.setattr("eval.evidence.report.content.build", lambda _: Page("t", "l", "", "", ()))
+    monkeypatch.setattr("eval.evidence.report.content.build", lambda _: page_of())
     with pytest.raises(UserError, match=r"cannot write results/quick/records\.jsonl/x\.html"):
         report(out=Path("results/quick/records.jsonl/x.html"))
+
+
+def page_of(*parts: Table | Words, label: str = "l") -> Page:
+    """A page with one section of these parts."""
+    section = Section("s", "S", tuple(("", part) for part in parts))
+    return Page("t", label, Words(()), "", (section,))
 
 
 @pytest.mark.parametrize(
     ("cell", "value"),
     [
-        ("27.52 ± 4.54", 27.52), ("**76.06 ± 18.32**", 76.06), ("-37.77", -37.77), ("+7.41", 7.41), ("2/3", 2.0),
-        ("[-15.69, +35.32]", -15.69), ("< 0.001", 0.001), ("≥4096", 4096.0), ("−0.5", -0.5), ("10,000", 10000.0),
-        ("1.2e-05", 1.2e-05), ("100 %", 100.0), ("—", None), ("", None), ("no effect", None),
+        (Cell(27.52, "27.52 ± 4.54", strong=True), "27.52"), (Cell(-37.77), "-37.77"), (Cell(2, "2/3"), "2"),
+        (Cell(0.0004, "< 0.001"), "0.0004"), (Cell(1.2e-05), "1.2e-05"), (Cell(None), None), (Cell("no effect"), None),
     ],
 )  # fmt: skip
-def test_a_column_of_numbers_sorts_by_number(cell: str, value: float | None) -> None:
-    (table,) = [block for block in blocks(f"| a | b |\n| --- | ---: |\n| x | {cell} |\n") if isinstance(block, Table)]
-    assert table.rows[0][1].value == value
-    page = html(Page("t", "l", "", "", (Section("s", "S", (("", Text(f"| b |\n| ---: |\n| {cell} |\n")),)),)))
-    (attributes,) = [a for a, _ in Reader(page).of("td")]
-    assert attributes.get("data-value") == (None if value is None else f"{value:.12g}")
+def test_a_column_of_numbers_sorts_by_the_value_and_shows_the_text(cell: Cell, value: str | None) -> None:
+    table = Table((Column("b", number=True, decimals=2),), ((cell,),))
+    ((attributes, text),) = Reader(html(page_of(table))).of("td")
+    assert attributes.get("data-value") == value
+    assert text == table.texts((cell,))[0]
 
 
 @pytest.mark.parametrize(
@@ -250,22 +259,32 @@ def test_a_column_of_numbers_sorts_by_number(cell: str, value: float | None) -> 
      "[x](../secret.html)"],
 )  # fmt: skip
 def test_no_text_becomes_markup_or_leaves_the_page(hostile: str) -> None:
-    markdown = f"{hostile}\n\n- {hostile}\n\n| a {hostile} |\n| --- |\n| {hostile} |\n"
-    page = Page(hostile, hostile, markdown, hostile, (Section("s", hostile, ((hostile, Text(markdown)),)),))
+    column = Column(hostile, group=hostile)
+    table = Table((column,), ((Cell(hostile, strong=True),),), hostile, hostile, (hostile,), ((0, hostile),), hostile)
+    parts = ((hostile, table), ("", Words((hostile,))), ("", Words((hostile,), points=True)))
+    page = Page(hostile, hostile, Words((hostile,)), hostile, (Section("s", hostile, parts),))
     read = Reader(html(page))
     assert [len(read.of(tag)) for tag in ("script", "img")] == [1, 0]  # the page's own
     assert {a["href"].partition(":")[0] for a, _ in read.of("a")} <= {"#s", "http"}
     assert not any(name.startswith("on") for _, attributes, _ in read.elements for name in attributes)
 
 
-def test_a_paragraph_above_a_table_is_its_caption_and_headings_stand_below_the_sections() -> None:
-    markdown = "# Deep\n\nFirst.\n\nOf the *table*.\n\n| a |\n| --- |\n| b |\n\n- a note\n"
-    read = Reader(html(Page("t", "profile q", "", "", (Section("s", "S", (("", Text(markdown)),)),))))
-    assert [caption for _, caption in read.of("figcaption")] == ["Of the table. Profile q."]
-    assert [text for _, text in read.of("h3")] == ["Deep"]
-    assert "First." in [text for _, text in read.of("p")]
-    kinds = [type(block) for block in blocks(markdown)]
-    assert kinds == [Prose, Prose, Prose, Table, Prose]
+def test_a_table_has_its_caption_its_label_its_heads_and_its_notes() -> None:
+    columns = (Column("Encoding"), Column("ID", number=True, group="paper"), Column("OOD", number=True, group="paper"))
+    table = Table(columns, ((Cell("RoPE"), Cell(1), Cell(2)),), "Accuracies", "Of the *table*.", ("a note",))
+    read = Reader(html(page_of(table, label="profile q")))
+    assert [caption for _, caption in read.of("figcaption")] == ["Accuracies. Of the table. Profile q."]
+    assert [text for _, text in read.of("th")] == ["", "paper", "Encoding", "ID", "OOD"]
+    assert [a.get("colspan") for a, _ in read.of("th")][:2] == ["1", "2"]
+    assert "a note" in [text for _, text in read.of("li")]
+    assert [len(read.of(tag)) for tag in ("details", "summary")] == [1, 1]
+
+
+def test_the_page_opens_with_table_1_and_folds_the_details(read: Reader) -> None:
+    folded = [a["id"] for a, _ in read.of("section")]
+    assert folded[:2] == ["table1", "figure3"]
+    assert len(read.of("details")) == len(folded) - 2
+    assert read.of("summary")[0][1] == "Verdicts and claims"
 
 
 def series(task: str, pe: str, *mean: float) -> Series:
@@ -284,13 +303,16 @@ def test_words_name_the_highest_first() -> None:
 
 def test_a_changed_profile_is_made_again_by_its_settings(full_sweep: Any) -> None:
     from eval.evidence.cells import collect
-    from eval.evidence.report.again import Again
+    from eval.evidence.report.reproduction import Reproduction
 
-    made = full_sweep()
-    for record in made:
-        record["profile"] = "quick+optim.lr=1e-3+seed=1_2_3"
-        record["config"]["profile"]["label"] = "quick profile; changed: optim.lr=1e-3, seed=1,2,3"
-    again = Again(collect(made), ["league"])
+    label = "quick profile; changed: optim.lr=1e-3, seed=1,2,3"
+    made = [
+        with_config(
+            structs.replace(record, profile="quick+optim.lr=1e-3+seed=1_2_3"), profile={"name": "quick", "label": label}
+        )
+        for record in full_sweep()
+    ]
+    again = Reproduction(collect(made), ["league"])
     assert again.sweep == (
         "posgen sweep --task recursive,cot,semi_recursive --pe rope,resonance_rope,yarn,resonance_yarn "
         "--protocol paper,zero_shot --profile quick optim.lr=1e-3 seed=1,2,3",

@@ -15,26 +15,29 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from conf.schema import TrackMode
-from eval.evidence.report.page import Page, Picture, Section, Text
+from eval.evidence.report.page import Page, Picture, Section
 from eval.evidence.report.wandb_summary import Holdings, log_summary
+from eval.evidence.table import Cell, Column, Table, Words, cells
 from eval.running.wandb_tracker import WandbTracker
 from eval.store import records
+from eval.store.kinds import AccuracyRecord
 from posgen.dataset import prepare
-from posgen.plain import restore
-from posgen.spec import DataSpec, Task
 from tests.eval.running.test_wandb import fresh_wandb, history, inspect, run_files, summary
 
 __all__ = ["fresh_wandb"]  # a fixture that every test here uses by itself
 
-TABLE = "| Task | ID | OOD |\n| --- | ---: | ---: |\n| CoT | 97.5 | 27.5 ± 4.5 |\n| Recursive | — | 1.0 |\n"
+TABLE = Table(
+    (Column("Task"), Column("ID", number=True), Column("OOD", number=True, decimals=1)),
+    (cells("CoT", 97.5, Cell(27.5, "27.5 ± 4.5")), cells("Recursive", None, 1.0)),
+)
 PAGE_HTML = "<!DOCTYPE html><title>the page</title>"
 
 
 def page() -> Page:
     figure = Figure(figsize=(2, 1))
     figure.subplots().plot([0, 1], [0, 1])
-    parts = (("", Text(TABLE)), ("Protocol paper", Picture(figure, "a line", "rises")))
-    return Page("t", "profile quick", "", "", (Section("table1", "Table 1", parts),))
+    parts = (("", TABLE), ("Protocol paper", Picture(figure, "a line", "rises")))
+    return Page("t", "profile quick", Words(()), "", (Section("table1", "Table 1", parts),))
 
 
 def tracker(folder: Path, lines: list[str], **options: Any) -> WandbTracker:
@@ -42,16 +45,14 @@ def tracker(folder: Path, lines: list[str], **options: Any) -> WandbTracker:
 
 
 @pytest.fixture
-def made(tmp_path: Path, record: Any) -> tuple[list[dict[str, Any]], Holdings]:
+def made(tmp_path: Path, record: Any) -> tuple[list[AccuracyRecord], Holdings]:
     """Records of two trainings, one of which is on this machine with its data set."""
-    both = [record(seed=1), record(seed=2)]
+    data = {"train_length": 8, "test_length": 8, "train_size": 4, "validation_size": 2, "test_size": 2}
+    both = [record(seed=seed, config={"data": data}) for seed in (1, 2)]
     path = tmp_path / "results" / "quick" / "records.jsonl"
     records.append(path, both)
-    config = both[0]["config"]
-    config["data"] |= {"train_length": 8, "test_length": 8, "train_size": 4, "validation_size": 2, "test_size": 2}
-    both[1]["config"] = config
-    prepare(restore(Task, config["task"]), restore(DataSpec, config["data"]), tmp_path / "data")
-    weights = tmp_path / "runs" / both[0]["run_id"] / "weights-rope.safetensors"
+    prepare(both[0].training.task, both[0].training.data, tmp_path / "data")
+    weights = tmp_path / "runs" / both[0].run_id / "weights-rope.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"weights, as it were")
     return both, Holdings((path,), tmp_path / "data", tmp_path / "runs")
@@ -73,13 +74,13 @@ def test_the_run_shows_page_table_and_picture(tmp_path: Path, made: Any) -> None
     assert summary(found)["status"] == "finished"
     (row,) = history(found)
     kinds = {name.rpartition(".")[0]: value for name, value in row.items() if name.endswith("._type")}
-    assert kinds == {"report/page": "html-file", "pictures/table1-paper": "image-file", "tables/table1": "table-file"}
+    assert kinds == {"report/page": "html-file", "figures/table1-paper": "image-file", "tables/table1": "table-file"}
 
     def media(name: str) -> Path:
         return Path(file).parent / "files" / row[f"{name}.path"]
 
     assert media("report/page").read_text() == PAGE_HTML
-    with Image.open(media("pictures/table1-paper")) as picture:
+    with Image.open(media("figures/table1-paper")) as picture:
         assert picture.size == (600, 300)
         assert np.asarray(picture.convert("L")).min() < 128
     table = json.loads(media("tables/table1").read_text())
@@ -91,7 +92,7 @@ def test_records_are_an_artifact_and_data_and_weights_are_referred_to(tmp_path: 
     logged = log_summary(tracker(tmp_path, []), page(), PAGE_HTML, *made)
     assert logged is not None
     both, holdings = made
-    assert (logged.data_absent, logged.runs_absent) == ((), (both[1]["run_id"],))
+    assert (logged.data_absent, logged.runs_absent) == ((), (both[1].run_id,))
     (file,) = run_files(tmp_path, logged.run_id)
     artifacts = {one["name"]: one for one in inspect(file)["artifact"] if not one["name"].startswith("run-")}
     assert {name: one["type"] for name, one in artifacts.items()} == {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from eval.measuring.metrics import Job, Scores, measure
+from eval.measuring.metrics import Evaluation, Scores, measure
 from models.encodings import build
 from models.parameters import initialise, stacked
 from models.plain import PlainDecoder
@@ -49,7 +49,7 @@ JOBS = [(0, 0), (1, 0), (1, 1)]  # (member, encoding)
 
 @torch.no_grad()
 def test_teacher_forced(params: dict[str, torch.Tensor], tokens: torch.Tensor) -> None:
-    jobs = [Job(m, build(ENCODINGS[e], 16), tokens) for m, e in JOBS]
+    jobs = [Evaluation(m, build(ENCODINGS[e], 16), tokens) for m, e in JOBS]
     for (member, encoding), found in zip(JOBS, measure(params, MODEL, TASK, jobs), strict=True):
         decoder, angles = oracle(params, member, (1.0, 2.0)[encoding])
         right, nats = np.zeros(LENGTH), np.zeros(LENGTH)
@@ -71,7 +71,7 @@ def test_teacher_forced(params: dict[str, torch.Tensor], tokens: torch.Tensor) -
 
 @torch.no_grad()
 def test_free_running(params: dict[str, torch.Tensor], tokens: torch.Tensor) -> None:
-    jobs = [Job(m, build(ENCODINGS[e], 16), tokens) for m, e in JOBS]
+    jobs = [Evaluation(m, build(ENCODINGS[e], 16), tokens) for m, e in JOBS]
     for (member, encoding), found in zip(
         JOBS, measure(params, MODEL, TASK, jobs, AccuracyMode.free_running), strict=True
     ):
@@ -89,7 +89,7 @@ def test_free_running(params: dict[str, torch.Tensor], tokens: torch.Tensor) -> 
 def test_without_bos_the_first_token_stands_at_position_0(
     params: dict[str, torch.Tensor], tokens: torch.Tensor
 ) -> None:
-    job = Job(0, build(ENCODINGS[0], 16), tokens)
+    job = Evaluation(0, build(ENCODINGS[0], 16), tokens)
     (found,) = measure(params, replace(MODEL, bos=False), TASK, [job])
     decoder, angles = oracle(params, 0, 1.0)
     logits = decoder(tokens.long(), angles[:LENGTH]).detach()

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,8 @@ def test_members_that_share_a_training_are_in_one_job(monkeypatch: pytest.Monkey
 def test_a_backend_is_given_the_jobs_and_says_what_they_came_to(tmp_path: Path) -> None:
     given: list[Job] = []
 
-    def backend(several: object) -> Outcome:
-        given.extend(several)  # type: ignore[call-overload]
+    def backend(jobs: Sequence[Job]) -> Outcome:
+        given.extend(jobs)
         return here(given)
 
     assert len(run_sweep(planned(), settings(tmp_path), backend=backend).finished) == 4

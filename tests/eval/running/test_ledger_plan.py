@@ -20,18 +20,18 @@ def ledger(rows: Sequence[int], base: str, pes: Sequence[str] = PES) -> list[Pla
 
 def cells(members: Sequence[PlannedMember]) -> dict[str, list[str]]:
     """Training encoding -> its cells as protocol/pe, for plans that train no encoding twice."""
-    return {m.spec.train_encoding.name: [f"{c.protocol}/{c.pe}" for c in m.cells] for m in members}
+    return {m.spec.train_encoding.name: [f"{c.protocol}/{c.pe}" for c in m.targets] for m in members}
 
 
 def test_a_row_that_cannot_act_on_a_cell_trains_nothing_for_it() -> None:
     """The ramp of YaRN on RoPE: the very cell of the base, by equality of what would be trained and tested."""
     members = ledger([5], "paper")
-    assert [(m.spec.train_encoding.name, [f"{c.protocol}/{c.pe}" for c in m.cells]) for m in members] == [
+    assert [(m.spec.train_encoding.name, [f"{c.protocol}/{c.pe}" for c in m.targets]) for m in members] == [
         ("rope", ["paper/rope", "paper+yarn_ramp=wavelength/rope"]),
         ("yarn", ["paper/yarn"]),
         ("yarn", ["paper+yarn_ramp=wavelength/yarn"]),
     ]
-    assert len({(c.test_encoding, c.accuracy) for c in members[0].cells}) == 1
+    assert len({(c.test_encoding, c.accuracy) for c in members[0].targets}) == 1
 
 
 def test_yarn_at_test_time_only_is_the_base_training_of_rope() -> None:
@@ -45,15 +45,15 @@ def test_yarn_at_test_time_only_is_the_base_training_of_rope() -> None:
 def test_what_changes_only_the_test_encoding_of_released_trains_nothing() -> None:
     (member,) = ledger([3, 5, 26], "released", ("rope", "yarn", "ntk"))
     assert member.spec.train_encoding.name == "rope"
-    yarns = {c.protocol: c.test_encoding for c in member.cells if c.pe == "yarn"}
+    yarns = {c.protocol: c.test_encoding for c in member.targets if c.pe == "yarn"}
     assert len(set(yarns.values())) == 3  # the base's, the text's lengths, the text's ramp
     assert yarns["released"] == yarns["released+ntk_base=plain"]
-    assert len({c.test_encoding for c in member.cells if c.pe == "ntk"}) == 3  # row 3 gives it another factor too
+    assert len({c.test_encoding for c in member.targets if c.pe == "ntk"}) == 3  # row 3 gives it another factor too
 
 
 def test_running_free_trains_nothing() -> None:
     (rope,) = [m for m in ledger([16], "paper") if m.spec.train_encoding.name == "rope"]
-    assert [(c.protocol, c.test_encoding, c.accuracy) for c in rope.cells] == [
+    assert [(c.protocol, c.test_encoding, c.accuracy) for c in rope.targets] == [
         ("paper", "rope", "teacher_forced"),
         ("paper+accuracy=free_running", "rope", "free_running"),
     ]
@@ -67,7 +67,7 @@ def test_another_choice_of_checkpoint_trains_again() -> None:
 
 def test_the_base_is_the_training_of_table_1() -> None:
     """Under protocol paper a scaled encoding is one training, whoever asks for it."""
-    (yarn,) = [m for m in ledger([1, 7], "paper") if m.cells[0].protocol == "paper" and m.cells[0].pe == "yarn"]
+    (yarn,) = [m for m in ledger([1, 7], "paper") if m.targets[0].protocol == "paper" and m.targets[0].pe == "yarn"]
     assert yarn.spec.run_id == plan(["cot"], ["yarn"], [1], ["paper"], "smoke")[0].spec.run_id
 
 
@@ -96,7 +96,7 @@ def test_rows_that_cannot_be_measured_are_told(rows: list[int], base: str, told:
 def test_scaled_at_test_time_the_league_trains_what_is_plain_once() -> None:
     pes = ["rope", "yarn", "pi", "resonance_rope", "resonance_yarn", "alibi"]
     members, _ = plan_league(["cot"], pes, [1], ["zero_shot_text"], "smoke", (), OWN)
-    tested = {m.cells[0].pe: (m.spec.train_encoding.name, m.spec.test_encodings[0].name) for m in members}
+    tested = {m.targets[0].pe: (m.spec.train_encoding.name, m.spec.test_encodings[0].name) for m in members}
     plain, resonance = ("rope", "yarn", "pi"), ("resonance_rope", "resonance_yarn")
     assert tested == {
         **{pe: ("rope", pe) for pe in plain},
@@ -108,7 +108,7 @@ def test_scaled_at_test_time_the_league_trains_what_is_plain_once() -> None:
     # What trains with itself in any case is the same run under both protocols.
     both, _ = plan_league(["cot"], pes, [1], ["paper", "zero_shot_text"], "smoke", (), OWN)
     assert {m.spec.run_id for m in members} < {m.spec.run_id for m in both}
-    assert {m.cells[0].pe for m in both if len(m.cells) == 2} == {"rope", "resonance_rope", "alibi"}
+    assert {m.targets[0].pe for m in both if len(m.targets) == 2} == {"rope", "resonance_rope", "alibi"}
 
 
 def test_the_league_leaves_out_what_cannot_be_trained_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

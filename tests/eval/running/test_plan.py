@@ -39,7 +39,7 @@ def test_table_1_under_two_protocols_is_36_trainings(table1: list[PlannedMember]
 
 
 def test_every_cell_is_filled_once_a_seed(table1: list[PlannedMember]) -> None:
-    cells = Counter((c.protocol, m.spec.task.name, c.pe, m.spec.seed) for m in table1 for c in m.cells)
+    cells = Counter((c.protocol, m.spec.task.name, c.pe, m.spec.seed) for m in table1 for c in m.targets)
     wanted = {
         (protocol, task, pe, seed)
         for protocol in ("paper", "zero_shot")
@@ -64,7 +64,7 @@ def test_a_third_protocol_is_tests_alone(table1: list[PlannedMember]) -> None:
 @pytest.mark.parametrize(("plain", "scaled"), [("rope", "yarn"), ("resonance_rope", "resonance_yarn")])
 def test_the_plain_training_serves_three_cells(table1: list[PlannedMember], plain: str, scaled: str) -> None:
     member = next(m for m in table1 if m.spec.train_encoding.name == plain)
-    assert [(c.protocol, c.pe, c.test_encoding) for c in member.cells] == [
+    assert [(c.protocol, c.pe, c.test_encoding) for c in member.targets] == [
         ("paper", plain, plain),
         ("zero_shot", plain, plain),
         ("zero_shot", scaled, scaled),
@@ -79,7 +79,7 @@ def test_the_plain_training_serves_three_cells(table1: list[PlannedMember], plai
 
 def test_the_scaled_training_serves_protocol_paper_alone(table1: list[PlannedMember]) -> None:
     member = next(m for m in table1 if m.spec.train_encoding.name == "yarn")
-    assert [(c.protocol, c.pe, c.test_encoding) for c in member.cells] == [("paper", "yarn", "yarn")]
+    assert [(c.protocol, c.pe, c.test_encoding) for c in member.targets] == [("paper", "yarn", "yarn")]
     assert member.spec.train_encoding.params["ramp_length"] == 64
     assert member.spec.test_encodings == (member.spec.train_encoding,)
 
@@ -96,16 +96,16 @@ def test_zero_shot_alone_trains_half() -> None:
 
 def test_released_shares_no_training_with_the_text() -> None:
     members = smoke(["paper", "released"])
-    assert [{c.protocol for c in m.cells} for m in members].count({"paper"}) == 4
-    assert [{c.protocol for c in m.cells} for m in members].count({"released"}) == 2
-    released = next(m for m in members if m.cells[0].protocol == "released")
+    assert [{c.protocol for c in m.targets} for m in members].count({"paper"}) == 4
+    assert [{c.protocol for c in m.targets} for m in members].count({"released"}) == 2
+    released = next(m for m in members if m.targets[0].protocol == "released")
     assert (released.spec.model.layers, released.spec.model.freeze_ffn) == (6, True)
 
 
 def test_two_test_encodings_of_one_name_get_labels_of_their_own() -> None:
     members = smoke(overrides=("protocol.train_with=plain",))
     rope = next(m for m in members if m.spec.train_encoding.name == "rope")
-    labels = [c.test_encoding for c in rope.cells if c.pe == "yarn"]
+    labels = [c.test_encoding for c in rope.targets if c.pe == "yarn"]
     assert len(rope.spec.test_encodings) == 3
     assert len(set(labels)) == 2
     assert all(label.startswith("yarn~") for label in labels)
@@ -121,7 +121,7 @@ def test_seeds_and_protocols_default_to_the_profiles() -> None:
     members = plan(["cot"], ["yarn"], None, None, "smoke")
     base = settings("smoke")
     assert {m.spec.seed for m in members} == set(base.profile.seeds)
-    assert {c.protocol for m in members for c in m.cells} == set(base.profile.protocols)
+    assert {c.protocol for m in members for c in m.targets} == set(base.profile.protocols)
 
 
 def test_the_configuration_is_plain_and_complete(table1: list[PlannedMember]) -> None:
@@ -166,7 +166,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
 def test_what_is_no_scaling_for_length_trains_as_itself_under_every_protocol(pe: str) -> None:
     (member,) = plan(["cot"], [pe], [1], ["paper", "zero_shot"], "smoke")
     assert member.spec.train_encoding == member.spec.test_encodings[0]
-    assert [cell.protocol for cell in member.cells] == ["paper", "zero_shot"]
+    assert [cell.protocol for cell in member.targets] == ["paper", "zero_shot"]
 
 
 @pytest.mark.parametrize("pe", ["ntk_by_parts", "llama3", "dynamic_ntk", "pi"])

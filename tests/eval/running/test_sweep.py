@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from msgspec import structs
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 import models.population
 from conf.schema import TrackMode
 from eval.measuring.planned import PlannedMember
-from eval.running.evaluation import evaluate
+from eval.running.evaluation import evaluate_runs
+from eval.running.job import Outcome, RunSettings
 from eval.running.plan import plan
-from eval.running.settings import RunOptions
-from eval.running.sweep import Outcome, run_sweep
+from eval.running.sweep import run_sweep
 from eval.running.tracker import NoTracker
 from eval.running.wandb_tracker import WandbTracker
 from eval.store.frame import curves, frame
+from eval.store.kinds import AccuracyRecord
 from eval.store.records import load
 from eval.store.runs import Run
 from models.parameters import stacked
@@ -40,12 +42,12 @@ def planned(*overrides: str, tasks: Sequence[str] = ("cot",)) -> list[PlannedMem
     return plan(tasks, PES, [1, 2], None, "smoke", overrides)
 
 
-def options(folder: Path, **changes: Any) -> RunOptions:
+def settings(folder: Path, **changes: Any) -> RunSettings:
     fields: dict[str, Any] = {
         "runs_dir": folder / "runs", "data_dir": folder / "data", "records_path": folder / "records.jsonl",
         "sweep": "test", "profile": "smoke", "threads": 1, "progress": False,
     }  # fmt: skip
-    return RunOptions(**{**fields, **changes})
+    return RunSettings(**{**fields, **changes})
 
 
 class StopAfter(NoTracker):
@@ -62,20 +64,24 @@ class StopAfter(NoTracker):
             signal.raise_signal(signal.SIGINT)
 
 
-def measured(folder: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
+def measured(folder: Path) -> dict[tuple[str, str, int], AccuracyRecord]:
     """Records without what differs between two runs of one thing."""
-    volatile = ("created", "train_seconds")
     return {
-        (r["run_id"], r["test_encoding"], r["length"]): {k: v for k, v in r.items() if k not in volatile}
+        (r.run_id, r.test_encoding, r.length): structs.replace(r, created="", train_seconds=None)
         for r in load(folder / "records.jsonl")
     }
+
+
+def loss(record: AccuracyRecord) -> float | None:
+    assert record.metrics is not None
+    return record.metrics.loss
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted sweep of four members."""
     folder = tmp_path_factory.mktemp("whole")
-    outcome = run_sweep(planned(*LENGTHENED), options(folder))
+    outcome = run_sweep(planned(*LENGTHENED), settings(folder))
     assert len(outcome.finished) == 4
     return folder
 
@@ -100,13 +106,13 @@ def test_a_run_folder_says_what_was_asked_and_how_it_came_out(whole: Path) -> No
 
 
 def test_interrupted_and_continued_is_the_same_to_the_bit(whole: Path, tmp_path: Path) -> None:
-    first = run_sweep(planned(*LENGTHENED), options(tmp_path, tracker=StopAfter(4)))
+    first = run_sweep(planned(*LENGTHENED), settings(tmp_path), StopAfter(4))
     assert first.interrupted
     assert not first.finished
     states = [Run(tmp_path / "runs", m.spec.run_id).info()["status"] for m in planned(*LENGTHENED)]
     assert states == ["interrupted"] * 4
     assert not (tmp_path / "records.jsonl").exists()
-    assert len(run_sweep(planned(*LENGTHENED), options(tmp_path)).finished) == 4
+    assert len(run_sweep(planned(*LENGTHENED), settings(tmp_path)).finished) == 4
     assert measured(tmp_path) == measured(whole)
     for file in (whole / "runs").rglob("*.safetensors"):
         ours, theirs = load_file(tmp_path / file.relative_to(whole)), load_file(file)
@@ -126,20 +132,21 @@ def test_a_state_on_disk_is_enough_after_a_kill(whole: Path, tmp_path: Path) -> 
                 raise Killed
 
     with pytest.raises(Killed):
-        run_sweep(planned(*LENGTHENED), options(tmp_path, tracker=Dies(6), checkpoint_seconds=0.0))
+        run_sweep(planned(*LENGTHENED), settings(tmp_path, save_seconds=0.0), Dies(6))
     state = Run(tmp_path / "runs", planned(*LENGTHENED)[0].spec.run_id).state()
     assert state is not None
     assert state["steps"] > 0
-    assert len(run_sweep(planned(*LENGTHENED), options(tmp_path)).finished) == 4
+    assert len(run_sweep(planned(*LENGTHENED), settings(tmp_path)).finished) == 4
     assert measured(tmp_path) == measured(whole)
 
 
 def test_lost_records_are_measured_again_without_training(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = measured(whole)
     lines = (whole / "records.jsonl").read_text().splitlines()
-    (whole / "records.jsonl").write_text("\n".join(lines[1:]) + "\n")
-    monkeypatch.setattr("eval.running.sweep._train", lambda *_: pytest.fail("trained again"))
-    outcome = run_sweep(planned(*LENGTHENED), options(whole))
+    lines.remove(next(line for line in lines if line.startswith('{"kind":"accuracy"')))
+    (whole / "records.jsonl").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr("eval.running.training._train", lambda *_: pytest.fail("trained again"))
+    outcome = run_sweep(planned(*LENGTHENED), settings(whole))
     assert (len(outcome.finished), len(outcome.remeasured), len(outcome.skipped)) == (0, 1, 3)
     assert measured(whole) == before
 
@@ -153,68 +160,75 @@ def test_a_diverged_member_is_recorded_and_its_companions_finish(
         return weights
 
     monkeypatch.setattr(models.population, "stacked", poisoned)
-    outcome = run_sweep(planned(*LENGTHENED), options(tmp_path))
+    outcome = run_sweep(planned(*LENGTHENED), settings(tmp_path))
     assert (len(outcome.diverged), len(outcome.finished)) == (1, 3)
-    lost = [r for r in load(tmp_path / "records.jsonl") if r["status"] == "diverged"]
-    assert {r["run_id"] for r in lost} == set(outcome.diverged)
-    assert all(r["metrics"] is None and r["diverged_at"]["epoch"] == 1 for r in lost)
+    lost = [r for r in load(tmp_path / "records.jsonl") if r.status == "diverged"]
+    assert {r.run_id for r in lost} == set(outcome.diverged)
+    assert all(r.metrics is None and r.diverged_at is not None and r.diverged_at["epoch"] == 1 for r in lost)
     others = measured(whole)
     for key, found in measured(tmp_path).items():
-        if found["status"] == "finished":
-            assert found["metrics"]["loss"] == pytest.approx(others[key]["metrics"]["loss"], rel=1e-4)
-    again = run_sweep(planned(*LENGTHENED), options(tmp_path))
+        if found.status == "finished":
+            assert loss(found) == pytest.approx(loss(others[key]), rel=1e-4)
+    again = run_sweep(planned(*LENGTHENED), settings(tmp_path))
     assert len(again.skipped) == 4
 
 
 def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path) -> None:
-    member = planned()[0]
-    held = Run(tmp_path / "runs", member.spec.run_id)
-    held.begin(member.spec, member.config)
-    with pytest.raises(UserError, match="is being trained by another process"):
-        run_sweep(planned(), options(tmp_path))
-    held.release()
-    assert len(run_sweep(planned(), options(tmp_path)).finished) == 4
+    """The others finish meanwhile; it is trained here when the other process has let go of it."""
+    first, *others = (Run(tmp_path / "runs", member.spec.run_id) for member in planned())
+    assert first.claim()
+    found: list[Outcome] = []
+    worker = threading.Thread(target=lambda: found.append(run_sweep(planned(), settings(tmp_path))))
+    worker.start()
+    end = time.monotonic() + 300
+    while not all(run.done for run in others) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert all(run.done for run in others)
+    assert (first.done, worker.is_alive(), list(first.path.glob("*.json"))) == (False, True, [])
+    first.release()
+    worker.join()
+    assert sorted(found[0].finished) == sorted(run.run_id for run in (first, *others))
 
 
 def test_a_damaged_state_names_the_file_and_the_remedy(tmp_path: Path) -> None:
-    run_sweep(planned(*LENGTHENED), options(tmp_path, tracker=StopAfter(1)))
+    run_sweep(planned(*LENGTHENED), settings(tmp_path), StopAfter(1))
     run = Run(tmp_path / "runs", planned(*LENGTHENED)[0].spec.run_id)
     (run.path / "state.pt").write_bytes(b"half a file")
     with pytest.raises(UserError, match=r"state\.pt cannot be read .* --fresh"):
-        run_sweep(planned(*LENGTHENED), options(tmp_path))
+        run_sweep(planned(*LENGTHENED), settings(tmp_path))
 
 
 def test_wandb_holds_the_numbers_of_the_records(tmp_path: Path) -> None:
     lines: list[str] = []
     tracker = WandbTracker(tmp_path / "wandb", mode=TrackMode.offline, report=lines.append)
-    run_sweep(planned(*LENGTHENED), options(tmp_path, tracker=tracker))
+    run_sweep(planned(*LENGTHENED), settings(tmp_path), tracker)
     assert not lines
     found = load(tmp_path / "records.jsonl")
-    assert len({r["run_id"] for r in found}) == 4
+    assert len({r.run_id for r in found}) == 4
     for record in found:
-        (file,) = run_files(tmp_path, record["run_id"])
-        told, label, task = inspect(file), record["test_encoding"], record["task"]
-        own = label == record["train_encoding"]
+        (file,) = run_files(tmp_path, record.run_id)
+        told, label, task = inspect(file), record.test_encoding, record.task
+        own = label == record.train_encoding
         rows = [row for row in history(told) if "epoch" in row]
-        assert [row["epoch"] for row in rows] == [row["epoch"] for row in record["history"]]
-        for mine, theirs in zip(rows, record["history"], strict=True):
+        assert [row["epoch"] for row in rows] == [row.epoch for row in record.history]
+        for mine, theirs in zip(rows, record.history, strict=True):
             for name in ("loss", "id_accuracy", "ood_accuracy"):
                 shown = f"{'figure3' if name == 'loss' else name}/{task}"
                 key = shown if own else f"tested_with_{label}/{task}_{name}"
-                assert mine[key] == theirs[f"validation_{name}"]
-        assert summary(told)[f"test/{label}/ood_accuracy"] == record["metrics"]["ood_accuracy"]
+                assert mine[key] == getattr(theirs, f"validation_{name}")
+        assert summary(told)[f"test/{label}/ood_accuracy"] == record.ood_accuracy
 
 
 def test_evaluate_at_the_trained_length_repeats_the_test(whole: Path) -> None:
     run_id = planned(*LENGTHENED)[0].spec.run_id
     before = measured(whole)
-    again = evaluate([run_id], options(whole))
-    assert {r["test_encoding"] for r in again} == {"rope", "yarn"}
+    again = evaluate_runs([run_id], settings(whole))
+    assert {r.test_encoding for r in again} == {"rope", "yarn"}
     assert measured(whole) == before
-    longer = evaluate([run_id], options(whole), lengths=[16, 48])
+    longer = evaluate_runs([run_id], settings(whole), lengths=[16, 48])
     for record in longer:
-        assert len(record["accuracy_by_position"]) == record["length"]
-        assert (record["metrics"]["ood_accuracy"] is None) == (record["length"] == 16)
+        assert len(record.accuracy_by_position or ()) == record.length
+        assert (record.ood_accuracy is None) == (record.length == 16)
 
 
 def test_an_encoding_that_trains_weights_needs_a_member_that_trained_them(whole: Path) -> None:
@@ -222,34 +236,32 @@ def test_an_encoding_that_trains_weights_needs_a_member_that_trained_them(whole:
     bias = EncodingSpec("t5_bias", kind="t5_bias")
     before = (whole / "records.jsonl").read_bytes()
     with pytest.raises(UserError, match=f"pe=t5_bias: needs weights that run {run_id} never trained"):
-        evaluate([run_id], options(whole), encodings=[bias])
+        evaluate_runs([run_id], settings(whole), encodings=[bias])
     assert (whole / "records.jsonl").read_bytes() == before
-    (measured_with,) = evaluate([run_id], options(whole), encodings=[EncodingSpec("alibi", kind="alibi")])
-    assert measured_with["test_encoding"].startswith("alibi~")
+    (measured_with,) = evaluate_runs([run_id], settings(whole), encodings=[EncodingSpec("alibi", kind="alibi")])
+    assert measured_with.test_encoding.startswith("alibi~")
 
 
 def test_threads_do_not_change_a_number(whole: Path, tmp_path: Path) -> None:
     found: list[Outcome] = []
     worker = threading.Thread(
-        target=lambda: found.append(run_sweep(planned(*LENGTHENED), options(tmp_path, threads=2)))
+        target=lambda: found.append(run_sweep(planned(*LENGTHENED), settings(tmp_path, threads=2)))
     )
     worker.start()  # outside the main thread, where no signal handler can be set
     worker.join()
     torch.set_num_threads(1)
     assert len(found[0].finished) == 4
     for key, record in measured(tmp_path).items():
-        assert record["metrics"]["loss"] == pytest.approx(measured(whole)[key]["metrics"]["loss"], rel=1e-4)
+        assert loss(record) == pytest.approx(loss(measured(whole)[key]), rel=1e-4)
 
 
 def test_records_as_pandas_tables(whole: Path) -> None:
-    found = [json.loads(line) for line in (whole / "records.jsonl").read_text().splitlines()]
+    found = load(whole / "records.jsonl")
     table = frame(whole / "records.jsonl")
-    assert table["ood_accuracy"].dropna().tolist() == [
-        r["metrics"]["ood_accuracy"] for r in found if r["metrics"]["ood_accuracy"] is not None
-    ]
-    assert (table["seed"].tolist(), len(table)) == ([r["seed"] for r in found], len(found))
+    assert table["ood_accuracy"].dropna().tolist() == [r.ood_accuracy for r in found if r.ood_accuracy is not None]
+    assert (table["seed"].tolist(), len(table)) == ([r.seed for r in found], len(found))
     unfolded = curves(whole / "records.jsonl")
-    assert unfolded["validation_loss"].tolist() == [row["validation_loss"] for r in found for row in r["history"]]
+    assert unfolded["validation_loss"].tolist() == [row.validation_loss for r in found for row in r.history]
 
 
 def test_runs_that_choose_another_checkpoint_share_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,13 +276,13 @@ def test_runs_that_choose_another_checkpoint_share_a_training(tmp_path: Path, mo
     protocols = ["paper", "paper+selection=last", "paper+selection=best_loss"]
     members = plan(["cot"], ["rope"], [1], protocols, "smoke", LENGTHENED)
     monkeypatch.setattr(models.population.Population, "__init__", counted)
-    assert len(run_sweep(members, options(tmp_path)).finished) == 3
+    assert len(run_sweep(members, settings(tmp_path)).finished) == 3
     assert sizes == [1]
     for member in members:
         alone = tmp_path / member.spec.run_id
-        run_sweep([member], options(alone))
+        run_sweep([member], settings(alone))
         (own,) = load(alone / "records.jsonl")
-        (shared,) = [r for r in load(tmp_path / "records.jsonl") if r["run_id"] == member.spec.run_id]
+        (shared,) = [r for r in load(tmp_path / "records.jsonl") if r.run_id == member.spec.run_id]
         for key in ("metrics", "history", "checkpoint_epoch", "selection", "protocols"):
-            assert shared[key] == own[key], key
+            assert getattr(shared, key) == getattr(own, key), key
     assert sizes == [1, 1, 1, 1]

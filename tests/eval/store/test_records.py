@@ -1,209 +1,340 @@
-"""The record store: what is written is read back, a damaged file is named, and nothing is lost or mixed."""
+"""The record store: what is added is read back, a training stands once in a file, and nothing malformed gets in."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from eval.store import records
-from posgen.errors import BadValue, UserError
+from eval.store.kinds import LengthsRecord, Training
+from posgen.errors import UserError
+from tests.eval.made import MAKER, synthetic_lengths, synthetic_record, with_config, with_metrics
 
 
-def test_what_is_appended_is_read_back_unchanged(tmp_path, full_sweep):
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write(path: Path, made: list[dict[str, Any]]) -> None:
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in made))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "records.jsonl"
+
+
+def test_what_is_appended_is_read_back_equal(tmp_path: Path, full_sweep: Any) -> None:
     path = tmp_path / "deep" / "records.jsonl"
     made = full_sweep()
+    made += [synthetic_record(ood=None, seed=9), synthetic_record(seed=8, status="stopped", trained_epochs=4)]
+    made += [synthetic_record(seed=7, accuracy_by_position=(None, 0.25, 1 / 3), protocol={"name": "paper"})]
     records.append(path, made)
     assert records.load(path) == made
-    assert [p.name for p in path.parent.iterdir()] == ["records.jsonl"]  # no temporary file stays
+    assert {file.name for file in path.parent.iterdir()} == {"records.jsonl", records.LOCK}  # nothing temporary stays
 
 
-def test_one_measurement_is_one_line_of_plain_json(tmp_path, record):
-    path = tmp_path / "records.jsonl"
-    records.append(path, [record(seed=1), record(seed=2)])
-    lines = path.read_text().splitlines()
-    assert [json.loads(line)["seed"] for line in lines] == [1, 2]
+def test_measurements_by_length_are_read_back_equal(path: Path) -> None:
+    made = [synthetic_lengths("yarn", seed, {64: 0.9, 128: 0.1}, 256) for seed in (1, 2)]
+    records.append(path, made)
+    assert records.load(path, kind=LengthsRecord) == made
 
 
-def test_an_equal_key_replaces_in_its_place_and_other_lengths_stay(tmp_path, record):
-    path = tmp_path / "records.jsonl"
-    records.append(path, [record(seed=1, ood=0.25), record(seed=2), record(seed=1, length=512)])
-    records.append(path, [record(seed=1, ood=0.75)])
+def test_lines_are_plain_json_that_says_what_it_is(path: Path) -> None:
+    records.append(path, [synthetic_record(seed=1), synthetic_record(seed=2, pe="yarn")])
+    training, *measured = lines(path)
+    assert (training["kind"], training["schema"]) == ("training", 2)
+    assert training["config"]["task"]["modulus"] == 7
+    assert [maker["git_commit"] for maker in training["trained_by"]] == ["0123456789abcdef"]
+    assert [(one["kind"], one["schema"], one["seed"]) for one in measured] == [("accuracy", 2, 1), ("accuracy", 2, 2)]
+    assert {one["training"] for one in measured} == {training["id"]}
+    assert [one["encoding"] for one in measured] == [{"name": "rope"}, {"name": "yarn"}]
+
+
+def test_a_training_stands_once_however_many_records_and_appends(path: Path) -> None:
+    wide = {"model": {"layers": 2, "d_model": 512}}
+    for length in (64, 128, 256):
+        records.append(path, [synthetic_record(seed=seed, length=length) for seed in (1, 2, 3)])
+        records.append(path, [synthetic_record(seed=seed, length=length, config=wide) for seed in (4, 5)])
+    text = path.read_text()
+    assert text.count('"kind":"training"') == text.count('"d_model"') == 2
+    assert [one["kind"] for one in lines(path)] == [
+        "training", *["accuracy"] * 3, "training", *["accuracy"] * 2, *["accuracy"] * 10
+    ]  # fmt: skip
     found = records.load(path)
-    assert [(r["seed"], r["length"], r["metrics"]["ood_accuracy"]) for r in found] == [
+    assert len(found) == 15
+    assert {(r.seed, r.training.model.d_model) for r in found} == {(1, 64), (2, 64), (3, 64), (4, 512), (5, 512)}
+
+
+def test_who_trained_is_part_of_the_training(path: Path) -> None:
+    first = synthetic_record(seed=1)
+    again = replace(MAKER, git_commit="fedcba9876543210")
+    second = synthetic_record(seed=2, training=Training(first.training.config, (MAKER, again)), measured_by=again)
+    records.append(path, [first, second])
+    assert [one["kind"] for one in lines(path)] == ["training", "accuracy"] * 2
+    assert [[maker.git_commit for maker in r.trained_by] for r in records.load(path)] == [
+        ["0123456789abcdef"], ["0123456789abcdef", "fedcba9876543210"],
+    ]  # fmt: skip
+
+
+def test_adding_rewrites_nothing(path: Path) -> None:
+    dice = random.Random(0)
+    before = b""
+    for _ in range(30):
+        made = [synthetic_record(seed=dice.randrange(9), ood=dice.random()) for _ in range(dice.randrange(4))]
+        records.append(path, made)
+        after = path.read_bytes() if path.exists() else b""
+        assert after.startswith(before)
+        assert len(after) > len(before) or not made
+        before = after
+
+
+def test_nothing_to_add_makes_no_file(tmp_path: Path) -> None:
+    records.append(tmp_path / "none" / "records.jsonl", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_equal_keys_the_last_wins_in_the_place_of_the_first(path: Path) -> None:
+    records.append(path, [synthetic_record(seed=1, ood=0.25), synthetic_record(seed=2)])
+    records.append(path, [synthetic_record(seed=1, length=512), synthetic_record(seed=1, ood=0.75)])
+    assert [(r.seed, r.length, r.ood_accuracy) for r in records.load(path)] == [
         (1, 256, 0.75), (2, 256, 0.5), (1, 512, 0.5),
     ]  # fmt: skip
 
 
-def test_a_replaced_record_hands_its_protocols_on(tmp_path, record):
-    path = tmp_path / "records.jsonl"
-    records.append(path, [record(run_id="a" * 12, protocols=("paper",))])
-    records.append(path, [record(run_id="a" * 12, protocols=("zero_shot",))])
-    assert [r["protocols"] for r in records.load(path)] == [["paper", "zero_shot"]]
+def test_over_several_files_the_last_wins_too(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    records.append(one, [synthetic_record(seed=1, ood=0.25), synthetic_record(seed=2)])
+    records.append(other, [synthetic_record(seed=3), synthetic_record(seed=1, ood=0.75)])
+    assert [(r.seed, r.ood_accuracy) for r in records.load(one, other)] == [(1, 0.75), (2, 0.5), (3, 0.5)]
+    assert [(r.seed, r.ood_accuracy) for r in records.load(other, one)] == [(3, 0.5), (1, 0.25), (2, 0.5)]
 
 
-def test_in_files_made_by_hand_the_last_of_equal_keys_wins(tmp_path, record):
-    path = tmp_path / "records.jsonl"
-    path.write_text("".join(f"{json.dumps(record(ood=ood))}\n" for ood in (0.1, 0.2, 0.3)))
-    assert [r["metrics"]["ood_accuracy"] for r in records.load(path)] == [0.3]
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"profile": "smoke"}, {"run_id": "b" * 12}, {"test_encoding": "yarn"}, {"split": "validation"},
+        {"accuracy_mode": "free_running"}, {"length": 512}, {"pe": "yarn"},
+    ],
+)  # fmt: skip
+def test_another_measurement_stays_beside(path: Path, other: dict[str, Any]) -> None:
+    records.append(path, [synthetic_record(run_id="a" * 12), synthetic_record(**{"run_id": "a" * 12, **other})])
+    assert len(records.load(path)) == 2
 
 
-def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path, record, monkeypatch):
-    path = tmp_path / "records.jsonl"
-    records.append(path, [record(seed=1)])
+def test_a_replaced_record_hands_its_protocols_on(path: Path) -> None:
+    for protocols in (("paper",), ("zero_shot", "paper"), ("released",)):
+        records.append(path, [synthetic_record(run_id="a" * 12, protocols=protocols)])
+    assert [r.protocols for r in records.load(path)] == [("paper", "zero_shot", "released")]
+
+
+def test_a_number_that_does_not_exist_stays_null(path: Path) -> None:
+    shorter = with_metrics(synthetic_record(length=64), ood_accuracy=None, loss=None)
+    records.append(path, [shorter, synthetic_record(pe="yarn", ood=None)])
+    first, second = records.load(path)
+    assert (first.id_accuracy, first.ood_accuracy, first.finished) == (0.875, None, True)
+    assert (second.metrics, second.ood_accuracy, second.finished) == (None, None, False)
+    assert first.metrics is not None
+    assert first.metrics.loss is None
+
+
+def test_a_record_gives_the_settings_that_it_was_made_with(path: Path) -> None:
+    records.append(path, [synthetic_record(encoding={"name": "yarn", "scaling": "yarn", "params": {"factor": 4.0}})])
+    (one,) = records.load(path)
+    assert (one.training.task.modulus, one.training.data.test_length, one.training.optim.epochs) == (7, 256, 6)
+    assert (one.spec.scaling, one.spec.params, one.config["pe"]) == ("yarn", {"factor": 4.0}, one.encoding)
+    assert one.training.label == "synthetic numbers_only"
+    assert with_config(one, profile=None).training.label == ""
+
+
+def test_a_setting_of_a_later_version_is_told_when_it_is_asked_for(path: Path) -> None:
+    records.append(path, [synthetic_record(config={"model": {"layers": 2, "wings": 2}})])
+    (one,) = records.load(path)
+    assert one.ood_accuracy == 0.5
+    with pytest.raises(ValueError, match=r"config\.model is damaged, or of a later version \(.*wings"):
+        assert one.training.model
+
+
+MALFORMED: list[tuple[dict[str, Any], str]] = [
+    ({"seed": "five"}, "seed: Expected `int`, got `str`"),
+    ({"seed": True}, "seed: Expected `int`, got `bool`"),
+    ({"seed": 1.5}, "seed: Expected `int`, got `float`"),
+    ({"run_id": None}, "run_id: Expected `str`, got `null`"),
+    ({"status": "done"}, "status: Invalid enum value 'done'"),
+    ({"status": "stopped"}, "trained_epochs should be a whole number when the status is stopped, and only then"),
+    ({"trained_epochs": 3}, "trained_epochs should be a whole number when the status is stopped, and only then"),
+    ({"accuracy_mode": "beam"}, "accuracy_mode: Invalid enum value 'beam'"),
+    ({"metrics": None}, "metrics should be null when the status is diverged, and only then"),
+    ({"status": "diverged"}, "metrics should be null when the status is diverged, and only then"),
+    ({"metrics": {"id_accuracy": 1.0, "loss": 1.0}}, "metrics: .*missing required field `ood_accuracy`"),
+    ({"metrics": {"id_accuracy": 1.0, "ood_accuracy": 65.29, "loss": 1.0}}, "metrics.ood_accuracy: .*<= 1.0"),
+    ({"metrics": {"id_accuracy": 1.0, "ood_accuracy": 1.0, "loss": -1.0}}, "metrics.loss: .*>= 0.0"),
+    ({"accuracy_by_position": [None, 1.5]}, r"accuracy_by_position\[\d\]: .*<= 1.0"),
+    ({"history": [{"step": 1}]}, r"history\[\d\]: .*missing required field `epoch`"),
+    ({"protocols": [1]}, r"protocols\[\d\]: Expected `str`, got `int`"),
+    ({"encoding": "rope"}, "encoding: Expected `object`, got `str`"),
+    ({"measured_by": {"device": "cpu"}}, "measured_by: .*missing required field `git_commit`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "complaint"), MALFORMED)
+def test_a_malformed_record_is_not_stored(path: Path, change: dict[str, Any], complaint: str) -> None:
+    def stored() -> None:  # a record that contradicts itself cannot even be made
+        records.append(path, [synthetic_record(seed=1), replace(synthetic_record(seed=2), **change)])
+
+    with pytest.raises(ValueError, match=complaint):
+        stored()
+    assert list(path.parent.iterdir()) == []
+    records.append(path, [synthetic_record(seed=1)])
     before = path.read_bytes()
-
-    def killed(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("os.replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        records.append(path, [record(seed=2)])
+    with pytest.raises(ValueError, match=complaint) as told:
+        stored()
+    assert "\n" not in str(told.value)
     assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
 
 
-def _append_ten(path: Path, made: list[dict]) -> None:
-    for one in made:
-        records.append(path, [one])
-
-
-def test_processes_that_append_at_once_lose_nothing(tmp_path, record):
-    path = tmp_path / "records.jsonl"
-    context = multiprocessing.get_context("spawn")
-    parts = [[record(seed=seed) for seed in range(start, start + 10)] for start in (0, 100, 200)]
-    processes = [context.Process(target=_append_ten, args=(path, part)) for part in parts]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert sorted(r["seed"] for r in records.load(path)) == [*range(10), *range(100, 110), *range(200, 210)]
-
-
-def test_a_half_line_is_named_with_file_line_and_remedy(tmp_path, record):
-    path = tmp_path / "records.jsonl"
-    records.append(path, [record(seed=1), record(seed=2)])
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=rf"{path}, line 2: is not a whole JSON record; .*delete that line") as error:
+@pytest.mark.parametrize(("change", "complaint"), MALFORMED)
+def test_a_malformed_record_is_not_read(path: Path, change: dict[str, Any], complaint: str) -> None:
+    records.append(path, [synthetic_record()])
+    training, measured = lines(path)
+    path.write_text(f"{json.dumps(training)}\n\n{json.dumps({**measured, **change})}\n")
+    with pytest.raises(
+        UserError, match=f"{path}, line 3: {complaint}.*; restore the file, or delete that line"
+    ) as told:
         records.load(path)
-    assert "\n" not in str(error.value)
-    damaged = path.read_bytes()
-    with pytest.raises(UserError, match="line 2"):
-        records.append(path, [record(seed=3)])
-    assert path.read_bytes() == damaged
+    assert "\n" not in str(told.value)
+
+
+def test_what_cannot_be_stored_names_the_field_and_the_run(path: Path) -> None:
+    nan = replace(synthetic_record().history[0], validation_loss=float("nan"))
+    for change, complaint in (
+        ({"seed": "five"}, "seed: Expected `int`, got `str`"),
+        ({"history": (nan,)}, "history: holds what JSON cannot"),
+    ):
+        wrong = replace(synthetic_record(run_id="a" * 12), **change)
+        message = f"this record cannot be stored: {complaint}; report it with the run id {'a' * 12}"
+        with pytest.raises(UserError, match=f"^{message}$"):
+            records.append(path, [wrong])
+
+
+@pytest.mark.parametrize("key", ["run_id", "sweep", "created", "measured_by", "metrics", "encoding", "protocols"])
+def test_a_missing_key_is_named(path: Path, key: str) -> None:
+    records.append(path, [synthetic_record()])
+    training, measured = lines(path)
+    del measured[key]
+    write(path, [training, measured])
+    with pytest.raises(UserError, match=f"line 2: Object missing required field `{key}`"):
+        records.load(path)
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"schema": 2}, "schema=2, but this version of posgen reads schema 1"),
-        ({"seed": "five"}, "seed=five should be int"),
-        ({"seed": True}, "seed=True should be int"),
-        ({"status": "done"}, "status=done should be one of finished, stopped, diverged"),
-        ({"metrics": None}, "metrics should be null when the status is diverged"),
-        ({"metrics": {"id_accuracy": 1.0, "loss": 1.0}}, "metrics.ood_accuracy is missing"),
-        ({"metrics": {"id_accuracy": 1.0, "ood_accuracy": 65.29, "loss": 1.0}}, "should be a fraction from 0 to 1"),
-        ({"history": [{"step": 1}]}, "every row of history should have an epoch"),
-        ({"history": [{"epoch": 1, "validation_loss": float("nan")}]}, "validation_loss=nan at epoch 1"),
         ({"config": {}}, "config.task is missing"),
-        ({"protocols": [1]}, "protocols should hold names"),
+        ({"config": {"task": {}, "data": {}, "model": "wide", "optim": {}}}, "config.model is missing"),
+        ({"config": None}, "config: Expected `object`, got `null`"),
+        ({"trained_by": []}, "trained_by is empty"),
+        ({"trained_by": [{"git_commit": None}]}, r"trained_by\[0\]: .*missing required field `git_dirty`"),
+        ({"id": "0" * 12}, "names the training [0-9a-f]{12}, which no line before it describes"),
+        ({"schema": 3}, "schema=3, but this version of posgen reads schemas 1 and 2"),
     ],
 )
-def test_a_malformed_record_is_neither_stored_nor_read(tmp_path, record, change, complaint):
-    path = tmp_path / "records.jsonl"
-    with pytest.raises(UserError, match=complaint):
-        records.append(path, [record(**change)])
-    assert not path.exists()
-    path.write_text(f"\n{json.dumps(record(**change))}\n")
-    with pytest.raises(UserError, match=f"line 2: .*{complaint}"):
+def test_a_malformed_training_is_named(path: Path, change: dict[str, Any], complaint: str) -> None:
+    records.append(path, [synthetic_record()])
+    training, measured = lines(path)
+    write(path, [{**training, **change}, measured])
+    with pytest.raises(UserError, match=f"{path}, line [12]: {complaint}.*; restore the file, or delete that line"):
         records.load(path)
 
 
-def test_a_missing_key_is_named(tmp_path, record):
-    one = record()
-    del one["device"]
-    with pytest.raises(UserError, match="the key device is missing"):
-        records.append(tmp_path / "records.jsonl", [one])
+def test_a_training_without_a_configuration_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match=r"config\.data is missing"):
+        Training({"task": {}, "model": {}, "optim": {}}, (MAKER,))
+    with pytest.raises(ValueError, match="trained_by is empty"):
+        Training(synthetic_record().training.config, ())
 
 
-def test_a_number_that_does_not_exist_stays_null(tmp_path, record):
-    path = tmp_path / "records.jsonl"
-    metrics = {"id_accuracy": 0.5, "ood_accuracy": None, "loss": None}
-    records.append(path, [record(length=64, metrics=metrics), record(pe="yarn", ood=None)])
-    found = records.load(path)
-    assert found[0]["metrics"] == metrics
-    assert found[1]["metrics"] is None
-
-
-def test_gather_names_the_missing_file_and_the_remedy(tmp_path):
-    with pytest.raises(UserError, match=r"records.jsonl \(there are none .*\); make them with `posgen sweep"):
-        records.gather([], None, tmp_path / "results")
-    with pytest.raises(UserError, match=r"cannot read the records .*nowhere.jsonl \(No such file or directory\)"):
-        records.gather([tmp_path / "nowhere.jsonl"], None, tmp_path)
-
-
-def test_gather_takes_quick_by_default_and_the_named_profile_otherwise(tmp_path, record):
-    records.append(tmp_path / "quick" / "records.jsonl", [record(seed=1)])
-    records.append(tmp_path / "smoke" / "records.jsonl", [record(seed=2, profile="smoke")])
-    assert [r["seed"] for r in records.gather([], None, tmp_path)] == [1]
-    assert [r["seed"] for r in records.gather([], "smoke", tmp_path)] == [2]
-    with pytest.raises(UserError, match=r"profile=quik: no records at .* \(there are records of quick, smoke\)"):
-        records.gather([], "quik", tmp_path)
+def test_a_record_without_its_training_is_named(path: Path) -> None:
+    records.append(path, [synthetic_record()])
+    training, measured = lines(path)
+    for wrong in ([measured], [measured, training]):  # missing, or only behind it
+        write(path, wrong)
+        message = f"line 1: names the training {training['id']}, which no line before it describes"
+        with pytest.raises(UserError, match=message):
+            records.load(path)
 
 
 @pytest.mark.parametrize(
-    ("profile", "options"),
+    ("line", "complaint"),
     [
-        ("narrow", "--profile narrow"),
-        ("quick+optim.lr=1e-3", "--profile quick optim.lr=1e-3"),
-        ("quick+0a1b2c3d4e5f", "--profile quick KEY=VALUE"),
-        ("paper+model.precision=bf16+until=24", "--profile paper model.precision=bf16 --until 24"),
+        ('{"schema": 3, "kind": "accuracy"}', "schema=3, but this version of posgen reads schemas 1 and 2"),
+        ('{"kind": "accuracy"}', "schema=None, but this version of posgen reads schemas 1 and 2"),
+        ("[1, 2]", "is not a JSON object"),
+        ("3", "is not a JSON object"),
+        ('{"schema": 2, "kind": "acc', "is not a whole JSON record"),
+        ('{"schema": 2, "seed": NaN}', "is not a whole JSON record"),
+        ("<<<<<<< HEAD", "is not a whole JSON record"),
     ],
 )
-def test_the_remedy_is_a_command_that_makes_the_profile(tmp_path, profile, options):
-    with pytest.raises(UserError) as error:
-        records.gather([], profile, tmp_path)
-    assert f"make them with `posgen sweep {options}`" in str(error.value)
+def test_a_line_that_is_no_record_is_named(path: Path, line: str, complaint: str) -> None:
+    records.append(path, [synthetic_record(seed=1)])
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+    records.append(path, [synthetic_record(seed=2)])
+    message = f"{path}, line 3: {complaint}; restore the file, or delete that line and run the same sweep again"
+    with pytest.raises(UserError, match=message) as told:
+        records.load(path)
+    assert "\n" not in str(told.value)
+    path.write_text(path.read_text().replace(f"{line}\n", ""))  # the remedy
+    assert [r.seed for r in records.load(path)] == [1, 2]
 
 
-def test_gather_never_mixes_profiles(tmp_path, record):
-    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
-    records.append(one, [record(seed=1)])
-    records.append(other, [record(seed=1, profile="smoke")])  # even with equal keys
-    with pytest.raises(UserError, match="profiles quick, smoke are never mixed"):
-        records.gather([one, other], None, tmp_path)
-    assert [r["profile"] for r in records.gather([one, other], "smoke", tmp_path)] == ["smoke"]
-    with pytest.raises(BadValue, match=r"profile=smok: .*did you mean smoke\?"):
-        records.gather([one, other], "smok", tmp_path)
+def test_records_of_another_kind_name_the_command_that_shows_them(path: Path) -> None:
+    records.append(path, [synthetic_lengths("rope", 1, {64: 0.9}, None)])
+    with pytest.raises(UserError, match="holds records of kind lengths, and this takes accuracy") as told:
+        records.load(path)
+    assert f"`posgen lengths --records {path}`" in str(told.value)
+    path.unlink()
+    records.append(path, [synthetic_record()])
+    with pytest.raises(UserError, match="holds records of kind accuracy, and this takes lengths") as told:
+        records.load(path, kind=LengthsRecord)
+    assert f"`posgen table1 --records {path}`" in str(told.value)
 
 
-def test_gather_keeps_one_sweep(tmp_path, record):
-    path = tmp_path / "records.jsonl"
-    records.append(path, [record(seed=1), record(seed=2, sweep="again")])
-    assert [r["seed"] for r in records.gather([path], None, tmp_path, sweep="again")] == [2]
-    with pytest.raises(BadValue, match="sweep=nightly"):
-        records.gather([path], None, tmp_path, sweep="nightly")
+def test_a_kind_that_nobody_knows_is_named(path: Path) -> None:
+    records.append(path, [synthetic_record()])
+    training, measured = lines(path)
+    write(path, [training, {**measured, "kind": "taste"}])
+    with pytest.raises(UserError, match="holds records of kind taste, and this takes accuracy"):
+        records.load(path)
 
 
-def test_an_empty_file_is_no_table(tmp_path):
-    path = tmp_path / "records.jsonl"
-    path.touch()
-    with pytest.raises(UserError, match="no record in it"):
-        records.gather([path], None, tmp_path)
+def test_windows_have_an_accuracy_each(path: Path) -> None:
+    records.append(path, [synthetic_lengths("rope", 1, {64: 0.9, 128: 0.5}, None)])
+    training, measured = lines(path)
+    measured["windows"]["ends"] = [64]
+    write(path, [training, measured])
+    with pytest.raises(UserError, match="line 2: windows: ends and accuracy should be equally many"):
+        records.load(path, kind=LengthsRecord)
 
 
-def test_a_folder_may_hold_a_changed_form_of_its_profile(tmp_path, record):
-    """results/paper holds bf16 products: `--profile paper` means them, and their own name stays on every table."""
-    changed = {**record(), "profile": "quick+model.precision=bf16"}
-    records.append(tmp_path / "quick" / "records.jsonl", [changed])
-    assert records.gather([], "quick", tmp_path) == [changed]
-    assert records.gather([tmp_path / "quick" / "records.jsonl"], "quick", tmp_path) == [changed]
-    elsewhere = tmp_path / "other" / "records.jsonl"
-    records.append(elsewhere, [changed])
-    with pytest.raises(BadValue, match="profile=quick: no record of it"):
-        records.gather([elsewhere], "quick", tmp_path)
-    own = {**record(run_id="own"), "profile": "quick"}
-    records.append(tmp_path / "quick" / "records.jsonl", [own])
-    assert records.gather([], "quick", tmp_path) == [own]
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read the records .*nowhere.jsonl \(No such file or directory\)"):
+        records.load(tmp_path / "nowhere.jsonl")
+    assert records.load_if_there(tmp_path / "nowhere.jsonl") == []
+    records.append(tmp_path / "some.jsonl", [synthetic_record()])
+    assert records.load_if_there(tmp_path / "some.jsonl") == [synthetic_record()]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for wrong in (tmp_path / "file" / "records.jsonl", tmp_path / "folder"):
+        with pytest.raises(UserError, match=f"cannot write {wrong} .*: name a place that you can write to") as told:
+            records.append(wrong, [synthetic_record()])
+        assert "\n" not in str(told.value)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from eval.running.evaluation import evaluate
+from eval.running.evaluation import evaluate_runs
 from eval.running.sweep import run_sweep
 from eval.store.runs import Run
 from posgen.errors import UserError
-from tests.eval.running.test_sweep import LENGTHENED, StopAfter, options, planned
+from tests.eval.running.test_sweep import LENGTHENED, StopAfter, planned, settings
 
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Run:
     members = planned()[:2]
-    run_sweep(members, options(tmp_path))
+    run_sweep(members, settings(tmp_path))
     return Run(tmp_path / "runs", members[0].spec.run_id)
 
 
@@ -33,7 +33,7 @@ def test_damage_is_told_and_no_record_is_replaced(finished: Run, name: str, cont
     before = (folder / "records.jsonl").read_bytes()
     file.unlink() if content is None else file.write_text(content)
     with pytest.raises(UserError) as told:
-        evaluate([finished.run_id], options(folder))
+        evaluate_runs([finished.run_id], settings(folder))
     assert "\n" not in str(told.value)
     assert finished.run_id in str(told.value)
     assert (folder / "records.jsonl").read_bytes() == before
@@ -45,14 +45,14 @@ def test_weights_that_training_did_not_write_are_refused(finished: Run) -> None:
     content[-8] ^= 2
     file.write_bytes(content)
     with pytest.raises(UserError, match="is not what training wrote"):
-        evaluate([finished.run_id], options(folder))
+        evaluate_runs([finished.run_id], settings(folder))
 
 
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
     members = planned(*LENGTHENED)[:2]
-    run_sweep(members, options(tmp_path, tracker=StopAfter(1)))
+    run_sweep(members, settings(tmp_path), StopAfter(1))
     mine, other = (Run(tmp_path / "runs", m.spec.run_id) for m in members)
     (mine.path / "state.pt").write_bytes((other.path / "state.pt").read_bytes())
     with pytest.raises(UserError, match=f"belongs to run {other.run_id}"):
-        run_sweep(members, options(tmp_path))
+        run_sweep(members, settings(tmp_path))
     assert json.loads((mine.path / "run.json").read_text())["status"] == "interrupted"
