@@ -72,6 +72,7 @@ def test_details_are_folded_until_a_link_leads_there(opened: Tab, page: Path) ->
     assert not any(opened.value(state))
     opened.click("nav a[href='#verdicts']")
     assert opened.value("document.querySelector('#verdicts details').open")
+    opened.open("about:blank")  # or the next address would only scroll this page
     opened.open(f"{page.as_uri()}#table1-wide")
     assert opened.value("document.querySelector('#table1-wide details').open")
     assert sum(opened.value(state)) == 1
