@@ -250,7 +250,7 @@ def test_the_league() -> None:
         assert f"In either league {len(apart)} of the 27 others differ" in words
         assert apart >= {"rope", "resonance_rope", "fire", "pi", "sinusoidal"}
         assert not apart & {"yarn", "t5_bias"}
-        (note,) = (line for line in notes if line.startswith(f"- Resonance - counterpart under {name}"))
+        (note,) = (line for line in notes if line.startswith(f"- Resonance minus plain form under {name}:"))
         mean, low, high, ahead = re.findall(r"[-+][0-9.]+(?= |,|\])|[0-9]+ of [0-9]+", note.split(f"{name}: ")[1])
         assert f"{mean}{' points' * (name == 'paper')} [{low}, {high}] under `{name}`" in words
         assert ahead in words
