@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.shared.options import DeviceOption, PeOption, ProtocolOption, ThreadsOption
+from cli.shared.options import CodeOption, DeviceOption, PeOption, ProtocolOption, ThreadsOption
 from cli.shared.request import Request, request
 from posgen.errors import BadValue, UserError, nearest
 
@@ -49,6 +49,7 @@ def evaluate(
     protocol: ProtocolOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
+    code: CodeOption = None,
 ) -> None:
     """Measure finished runs at other lengths, under other encodings or by free-running generation.
 
@@ -63,6 +64,9 @@ def evaluate(
     posgen evaluate 0123456789ab fedcba987654 --pe pi,ntk,yarn pe.params.factor=4
     """
     from conf.overrides import numbers
+    from posgen.own_code import trust
+
+    trust(*(code or ()))
 
     # Arguments are run ids and settings; only a setting has an equals sign, or a sign in front.
     settings = [word for word in run_ids if "=" in word or word.startswith(("+", "~"))]

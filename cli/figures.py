@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from cli.shared.options import (
+    CodeOption,
     OutOption,
     PictureFormatOption,
     RecordedProfileOption,
@@ -136,6 +137,7 @@ def gap(
     format: PictureFormatOption = "png",
     out: OutOption = None,
     sweep: SweepOption = None,
+    code: CodeOption = None,
 ) -> None:
     """Draw each rotary encoding's feature gap beside its accuracy by position, and all wavelengths, from records alone.
 
@@ -151,6 +153,9 @@ def gap(
     from eval.evidence.figures.gap import caption, figure, gaps, notes, numbers, wavelengths_by_encoding
     from eval.evidence.figures.panels import setting
     from eval.evidence.figures.positions import rows
+    from posgen.own_code import trust
+
+    trust(*(code or ()))
 
     def drawer(cells: Collection, name: str, places: Sequence[tuple[str, str]]) -> _Drawn:
         by_encoding, series = gaps(cells, name, places), rows(cells, name, places)

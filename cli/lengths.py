@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.shared.options import (
+    CodeOption,
     DeviceOption,
     OutOption,
     PeOption,
@@ -67,6 +68,7 @@ def lengths(
     out: OutOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
+    code: CodeOption = None,
 ) -> None:
     """Tabulate and draw the effective length of every encoding: how long accuracy stays above a threshold.
 
@@ -93,7 +95,9 @@ def lengths(
     from eval.store.gathering import gather
     from eval.store.kinds import LengthsRecord
     from posgen.errors import BadValue
+    from posgen.own_code import trust
 
+    trust(*(code or ()))
     chosen = chosen_formats(format, FORMATS)
     given = (("lengths", lengths), ("factors", factors), ("sequences", sequences), ("threshold", threshold))
     options = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.shared.options import RecordedProfileOption
+from cli.shared.options import CodeOption, RecordedProfileOption
 from cli.shared.records import RESULTS
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def report(
             "data sets and weights by reference.",
         ),
     ] = False,
+    code: CodeOption = None,
 ) -> None:
     """Write one HTML page from records alone: tables, verdicts, figures, and where every number comes from.
 
@@ -57,7 +58,9 @@ def report(
     from eval.evidence.report.content import build
     from eval.evidence.report.page import html
     from eval.store.files import write_atomically
+    from posgen.own_code import trust
 
+    trust(*(code or ()))
     config = _config(settings or [], wandb)
     tracker = _tracker(config) if config and wandb else None
     sources = _sources(Path(config.paths.results) if config else RESULTS, profile or "quick")

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from conf import environment
 from conf.overrides import check_choice, read
 from conf.schema import GROUPS, Config, ScalingLengths
-from models.spec import EncodingSpec, plain
+from models.spec import EncodingSpec
 from posgen.errors import BadValue, UserError, nearest
+from posgen.own_code import trust
+from posgen.plain import plain
 
 TITLED = ("pe", "task", "protocol")
 OWN = "rope"
@@ -115,6 +118,7 @@ def _function_code(h: str) -> str:
     """The identity of the user's own h, empty for a built-in one."""
     from posgen.functions import own_code
 
+    trust(h)
     try:
         return own_code(h)
     except BadValue as error:
@@ -127,6 +131,7 @@ def _code(spec: EncodingSpec) -> str:
         return ""
     from models.encodings.build import own_code
 
+    trust(spec.kind, spec.scaling)
     return own_code(spec)
 
 
@@ -221,6 +226,7 @@ def _register_resolvers() -> None:
 
     for resolver in (either, positions, scaling_length, scaling_factor, ramp_length, eightfold):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    OmegaConf.register_new_resolver("oc.env", environment.variable, replace=True)
 
 
 def either(value: Any, otherwise: Any) -> Any:

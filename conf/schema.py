@@ -28,6 +28,7 @@ from models.spec import (
     check_betas,
 )
 from posgen.errors import nearest, require
+from posgen.naming import check_name
 from posgen.spec import DataSpec, Splits, Task
 
 
@@ -62,13 +63,6 @@ class TrackMode(Enum):
     disabled = "disabled"
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]{0,99}")
-
-
-def _check_name(value: str) -> None:
-    require(bool(_NAME.fullmatch(value)), "name", value, "use letters, digits and _ . + = - (it names a folder)")
-
-
 @dataclass(frozen=True)
 class ProtocolSpec:
     """One switch for each place where the paper's text and the released code differ: conf/ledger.yaml says what each
@@ -91,7 +85,7 @@ class ProtocolSpec:
     ntk_base: NtkBase = NtkBase.plain
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name("name", self.name)
         check_betas(self.beta_fast, self.beta_slow)
         require(self.layers is None or self.layers >= 1, "layers", self.layers, "use null (the model's own) or 1 to 64")
 
@@ -108,7 +102,7 @@ class ProfileSpec:
     changes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name("name", self.name)
         require(bool(self.label.strip()), "label", self.label, "say in a few words how large this profile is")
 
 

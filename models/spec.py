@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from posgen.errors import require
+from posgen.naming import check_name
 from posgen.plain import digest, identity, plain
 from posgen.spec import DataSpec, Task
 
@@ -101,6 +102,7 @@ class EncodingSpec:
     code: str = field(default="", metadata={"neutral": ""})
 
     def __post_init__(self) -> None:
+        check_name("name", self.name)
         require(1.0 < self.base <= 1e12, "base", self.base, "use a number above 1 (the paper: 10000)")
 
     @property

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from posgen.errors import BadValue, nearest, told
+from posgen.own_code import checksum
 
 Function = Callable[[np.ndarray, int], np.ndarray]
 
@@ -43,7 +42,7 @@ def resolve(name: str) -> Function:
         raise BadValue("h", name, remedy) from error
     except AttributeError as error:
         raise BadValue("h", name, f"{told(error)}; name a function that the module defines") from error
-    except Exception as error:
+    except BaseException as error:  # a user's module may raise anything, or exit
         raise BadValue("h", name, f"importing {module_name} raised {told(error)}; fix the module") from error
     if not callable(function):
         raise BadValue("h", name, f"{attribute} is not a function; name one that takes (args, modulus)")
@@ -58,8 +57,8 @@ def own_code(name: str) -> str:
     resolve(name)
     if name in BUILT_IN:
         return ""
-    file = sys.modules[name.partition(":")[0]].__file__
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file else ""
+    file = getattr(sys.modules[name.partition(":")[0]], "__file__", None)
+    return checksum(file) if file else ""
 
 
 def _checked(name: str, function: Callable[..., object]) -> Function:
@@ -69,7 +68,7 @@ def _checked(name: str, function: Callable[..., object]) -> Function:
         rows = len(args)
         try:
             tokens = np.asarray(function(args, modulus))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise BadValue(
                 "h", name, f"it raised {told(error)}; it is called as h(args [N, far+near], modulus)"
             ) from error

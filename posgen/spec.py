@@ -10,6 +10,7 @@ from enum import Enum
 
 from posgen import rules
 from posgen.errors import require
+from posgen.naming import check_name
 
 
 class Splits(Enum):
@@ -38,6 +39,7 @@ class Task:
     code: str = field(default="", metadata={"neutral": ""})
 
     def __post_init__(self) -> None:
+        check_name("name", self.name)
         rules.rule(self.rule)
         require(2 <= self.modulus <= 32_000, "modulus", self.modulus, "use 2 to 32000 (the paper: 17)")
         require(0 <= self.far <= 64, "far", self.far, "use 0 to 64 far tokens (the paper: 1)")

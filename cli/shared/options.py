@@ -62,6 +62,16 @@ DryRunOption = Annotated[
     bool,
     typer.Option("--dry-run", help="List the members, estimate memory and time from a few real steps, and stop."),
 ]
+CodeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--code",
+        metavar="NAME",
+        help="Your own code that runs or records name and that may run here: path/to/file.py:Class or module:function. "
+        "Without it nothing that data name is run; give it again for more.",
+        show_default=False,
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table as Grid
 
 MISSING = "—"
+_FORMULA = ("=", "+", "-", "@", "\t")
 Value = str | int | float | bool | None
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -162,6 +163,9 @@ def csv_text(table: Table) -> str:
 
 
 def _in_csv(value: Value) -> Value:
+    if isinstance(value, str):
+        value = value.replace("\r", " ")  # which readers take for the end of a line
+        return f"'{value}" if value.startswith(_FORMULA) else value  # a spreadsheet would compute it
     if isinstance(value, bool) or not isinstance(value, float):
         return value
     # Six decimals: more than any test set resolves, and the same on every machine.

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from conf.compose import Choice, compose, composer
+from conf.environment import as_written
 from conf.ledger import ledger
 from conf.overrides import changed, choices
 from conf.published import table1_names
@@ -130,7 +131,7 @@ def _member(training: _Training, seed: int) -> PlannedMember:
     )
     # `pe` and `protocol` here are those of the first target; a record has those of its measurement.
     config = {
-        **plain(dataclasses.replace(training.config, seed=seed)),
+        **as_written(plain(dataclasses.replace(training.config, seed=seed))),
         "train_encoding": plain(spec.train_encoding),
         "test_encodings": dict(zip(labels, plain(spec.test_encodings), strict=True)),
         "protocols": plain(training.protocols),

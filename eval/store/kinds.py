@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct, structs
 
 from models.spec import EncodingSpec, ModelSpec, OptimSpec
+from posgen.own_code import refuse_untrusted
 from posgen.plain import digest, plain, restore
 from posgen.spec import DataSpec, Task
 
@@ -175,8 +176,10 @@ class PosGenRecord(Record, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def spec(self) -> EncodingSpec:
-        """The encoding that the member was tested with."""
-        return _restored(EncodingSpec, self.encoding, "pe")
+        """The encoding that the member was tested with. UserError where it needs code that nobody has named."""
+        spec: EncodingSpec = _restored(EncodingSpec, self.encoding, "pe")
+        refuse_untrusted((spec.kind, spec.scaling), f"the record of run {self.run_id}")
+        return spec
 
     @property
     def finished(self) -> bool:

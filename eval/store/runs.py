@@ -7,6 +7,7 @@ state.pt while it trains, or history.json and weights-<test encoding>.safetensor
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,8 +23,10 @@ from eval.store.files import checksum, replacing, write_atomically
 from eval.store.records import LOCK
 from models.spec import MemberSpec
 from posgen.errors import UserError
+from posgen.own_code import refuse_untrusted
 from posgen.plain import plain, restore
 
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
 DONE = ("finished", "diverged")
 
 
@@ -46,6 +49,9 @@ class Run:
     """One run folder. Files are replaced whole; a killed process leaves the last complete state."""
 
     def __init__(self, runs_dir: Path, run_id: str) -> None:
+        """UserError for what is no run id: it names a folder."""
+        if not _RUN_ID.fullmatch(run_id):
+            raise UserError(f"run={run_id[:60]}: a run id is 12 digits of 0-9a-f; posgen status lists them")
         self.run_id = run_id
         self.path = runs_dir / run_id
         self._lock: BaseFileLock | None = None
@@ -118,6 +124,14 @@ class Run:
             raise UserError(
                 f"{self.path / 'spec.json'}: damaged, or of another version ({reason}); train this member again"
             ) from None
+        if spec.run_id != self.run_id:
+            raise UserError(
+                f"{self.path / 'spec.json'}: describes run {spec.run_id}, not {self.run_id}: it was edited, or the "
+                "folder renamed; put it back, or train this member again"
+            )
+        encodings = (spec.train_encoding, *spec.test_encodings)
+        names = (spec.task.h, *(name for encoding in encodings for name in (encoding.kind, encoding.scaling)))
+        refuse_untrusted(names, f"run {self.run_id}")
         return spec
 
     def config(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from models.encodings.rotary import Rotary
 from models.encodings.scalings.base import Scaling
 from models.spec import EncodingSpec
 from posgen.errors import BadValue, nearest, require, told
+from posgen.own_code import checksum, is_own
 
 Kind = TypeVar("Kind", Scaling, Encoding)
 
@@ -67,10 +68,18 @@ def own_code(spec: EncodingSpec) -> str:
     """12 hex digits of the sha256 of the files that hold the user's own classes in a specification."""
     classes: list[type] = [_kind_class(spec.kind)] if ":" in spec.kind else []
     classes += [scaling_class(spec.scaling)] if ":" in spec.scaling else []
-    checksum = hashlib.sha256()
-    for user_class in classes:
-        checksum.update(Path(inspect.getfile(user_class)).read_bytes())
-    return checksum.hexdigest()[:12]
+    return checksum(*(inspect.getfile(user_class) for user_class in classes))
+
+
+def _check_code(spec: EncodingSpec) -> None:
+    """Raise BadValue where the user's own files are not those that the specification was made with. Files that are
+    named by their path are compared before they run."""
+    remedy = "the file of this encoding was edited since; restore it, or train again with the new one"
+    places = [name.rpartition(":")[0] for name in (spec.kind, spec.scaling) if is_own(name)]
+    if all(place.endswith(".py") and Path(place).is_file() for place in places):
+        require(spec.code == checksum(*places), "code", spec.code, remedy)
+    else:
+        require(spec.code == own_code(spec), "code", spec.code, remedy)
 
 
 def build(spec: EncodingSpec, head_dim: int) -> Encoding:
@@ -78,10 +87,9 @@ def build(spec: EncodingSpec, head_dim: int) -> Encoding:
 
     Raises BadValue when the kind, the scaling or one of its parameters is unknown or out of range.
     """
-    kind = _kind_class(spec.kind)
     if spec.code:
-        remedy = "the file of this encoding was edited since; restore it, or train again with the new one"
-        require(spec.code == own_code(spec), "code", spec.code, remedy)
+        _check_code(spec)
+    kind = _kind_class(spec.kind)
     if not issubclass(kind, Rotary):
         require(not spec.resonance, "resonance", spec.resonance, f"{spec.kind} does not rotate: use false")
         require(spec.scaling == "none", "scaling", spec.scaling, f"{spec.kind} does not rotate: use none")
@@ -142,7 +150,7 @@ def _import(key: str, name: str) -> Any:
     try:
         module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
         return getattr(module, attribute)
-    except (Exception, SystemExit) as error:  # a user's file may raise anything
+    except BaseException as error:  # a user's file may raise anything, or exit
         remedy = "use package.module:Class or path/to/file.py:Class"
         raise BadValue(key, name, f"cannot be imported ({told(error)}); {remedy}") from error
 
@@ -177,7 +185,7 @@ def _construct(kind: type[Kind], params: dict[str, Any], **given: Any) -> Kind:
         return kind(**values, **given)
     except BadValue as error:
         raise (error if error.key in given else error.under("params")) from error
-    except Exception as error:
+    except BaseException as error:
         raise BadValue("name", given.get("name", kind.__name__), f"its code fails ({told(error)}); fix it") from error
 
 

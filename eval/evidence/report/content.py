@@ -36,12 +36,8 @@ def build(sources: Sources) -> Page:
 
 
 def _introduction(collection: Collection) -> Words:
-    return Words((
-        "A reproduction of *Resonance RoPE* ([arXiv 2403.00071](https://arxiv.org/abs/2403.00071)). Every number and "
-        "figure is drawn from records of trainings; published numbers are shown beside them.",
-        "A protocol says how a cell of Table 1 was trained and tested: "
-        f"{'; '.join(names.protocol(name) for name in collection.protocols)}.",
-    ))  # fmt: skip
+    protocols = "; ".join(names.protocol(name) for name in collection.protocols)
+    return Words((f"A protocol says how a cell of Table 1 was trained and tested: {protocols}.",))
 
 
 def _warning(collection: Collection) -> str:

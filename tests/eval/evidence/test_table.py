@@ -52,6 +52,12 @@ def test_a_csv_has_values_and_not_their_texts() -> None:
     assert [row["pe"] for row in read] == ["RoPE", "a|b_c & 50 %"]
 
 
+@pytest.mark.parametrize("name", ['=HYPERLINK("http://a.example")', "=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
+def test_a_text_that_a_spreadsheet_would_compute_is_not(name: str) -> None:
+    table = Table((Column("x"), Column("y")), (cells(name, -1.5),))
+    assert list(csv.reader(io.StringIO(csv_text(table), newline="")))[1] == [f"'{name}", "-1.5"]  # a number is a number
+
+
 def test_latex_leaves_no_command_in_a_text() -> None:
     text = latex(TABLE, "own")
     assert r"a|b\_c \& 50 \%" in text
