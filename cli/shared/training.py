@@ -119,7 +119,7 @@ def _show(sweep: PlannedSweep, outcome: Outcome) -> None:
 
     if outcome.interrupted:
         print("posgen: interrupted; the same command resumes", file=sys.stderr)
-        raise typer.Exit(130)
+        raise typer.Exit(128 + (outcome.signal or 2))
     ids = [member.spec.run_id for member in sweep.members]
     records = [r for r in load(sweep.settings.records_path) if r.run_id in ids]
     print(results_table(sorted(records, key=lambda r: ids.index(r.run_id))))

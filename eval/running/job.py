@@ -61,7 +61,7 @@ class Job:
 class Outcome:
     """Run ids by how they ended. `stopped`: at the epoch that the settings stop at; `remeasured`: trained before, not
     recorded in this store; `skipped`: already complete; `elsewhere`: being trained by another process. `interrupted`:
-    the same call goes on from here."""
+    the same call goes on from here. `signal`: the one that asked for an end, if so."""
 
     finished: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
@@ -70,12 +70,14 @@ class Outcome:
     skipped: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     interrupted: bool = False
+    signal: int | None = None
 
     def add(self, further: Outcome) -> None:
         """Add the outcome of a further job."""
-        for name in (f.name for f in fields(Outcome) if f.name != "interrupted"):
+        for name in (f.name for f in fields(Outcome) if f.name not in ("interrupted", "signal")):
             getattr(self, name).extend(getattr(further, name))
         self.interrupted = self.interrupted or further.interrupted
+        self.signal = self.signal if further.signal is None else further.signal
 
 
 def run(job: Job, tracker: Tracker | None = None) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from eval.measuring.member import Data
 from eval.measuring.planned import PlannedMember, count
@@ -36,8 +37,11 @@ def run_sweep(
     outcome = Outcome()
     pending = _pending(plan, settings, outcome)
     backend = backend or (lambda jobs: here(jobs, tracker))
+    # Of the whole plan, whatever is done already: members train in the groups of an uninterrupted sweep, or products of
+    # another shape would round otherwise.
+    planned = jobs(plan, settings)
     while True:
-        result = backend(jobs(pending, settings))
+        result = backend(_restricted(planned, pending))
         # What another process trains may be interrupted there, so it is still this sweep's work: wait, then look again.
         elsewhere = set(result.elsewhere)
         result.elsewhere.clear()
@@ -60,12 +64,20 @@ def jobs(members: Sequence[PlannedMember], settings: RunSettings) -> list[Job]:
     return [Job(tuple(group), settings, part) for group, part in zip(groups, parts, strict=True)]
 
 
+def _restricted(planned: Sequence[Job], pending: Sequence[PlannedMember]) -> list[Job]:
+    """The jobs with what is left of their members; those with nothing left are gone."""
+    left = {member.spec.run_id for member in pending}
+    restricted = [replace(job, members=tuple(m for m in job.members if m.spec.run_id in left)) for job in planned]
+    return [job for job in restricted if job.members]
+
+
 def here(jobs: Sequence[Job], tracker: Tracker | None = None) -> Outcome:
     """The backend of one process: one job after another."""
     outcome = Outcome()
-    for job in jobs:
+    for number, job in enumerate(jobs, start=1):
         outcome.add(run(job, tracker))
-        if outcome.interrupted:
+        if outcome.signal is not None:
+            outcome.interrupted = outcome.interrupted or number < len(jobs)
             break
     return outcome
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from eval.running.job import Job, Outcome, RunSettings, compiles
 from eval.running.populations import populations, trained
 from eval.running.progress import Bar
 from eval.running.tracker import TrackedMember, Tracker
+from eval.store import states
 from eval.store.runs import Run
 from models import memory
 from models.population import Population, StepResult, batches_per_epoch, total_steps
@@ -45,7 +48,10 @@ def train_members(
         _train(group, job, context, data, tracker, stopping, outcome)
         memory.release(torch.device(job.settings.device))  # or the next population would find no room
         if stopping.asked:
-            outcome.interrupted = True
+            # Asked while the last members were tested, there is nothing left to go on with.
+            ended = {*outcome.finished, *outcome.diverged, *outcome.stopped}
+            outcome.interrupted = any(member.spec.run_id not in ended for member, _ in members)
+            outcome.signal = stopping.signal
             return
 
 
@@ -78,24 +84,36 @@ def _populations(members: Sequence[tuple[PlannedMember, Run]], device: str) -> I
 
 
 class Stopping:
-    """Set by the first Ctrl-C (or SIGTERM): training ends after its step. A second one ends the process at once."""
+    """Set by the first Ctrl-C, SIGTERM or SIGHUP (a terminal that is closed): training ends after its step. A second
+    one ends the process at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.signal: int | None = None
+
+    @property
+    def asked(self) -> bool:
+        return self.signal is not None
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         if self.asked:
+            _say("ended at once: what was learnt since the last saved state is lost")
             raise KeyboardInterrupt
-        self.asked = True
+        self.signal = signum
+        _say("saving after this step; a second signal ends at once, without it")
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP says
+        print(f"posgen: {line}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stopping]:
-    """Ctrl-C and SIGTERM ask for an end while this lasts; where signals are the caller's business, nothing does."""
+    """While this lasts, Ctrl-C, SIGTERM and SIGHUP ask for an end. Outside the main thread nothing does."""
     stopping = Stopping()
     before = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
             before[number] = signal.signal(number, stopping)
     except ValueError:  # not in the main thread: signals are the caller's business
         pass
@@ -120,6 +138,7 @@ class _Watch(Watcher):
     ) -> None:
         self.settings, self.tracker, self.stopping, self.bar = settings, tracker, stopping, bar
         self.folders = folders
+        self.name = states.population_of(list(folders))
         # The step after which this training ends, for good or until a later call.
         self.last = last
         self._trainer: Trainer | None = None
@@ -149,6 +168,8 @@ class _Watch(Watcher):
         assert member.diverged_at is not None
         step, reason = member.diverged_at["step"], member.diverged_at["reason"]
         self.bar.console.print(f"run {member.spec.run_id}: stopped at step {step} because {reason}; the others go on")
+        # At once: the states that are saved from here on are without it, and it must not begin again.
+        _write_outcome(self.folders[member.spec.run_id], member, "diverged")
 
     def stop(self) -> bool:
         if self.trainer.population.steps >= self.last:
@@ -170,10 +191,13 @@ class _Watch(Watcher):
     def save(self, status: str) -> None:
         """Every member's state, so that the same command goes on from here."""
         began = time.monotonic()
-        for i, member in enumerate(self.trainer.progress):
-            run = self.folders[member.spec.run_id]
-            run.save_state(self.trainer.state(i))
-            run.report(status=status, epoch=self.trainer.population.steps // self.trainer.per_epoch)
+        progress = self.trainer.progress
+        if progress:
+            members = {member.spec.run_id: self.trainer.state(i) for i, member in enumerate(progress)}
+            states.save(self.settings.runs_dir, self.name, members)
+        epoch = self.trainer.population.steps // self.trainer.per_epoch
+        for member in progress:
+            self.folders[member.spec.run_id].report(status=status, epoch=epoch)
         self.saved, self.due = time.monotonic(), False
         # A large population's state is gigabytes: saving may take a twentieth of the time, no more.
         self.wait = max(self.settings.save_seconds, 20 * (self.saved - began))
@@ -190,8 +214,8 @@ def _train(
 ) -> None:
     """One population from its present step to its end, or to an interruption."""
     settings, specs = job.settings, [member.spec for member, _, _ in group]
-    states = [state for _, _, state in group if state]  # of all or of none: `_populations` groups by step
-    steps = states[0]["steps"] if states else 0
+    saved = [state for _, _, state in group if state]  # of all or of none: `_populations` groups by step
+    steps = saved[0]["steps"] if saved else 0
     per_epoch = batches_per_epoch(specs[0].data.train_size, specs[0].optim.batch_size)  # a population has one shape
     for member, folder, _ in group:
         epoch = steps // per_epoch
@@ -201,6 +225,7 @@ def _train(
         if maker not in trained_by[-1:]:
             trained_by.append(maker)
         folder.report(**_header(member, settings), trained_by=trained_by, status="running", epoch=epoch)
+    _move_states(group, settings)
     compiled = compiles(settings.device, settings.compiled)
     leading = trained(specs)
     population = Population(leading, [data.tokens(s, "train") for s in leading], settings.device, compiled)
@@ -210,17 +235,14 @@ def _train(
     watch = _Watch(settings, tracker, stopping, bar, {m.spec.run_id: folder for m, folder, _ in group}, last)
     trainer = Trainer(population, Validator(data, compiled), watch, specs)
     watch.follow(trainer)
-    if states:
-        trainer.load(states)
+    if saved:
+        trainer.load(saved)
     members = {member.spec.run_id: (member, folder) for member, folder, _ in group}
-
-    def ended(progress: Sequence[Progress]) -> list[tuple[PlannedMember, Run, Progress]]:
-        return [(*members[p.spec.run_id], p) for p in progress]
 
     with bar:
         trainer.run()
     # The diverged first: their outcome is final whichever way the others ended.
-    _finish(ended(trainer.lost), "diverged", settings, context, data, tracker)
+    evaluate_members([members[p.spec.run_id] for p in trainer.lost], settings, context, data, tracker)
     outcome.diverged += [p.spec.run_id for p in trainer.lost]
     if settings.until is not None and not stopping.asked:
         watch.save("stopped")
@@ -230,8 +252,33 @@ def _train(
         for progress in trainer.progress:
             tracker.finish(progress.spec.run_id, {}, "interrupted")
     else:
-        _finish(ended(trainer.progress), "finished", settings, context, data, tracker)
+        # Saved at the last step before the first outcome is written: a process killed among the outcomes leaves the
+        # others a state with nothing left to train, and not one to train from in another group.
+        watch.save("running")
+        for progress in trainer.progress:
+            _write_outcome(members[progress.spec.run_id][1], progress, "finished")
+        states.remove(settings.runs_dir, watch.name)
+        evaluate_members([members[p.spec.run_id] for p in trainer.progress], settings, context, data, tracker)
         outcome.finished += [p.spec.run_id for p in trainer.progress]
+
+
+def _move_states(group: Sequence[Started], settings: RunSettings) -> None:
+    """Let the members' states be those of this population from here on, in an order in which a kill does no harm: first
+    the file with all their states, then each member's word on where its state is."""
+    name = states.population_of([member.spec.run_id for member, _, _ in group])
+    named = [folder.info().get("population") for _, folder, _ in group]
+    earlier = {str(population) for population in named if population is not None} - {name}
+    begun = {member.spec.run_id: state for member, _, state in group if state is not None}
+    if not begun:
+        states.remove(settings.runs_dir, name)  # of a training that was forgotten
+    elif earlier or not states.load(settings.runs_dir, name):
+        states.save(settings.runs_dir, name, begun)
+    for _, folder, _ in group:
+        folder.report(population=name)
+    for population in earlier:
+        others = states.load(settings.runs_dir, population)
+        if all(Run(settings.runs_dir, run_id).info().get("population") != population for run_id in others):
+            states.remove(settings.runs_dir, population)
 
 
 def _header(member: PlannedMember, settings: RunSettings) -> dict[str, Any]:
@@ -248,25 +295,17 @@ def _header(member: PlannedMember, settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def _finish(
-    ended: Sequence[tuple[PlannedMember, Run, Progress]],
-    status: str,
-    settings: RunSettings,
-    context: Context,
-    data: Data,
-    tracker: Tracker,
-) -> None:
-    """Write the outcome of trainings, then test them: from here on they are never trained again, whatever happens."""
-    for _, folder, progress in ended:
-        chosen: dict[str, int | None] = {label: best.epoch for label, best in progress.best.items()}
-        folder.save_outcome(progress.history, chosen, {label: best.params for label, best in progress.best.items()})
-        folder.report(
-            status=status,
-            epoch=progress.history[-1]["epoch"] if progress.history else 0,
-            diverged_at=progress.diverged_at,
-            train_seconds=round(progress.seconds, 3),
-        )
-    evaluate_members([(member, folder) for member, folder, _ in ended], settings, context, data, tracker)
+def _write_outcome(folder: Run, progress: Progress, status: str) -> None:
+    """From here on the run is done and never trained again, whatever happens."""
+    chosen: dict[str, int | None] = {label: best.epoch for label, best in progress.best.items()}
+    weights = {label: best.params for label, best in progress.best.items()}
+    folder.save_outcome(status, progress.history, chosen, weights)
+    folder.report(
+        status=status,
+        epoch=progress.history[-1]["epoch"] if progress.history else 0,
+        diverged_at=progress.diverged_at,
+        train_seconds=round(progress.seconds, 3),
+    )
 
 
 def _tracked(member: PlannedMember, settings: RunSettings) -> TrackedMember:

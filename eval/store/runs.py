@@ -1,7 +1,8 @@
 """Run folders: results/runs/<run_id> holds what one member was asked, how far it came, its state and its weights.
 
-run.json (status and provenance), config.yaml (the full resolved configuration), spec.json (the member), and then
-state.pt while it trains, or history.json and weights-<test encoding>.safetensors when it is done.
+run.json (status and provenance), config.yaml (the full resolved configuration), spec.json (the member), and, when it is
+done, history.json and weights-<test encoding>.safetensors. While it trains, run.json names the population whose file in
+eval.store.states holds its state.
 """
 
 from __future__ import annotations
@@ -14,20 +15,64 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from filelock import BaseFileLock, FileLock, Timeout
+from msgspec import Struct
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from eval.store import states
 from eval.store.files import checksum, replacing, write_atomically
+from eval.store.kinds import Maker
 from eval.store.records import LOCK
 from models.spec import MemberSpec
-from posgen.errors import UserError
+from posgen.errors import UserError, told
 from posgen.own_code import refuse_untrusted
-from posgen.plain import plain, restore
+from posgen.plain import digest, plain, restore
 
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 DONE = ("finished", "diverged")
+_RETRAIN = "put it back, or train this member again with --fresh"
+
+
+class RunInfo(Struct):
+    """What run.json may hold; the fields that are read."""
+
+    status: str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    population: str | None = None
+    profile: str | None = None
+    sweep: str | None = None
+    task: str | None = None
+    train_encoding: str | None = None
+    seed: int | None = None
+    cells: list[tuple[str, str, str, str]] | None = None
+    trained_by: list[Maker] | None = None
+    train_seconds: float | None = None
+    diverged_at: dict[str, Any] | None = None
+    updated: str | None = None
+
+
+class Row(Struct):
+    """A validation in history.json: under each test encoding its loss (nats) and accuracies (fractions)."""
+
+    epoch: int
+    step: int
+    train_loss: float | None
+    train_accuracy: float | None
+    validation: dict[str, dict[str, float | None]]
+
+
+class Outcome(Struct):
+    """What history.json holds."""
+
+    history: list[Row]
+    chosen: dict[str, int | None]
+    weights_sha256: dict[str, str]
+    status: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +115,8 @@ class Run:
                     f"paths.runs={self.path.parent}: {error.strerror}; name a folder that can be written"
                 ) from None
             self._lock = lock
+            for file in self.path.glob(".*.tmp"):
+                file.unlink(missing_ok=True)  # of a process that was killed
         return True
 
     def release(self) -> None:
@@ -98,7 +145,7 @@ class Run:
 
     def info(self) -> dict[str, Any]:
         """run.json, or {} when there is none."""
-        return dict(self._read("run.json") or {})
+        return self._read("run.json", RunInfo) or {}
 
     def report(self, **changes: Any) -> None:
         """Change entries of run.json."""
@@ -108,11 +155,18 @@ class Run:
 
     @property
     def done(self) -> bool:
-        return self.info().get("status") in DONE and (self.path / "history.json").exists()
+        """Whether it has an outcome, and so is never trained again."""
+        return (self.path / "history.json").exists() and self.status in DONE
+
+    @property
+    def status(self) -> str:
+        """As history.json says, which is written when a run is done, else as run.json does; empty before it begins."""
+        outcome = self._outcome() if (self.path / "history.json").exists() else {}
+        return str(outcome.get("status") or self.info().get("status") or "")
 
     def spec(self) -> MemberSpec:
         """The member as it was trained. UserError when there is no such run."""
-        node = self._read("spec.json")
+        node = self._read("spec.json", dict[str, Any])
         if node is None:
             raise UserError(
                 f"run={self.run_id}: there is no such run below {self.path.parent}; posgen status lists them"
@@ -147,43 +201,44 @@ class Run:
             raise UserError(f"{file} is missing or damaged: delete {self.path} and train this member again")
         return {str(key): value for key, value in config.items()}
 
-    def save_state(self, state: Mapping[str, Any]) -> None:
-        """Replace the state that a continued training starts from."""
-        # Straight to the disk: a copy in memory would double what a large model takes.
-        with replacing(self.path / "state.pt") as beside:
-            torch.save({**state, "run_id": self.run_id}, beside)
-
     def state(self) -> dict[str, Any] | None:
         """The saved state, or None when the member has not begun. UserError when it is damaged."""
+        population = self.info().get("population")
+        state = states.load(self.path.parent, population).get(self.run_id) if population else None
+        return state if state is not None else self._state_of_version_0_1()
+
+    def _state_of_version_0_1(self) -> dict[str, Any] | None:
+        """A state in a file of the run's own."""
         file = self.path / "state.pt"
         if not file.exists():
             return None
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            owner = state.pop("run_id")
         except Exception as error:  # torch raises many kinds for a damaged file
             raise UserError(
-                f"{file} cannot be read ({type(error).__name__}): begin again with --fresh, or delete {self.path}"
+                f"{file} cannot be read ({type(error).__name__}): begin again with --fresh, or put the file back"
             ) from None
-        if state.get("run_id") != self.run_id:
-            raise UserError(f"{file} belongs to run {state.get('run_id')}: begin again with --fresh, or put it back")
+        if owner != self.run_id:
+            raise UserError(f"{file} belongs to run {owner}: begin again with --fresh, or put it back")
         return state
 
     def save_outcome(
         self,
+        status: str,
         history: Sequence[Mapping[str, Any]],
         chosen: Mapping[str, int | None],
         weights: Mapping[str, Mapping[str, Tensor]],
     ) -> None:
-        """The history, the epoch of each chosen checkpoint, and its weights; the state is no longer needed."""
-        # Weights, then the history with their checksums, and only then away with the state: a process killed in between
-        # leaves a state to go on from, or a whole outcome.
+        """How it ended, the history, the epoch of each chosen checkpoint, and its weights."""
+        # Weights, then the history with their checksums, which is what makes a run done; a state goes last.
         sums = {}
         for label, params in weights.items():
             with replacing(self._weights(label)) as beside:
                 save_file({k: v.contiguous() for k, v in params.items()}, beside)
                 sums[label] = checksum(beside)
-        outcome = {"history": list(history), "chosen": dict(chosen), "weights_sha256": sums}
-        write_atomically(self.path / "history.json", _json(outcome))
+        outcome = {"status": status, "history": list(history), "chosen": dict(chosen), "weights_sha256": sums}
+        write_atomically(self.path / "history.json", _json({**outcome, "digest": digest(outcome)}))
         (self.path / "state.pt").unlink(missing_ok=True)
 
     def result(self) -> TrainingResult:
@@ -204,9 +259,13 @@ class Run:
         return int(state["history"][-1]["epoch"]) if state and state["history"] else 0
 
     def _outcome(self) -> dict[str, Any]:
-        outcome = self._read("history.json")
-        if not isinstance(outcome, dict) or not {"history", "chosen", "weights_sha256"} <= set(outcome):
-            raise UserError(f"{self.path / 'history.json'} is damaged: delete {self.path} and train this member again")
+        file = self.path / "history.json"
+        outcome = self._read("history.json", Outcome)
+        if outcome is None:
+            raise UserError(f"{file} is missing: train this member again with --fresh")
+        stored = outcome.pop("digest", None)
+        if stored is not None and stored != digest(outcome):
+            raise UserError(f"{file} does not have its digest: it was damaged or edited; {_RETRAIN}")
         return outcome
 
     def weights(self, label: str) -> dict[str, Tensor]:
@@ -223,14 +282,21 @@ class Run:
     def _weights(self, label: str) -> Path:
         return self.path / f"weights-{label}.safetensors"
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str, shape: Any) -> dict[str, Any] | None:
+        """The content of a file of this shape, None where there is none. UserError when it is damaged."""
         file = self.path / name
-        if not file.exists():
-            return None
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            raise UserError(f"{file} is damaged: delete {self.path} and train this member again") from None
+            content = file.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read ({error.strerror}): let this user read it") from None
+        try:
+            node = msgspec.json.decode(content)
+            msgspec.convert(node, shape)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise UserError(f"{file} is damaged ({told(error)}); {_RETRAIN}") from None
+        return dict(node)
 
 
 def _json(value: Any) -> bytes:
