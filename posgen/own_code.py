@@ -30,8 +30,8 @@ def refuse_untrusted(names: tuple[str, ...], place: str) -> None:
     for name in names:
         if is_own(name) and name not in _TRUSTED:
             raise UserError(
-                f"{place} names code, {name}, which data never runs by themselves: read it, and if you trust it, add "
-                f"--code {name}"
+                f"{place} names the code {name}, and no file may have code run: read that code, and if you trust it, "
+                f"add --code {name}"
             )
 
 

@@ -70,7 +70,7 @@ def test_a_record_that_names_code_runs_none(place: Path, capsys: pytest.CaptureF
 def test_a_run_folder_that_names_code_runs_none(place: Path, capsys: pytest.CaptureFixture[str], node: str) -> None:
     """Edited, it is no longer the run that its name says; made under its own name, it names code."""
     assert run(*SWEEP, "--pe", "rope") == 0
-    (folder,) = [path for path in Path("results/runs").iterdir() if path.is_dir()]
+    (folder,) = [path.parent for path in Path("results/runs").glob("*/run.json")]
     Path("evil.py").write_text(EVIL)
     spec = json.loads((folder / "spec.json").read_text())
     group, key = node.split(".")
@@ -79,14 +79,14 @@ def test_a_run_folder_that_names_code_runs_none(place: Path, capsys: pytest.Capt
     told = error_of(capsys, "evaluate", folder.name)
     theirs = told.partition("describes run ")[2].partition(",")[0]
     folder.rename(folder.with_name(theirs))
-    assert "names code, evil:h" in error_of(capsys, "evaluate", theirs)
+    assert "names the code evil:h" in error_of(capsys, "evaluate", theirs)
     assert not Path("PWNED").exists()
 
 
 def test_own_code_that_is_named_is_measured_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("half.py").write_text(OWN)
     assert run(*SWEEP, "--pe", "half.py:Half") == 0  # typed, so it runs
-    (folder,) = [path for path in Path("results/runs").iterdir() if path.is_dir()]
+    (folder,) = [path.parent for path in Path("results/runs").glob("*/run.json")]
     own_code._TRUSTED.clear()  # as in another process
     assert "--code half.py:Half" in error_of(capsys, "evaluate", folder.name)
     assert run("evaluate", folder.name, "--code", "half.py:Half", "--length", "32") == 0
@@ -129,7 +129,7 @@ def test_a_run_id_is_no_path(place: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_what_nobody_typed_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_code, "_TRUSTED", set())
     own_code.refuse_untrusted(("sum_mod", "yarn"), "a record")  # parts of the suite
-    with pytest.raises(UserError, match=r"a record names code, x:y, .*--code x:y"):
+    with pytest.raises(UserError, match=r"a record names the code x:y, .*--code x:y"):
         own_code.refuse_untrusted(("yarn", "x:y"), "a record")
     own_code.trust("x:y")
     own_code.refuse_untrusted(("x:y",), "a record")

@@ -192,10 +192,14 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path) -> None
 
 def test_a_damaged_state_names_the_file_and_the_remedy(tmp_path: Path) -> None:
     run_sweep(planned(*LENGTHENED), settings(tmp_path), StopAfter(1))
-    run = Run(tmp_path / "runs", planned(*LENGTHENED)[0].spec.run_id)
-    (run.path / "state.pt").write_bytes(b"half a file")
-    with pytest.raises(UserError, match=r"state\.pt cannot be read .* --fresh"):
-        run_sweep(planned(*LENGTHENED), settings(tmp_path))
+    (file,) = (tmp_path / "runs" / ".states").glob("*.pt")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit, somewhere in the weights
+    for damaged in (bytes(content), bytes(content[:1000]), b""):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=rf"{file.name} does not have its checksum.*--fresh"):
+            run_sweep(planned(*LENGTHENED), settings(tmp_path))
+        assert file.read_bytes() == damaged  # nothing is written over it
 
 
 def test_wandb_holds_the_numbers_of_the_records(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from eval.running.evaluation import evaluate_runs
 from eval.running.sweep import run_sweep
@@ -48,11 +49,23 @@ def test_weights_that_training_did_not_write_are_refused(finished: Run) -> None:
         evaluate_runs([finished.run_id], settings(folder))
 
 
-def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
+def test_states_of_version_0_1_lie_in_the_run_folders_and_go_on(tmp_path: Path) -> None:
+    """Files of their own, without checksums: they are continued to the same end, and each only by its run."""
     members = planned(*LENGTHENED)[:2]
+    run_sweep(members, settings(tmp_path / "whole"))
     run_sweep(members, settings(tmp_path), StopAfter(1))
-    mine, other = (Run(tmp_path / "runs", m.spec.run_id) for m in members)
-    (mine.path / "state.pt").write_bytes((other.path / "state.pt").read_bytes())
-    with pytest.raises(UserError, match=f"belongs to run {other.run_id}"):
+    runs = [Run(tmp_path / "runs", member.spec.run_id) for member in members]
+    for run in runs:
+        torch.save({**(run.state() or {}), "run_id": run.run_id}, run.path / "state.pt")
+    shutil.rmtree(tmp_path / "runs" / ".states")
+    first, second = ((run.path / "state.pt").read_bytes() for run in runs)
+    (runs[0].path / "state.pt").write_bytes(second)
+    with pytest.raises(UserError, match=f"belongs to run {runs[1].run_id}"):
         run_sweep(members, settings(tmp_path))
-    assert json.loads((mine.path / "run.json").read_text())["status"] == "interrupted"
+    (runs[0].path / "state.pt").write_bytes(first)
+    run_sweep(members, settings(tmp_path))
+    assert all(run.done and not (run.path / "state.pt").exists() for run in runs)
+    for run in runs:
+        whole = Run(tmp_path / "whole" / "runs", run.run_id)
+        assert run.result().history == whole.result().history
+        assert (run.path / "history.json").read_bytes() == (whole.path / "history.json").read_bytes()
