@@ -2,8 +2,8 @@
 
 A line is a record (eval.store.kinds), which names the training that it belongs to, or a training: what all its records
 share, the resolved configuration above all, stands once a file. Adding records appends to the file and rewrites
-nothing. Files of schema 1, a whole record with its configuration a line, are read as well. Needs neither torch nor
-pandas.
+nothing. Each line carries its own digest (eval.store.seal). Files of schema 1, a whole record with its configuration a
+line, and of schema 2, without digests, are read as well. Needs neither torch nor pandas.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, Maker, Record, Training, as_training
+from eval.store.seal import is_sealed, sealed
 from posgen.errors import UserError
 
-SCHEMA = 2
+SCHEMA = 3
 LOCK = ".lock"
 """The file beside a store that its writers lock; it stays, and git ignores it."""
 _WAIT = 600.0  # seconds for another process that writes
@@ -111,9 +112,9 @@ def _lines(records: Iterable[Record], described: set[str]) -> Iterator[bytes]:
         if training.id not in described:
             described.add(training.id)
             head = {"kind": "training", "schema": SCHEMA, "id": training.id}
-            yield msgspec.json.encode({**head, **msgspec.to_builtins(training)}) + b"\n"
+            yield sealed(msgspec.json.encode({**head, **msgspec.to_builtins(training)})) + b"\n"
         head = {"kind": record.kind, "schema": SCHEMA, "training": training.id}
-        yield msgspec.json.encode({**head, **_plain(record)}) + b"\n"
+        yield sealed(msgspec.json.encode({**head, **_plain(record)})) + b"\n"
 
 
 def _recover(file: Any) -> set[str]:
@@ -176,8 +177,8 @@ def _read(path: Path, kind: type[Kind]) -> Iterator[Kind]:
         if not line.strip():
             continue
         try:
-            record = _parsed(msgspec.json.decode(line), kind, trainings)
-        except (msgspec.ValidationError, ValueError, TypeError) as error:
+            record = _parsed(line, kind, trainings)
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             # A ValidationError is a DecodeError too, but of valid JSON.
             is_json = not isinstance(error, msgspec.DecodeError) or isinstance(error, msgspec.ValidationError)
             complaint = _complaint(error) if is_json else "is not a whole JSON record"
@@ -200,15 +201,19 @@ class _OtherKindError(Exception):
         self.kind = kind
 
 
-def _parsed(node: Any, kind: type[Kind], trainings: dict[str, Training]) -> Kind | None:
+def _parsed(line: bytes, kind: type[Kind], trainings: dict[str, Training]) -> Kind | None:
     """The record of a line; None for that of a training, which `trainings` then knows."""
+    node = msgspec.json.decode(line)
     if not isinstance(node, dict):
         raise ValueError("is not a JSON object")
-    schema = node.pop("schema", None)
+    schema, seal = node.pop("schema", None), node.pop("sha", None)
+    if schema not in (1, 2, SCHEMA):
+        raise ValueError(f"schema={schema}, but this version of posgen reads schemas 1, 2 and {SCHEMA}")
+    # Of a line with a digest whatever schema it names: that, too, may be what changed.
+    if (schema == SCHEMA or seal is not None) and not is_sealed(line):
+        raise ValueError("does not have the digest that it ends with: it was damaged, or edited")
     if schema == 1:
         node, name = _of_schema_1(node, trainings)
-    elif schema != SCHEMA:
-        raise ValueError(f"schema={schema}, but this version of posgen reads schemas 1 and {SCHEMA}")
     else:
         name = str(node.pop("kind", None))
         if name == "training":

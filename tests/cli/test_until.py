@@ -13,6 +13,7 @@ from eval.store.kinds import AccuracyRecord
 from eval.store.records import load
 from posgen.errors import UserError
 from tests.command import run
+from tests.eval.store.test_records import with_digest
 
 SIX = ("optim.epochs=6", "optim.validate_every=2", "tracker=none", "paths.data=data")
 ONE = ("sweep", "--profile", "smoke", "--task", "cot", "--pe", "rope,yarn", "--threads", "1", *SIX)
@@ -119,7 +120,7 @@ def test_epochs_are_never_pooled() -> None:
 
 def test_a_record_that_stopped_says_where(tmp_path: Path) -> None:
     training, line, *_ = (Path("whole") / NAME / "records.jsonl").read_text().splitlines()
-    stopped = json.dumps({**json.loads(line), "status": "stopped"})
+    stopped = with_digest({**json.loads(line), "status": "stopped"})
     (tmp_path / "records.jsonl").write_text(f"{training}\n{stopped}\n")
     with pytest.raises(UserError, match="trained_epochs should be a whole number"):
         load(tmp_path / "records.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -20,8 +21,14 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def with_digest(line: dict[str, Any]) -> str:
+    """A line as it is written down: its last key is the sha256, 16 digits, of what stands before it."""
+    body = json.dumps({key: value for key, value in line.items() if key != "sha"})[:-1]
+    return f'{body},"sha":"{hashlib.sha256(body.encode()).hexdigest()[:16]}"}}'
+
+
 def write(path: Path, made: list[dict[str, Any]]) -> None:
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in made))
+    path.write_text("".join(f"{with_digest(line)}\n" for line in made))
 
 
 @pytest.fixture
@@ -48,12 +55,46 @@ def test_measurements_by_length_are_read_back_equal(path: Path) -> None:
 def test_lines_are_plain_json_that_says_what_it_is(path: Path) -> None:
     records.append(path, [synthetic_record(seed=1), synthetic_record(seed=2, pe="yarn")])
     training, *measured = lines(path)
-    assert (training["kind"], training["schema"]) == ("training", 2)
+    assert (training["kind"], training["schema"]) == ("training", 3)
     assert training["config"]["task"]["modulus"] == 7
     assert [maker["git_commit"] for maker in training["trained_by"]] == ["0123456789abcdef"]
-    assert [(one["kind"], one["schema"], one["seed"]) for one in measured] == [("accuracy", 2, 1), ("accuracy", 2, 2)]
+    assert [(one["kind"], one["schema"], one["seed"]) for one in measured] == [("accuracy", 3, 1), ("accuracy", 3, 2)]
     assert {one["training"] for one in measured} == {training["id"]}
     assert [one["encoding"] for one in measured] == [{"name": "rope"}, {"name": "yarn"}]
+
+
+def test_each_line_ends_with_the_digest_of_what_stands_before(path: Path) -> None:
+    records.append(path, [synthetic_record(seed=1), synthetic_lengths("yarn", 2, {64: 0.9}, 256)])
+    for line in path.read_text().splitlines():
+        body, sha = line[: line.rindex(',"sha":"')], json.loads(line)["sha"]
+        assert sha == hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+def test_no_bit_can_change_in_silence(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bit of every byte of a file, one after the other: refused, or told as the end of a file that is torn."""
+    made = [synthetic_record(seed=5549)]
+    records.append(path, made)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            read = records.load(path)
+        except UserError:
+            continue
+        assert read == made or "ends within a line" in capsys.readouterr().err, f"byte {place} of {len(content)}"
+
+
+def test_a_file_of_schema_2_has_no_digests_and_is_read(path: Path) -> None:
+    made = [synthetic_record(seed=1), synthetic_record(seed=2)]
+    records.append(path, made)
+    older = [{key: value for key, value in {**line, "schema": 2}.items() if key != "sha"} for line in lines(path)]
+    path.write_text("".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in older))
+    assert records.load(path) == made
+    records.append(path, [synthetic_record(seed=3)])  # and goes on
+    assert [line["schema"] for line in lines(path)] == [2, 2, 2, 3]
+    assert [r.seed for r in records.load(path)] == [1, 2, 3]
 
 
 def test_a_training_stands_once_however_many_records_and_appends(path: Path) -> None:
@@ -202,7 +243,7 @@ def test_a_malformed_record_is_not_stored(path: Path, change: dict[str, Any], co
 def test_a_malformed_record_is_not_read(path: Path, change: dict[str, Any], complaint: str) -> None:
     records.append(path, [synthetic_record()])
     training, measured = lines(path)
-    path.write_text(f"{json.dumps(training)}\n\n{json.dumps({**measured, **change})}\n")
+    path.write_text(f"{with_digest(training)}\n\n{with_digest({**measured, **change})}\n")
     with pytest.raises(
         UserError, match=f"{path}, line 3: {complaint}.*; restore the file, or delete that line"
     ) as told:
@@ -241,7 +282,7 @@ def test_a_missing_key_is_named(path: Path, key: str) -> None:
         ({"trained_by": []}, "trained_by is empty"),
         ({"trained_by": [{"git_commit": None}]}, r"trained_by\[0\]: .*missing required field `git_dirty`"),
         ({"id": "0" * 12}, "names the training [0-9a-f]{12}, which no line before it describes"),
-        ({"schema": 3}, "schema=3, but this version of posgen reads schemas 1 and 2"),
+        ({"schema": 4}, "schema=4, but this version of posgen reads schemas 1, 2 and 3"),
     ],
 )
 def test_a_malformed_training_is_named(path: Path, change: dict[str, Any], complaint: str) -> None:
@@ -272,8 +313,9 @@ def test_a_record_without_its_training_is_named(path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ('{"schema": 3, "kind": "accuracy"}', "schema=3, but this version of posgen reads schemas 1 and 2"),
-        ('{"kind": "accuracy"}', "schema=None, but this version of posgen reads schemas 1 and 2"),
+        ('{"schema": 4, "kind": "accuracy"}', "schema=4, but this version of posgen reads schemas 1, 2 and 3"),
+        ('{"kind": "accuracy"}', "schema=None, but this version of posgen reads schemas 1, 2 and 3"),
+        ('{"schema": 3, "kind": "accuracy"}', "does not have the digest that it ends with: it was damaged, or edited"),
         ("[1, 2]", "is not a JSON object"),
         ("3", "is not a JSON object"),
         ('{"schema": 2, "kind": "acc', "is not a whole JSON record"),
