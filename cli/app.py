@@ -22,6 +22,7 @@ from cli.sweep import sweep
 from cli.table1 import table1
 from cli.train import train
 from cli.verdict import verdict
+from cli.verify import verify
 
 app = typer.Typer(name="posgen", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command, summary in (
@@ -31,6 +32,7 @@ for command, summary in (
     (sweep, "Train and measure all of Table 1."),
     (evaluate, "Measure finished runs at other lengths or encodings."),
     (status, "List the runs and their progress."),
+    (verify, "Check a results folder against its checksums."),
     (table1, "Draw Table 1 from the records."),
     (figure3, "Draw Figure 3 from the records."),
     (ledger, "List where paper and code differ."),

@@ -158,7 +158,36 @@ def _write(file: Any, data: bytes) -> None:
         raise
 
 
-def _read(path: Path, kind: type[Kind]) -> Iterator[Kind]:
+def check(path: Path) -> tuple[int, int, list[str]]:
+    """(records of whatever kind, how many lines carry no digest, what is wrong with the others): every line is looked
+    at, where `load` stops at the first that is damaged. UserError when the file cannot be read."""
+    kinds = {kind.kind: kind for kind in (AccuracyRecord, LengthsRecord)}
+    records, unsealed, complaints = 0, 0, []
+    trainings: dict[str, Training] = {}
+    lost = set()  # trainings whose line is damaged: their records are not at fault
+    for number, line in _numbered(path):
+        try:
+            try:
+                record: Record | None = _parsed(line, AccuracyRecord, trainings)
+            except _OtherKindError as error:
+                if error.kind not in kinds:
+                    raise ValueError(f"kind={error.kind} is unknown") from None
+                record = _parsed(line, kinds[error.kind], trainings)
+        except _UndescribedError as error:
+            if error.training not in lost:
+                complaints.append(_of_line(path, number, error))
+        except _MALFORMED as error:
+            complaints.append(_of_line(path, number, error))
+            if match := _TRAINING.match(line):
+                lost.add(match.group(1).decode())
+        else:
+            records += record is not None
+            unsealed += not is_sealed(line)
+    return records, unsealed, complaints
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not empty, with their numbers."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -172,20 +201,29 @@ def _read(path: Path, kind: type[Kind]) -> Iterator[Kind]:
             f"posgen: {path} ends within a line: a record is being written, or its writer was killed", file=sys.stderr
         )
         lines.pop()
+    yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+_MALFORMED = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
+
+
+def _of_line(path: Path, number: int, error: Exception) -> str:
+    # A ValidationError is a DecodeError too, but of valid JSON.
+    is_json = not isinstance(error, msgspec.DecodeError) or isinstance(error, msgspec.ValidationError)
+    complaint = _complaint(error) if is_json else "is not a whole JSON record"
+    return (
+        f"{path}, line {number}: {complaint}; restore the file, or delete that line and run the same sweep again "
+        "(finished members are not trained again)"
+    )
+
+
+def _read(path: Path, kind: type[Kind]) -> Iterator[Kind]:
     trainings: dict[str, Training] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in _numbered(path):
         try:
             record = _parsed(line, kind, trainings)
-        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-            # A ValidationError is a DecodeError too, but of valid JSON.
-            is_json = not isinstance(error, msgspec.DecodeError) or isinstance(error, msgspec.ValidationError)
-            complaint = _complaint(error) if is_json else "is not a whole JSON record"
-            raise UserError(
-                f"{path}, line {number}: {complaint}; restore the file, or delete that line and run the same sweep "
-                "again (finished members are not trained again)"
-            ) from None
+        except _MALFORMED as error:
+            raise UserError(_of_line(path, number, error)) from None
         except _OtherKindError as error:
             shown = _SHOWN_BY.get(error.kind, "another command")
             raise UserError(
@@ -194,6 +232,12 @@ def _read(path: Path, kind: type[Kind]) -> Iterator[Kind]:
             ) from None
         if record is not None:
             yield record
+
+
+class _UndescribedError(ValueError):
+    def __init__(self, training: object) -> None:
+        self.training = training
+        super().__init__(f"names the training {training}, which no line before it describes")
 
 
 class _OtherKindError(Exception):
@@ -220,7 +264,7 @@ def _parsed(line: bytes, kind: type[Kind], trainings: dict[str, Training]) -> Ki
             trainings[str(node.pop("id", ""))] = msgspec.convert(node, Training)
             return None
         if node.get("training") not in trainings:
-            raise ValueError(f"names the training {node.get('training')}, which no line before it describes")
+            raise _UndescribedError(node.get("training"))
         node["training"] = trainings[node["training"]]
     if name != kind.kind:
         raise _OtherKindError(name)

@@ -7,6 +7,7 @@ eval.store.states holds its state.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from posgen.plain import digest, plain, restore
 
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 DONE = ("finished", "diverged")
+_SEAL = "# sha256 of the lines below: "
 _RETRAIN = "put it back, or train this member again with --fresh"
 
 
@@ -53,6 +55,7 @@ class RunInfo(Struct):
     train_seconds: float | None = None
     diverged_at: dict[str, Any] | None = None
     updated: str | None = None
+    digest: str | None = None
 
 
 class Row(Struct):
@@ -85,6 +88,11 @@ class TrainingResult:
     weights: Callable[[str], Mapping[str, Tensor]]
 
 
+def is_run_id(name: str) -> bool:
+    """Whether a folder of this name may be a run's."""
+    return bool(_RUN_ID.fullmatch(name))
+
+
 def now() -> str:
     """UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -95,7 +103,7 @@ class Run:
 
     def __init__(self, runs_dir: Path, run_id: str) -> None:
         """UserError for what is no run id: it names a folder."""
-        if not _RUN_ID.fullmatch(run_id):
+        if not is_run_id(run_id):
             raise UserError(f"run={run_id[:60]}: a run id is 12 digits of 0-9a-f; posgen status lists them")
         self.run_id = run_id
         self.path = runs_dir / run_id
@@ -130,7 +138,8 @@ class Run:
         from omegaconf import OmegaConf
 
         write_atomically(self.path / "spec.json", _json(plain(spec)))
-        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode())
+        text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+        write_atomically(self.path / "config.yaml", f"{_SEAL}{_sha256(text)}\n{text}".encode())
 
     def forget(self) -> None:
         """Empty the folder, so that its member begins again. UserError while another process has it."""
@@ -145,13 +154,12 @@ class Run:
 
     def info(self) -> dict[str, Any]:
         """run.json, or {} when there is none."""
-        return self._read("run.json", RunInfo) or {}
+        return self._sealed("run.json", RunInfo) or {}
 
     def report(self, **changes: Any) -> None:
         """Change entries of run.json."""
-        write_atomically(
-            self.path / "run.json", _json({**self.info(), "run_id": self.run_id, **changes, "updated": now()})
-        )
+        content = {**self.info(), "run_id": self.run_id, **changes, "updated": now()}
+        write_atomically(self.path / "run.json", _json({**content, "digest": digest(content)}))
 
     @property
     def done(self) -> bool:
@@ -165,7 +173,15 @@ class Run:
         return str(outcome.get("status") or self.info().get("status") or "")
 
     def spec(self) -> MemberSpec:
-        """The member as it was trained. UserError when there is no such run."""
+        """The member as it was trained. UserError when there is no such run, or it needs code that nobody has named."""
+        spec = self.described()
+        encodings = (spec.train_encoding, *spec.test_encodings)
+        names = (spec.task.h, *(name for encoding in encodings for name in (encoding.kind, encoding.scaling)))
+        refuse_untrusted(names, f"run {self.run_id}")
+        return spec
+
+    def described(self) -> MemberSpec:
+        """spec.json, which must describe the run that the folder is named after. It may name code of anybody's."""
         node = self._read("spec.json", dict[str, Any])
         if node is None:
             raise UserError(
@@ -183,9 +199,6 @@ class Run:
                 f"{self.path / 'spec.json'}: describes run {spec.run_id}, not {self.run_id}: it was edited, or the "
                 "folder renamed; put it back, or train this member again"
             )
-        encodings = (spec.train_encoding, *spec.test_encodings)
-        names = (spec.task.h, *(name for encoding in encodings for name in (encoding.kind, encoding.scaling)))
-        refuse_untrusted(names, f"run {self.run_id}")
         return spec
 
     def config(self) -> dict[str, Any]:
@@ -194,9 +207,13 @@ class Run:
 
         file = self.path / "config.yaml"
         try:
-            config = OmegaConf.to_container(OmegaConf.load(file))
+            text = file.read_text(encoding="utf-8")
+            config = OmegaConf.to_container(OmegaConf.create(text))
         except Exception:  # yaml and OmegaConf have many kinds
-            config = None
+            text, config = "", None
+        head, _, body = text.partition("\n")
+        if head.startswith(_SEAL) and head != _SEAL + _sha256(body):
+            raise UserError(f"{file} does not have the sha256 of its first line: it was damaged or edited; {_RETRAIN}")
         if not isinstance(config, dict) or not {"task", "data", "model", "optim"} <= set(config):
             raise UserError(f"{file} is missing or damaged: delete {self.path} and train this member again")
         return {str(key): value for key, value in config.items()}
@@ -260,16 +277,22 @@ class Run:
 
     def _outcome(self) -> dict[str, Any]:
         file = self.path / "history.json"
-        outcome = self._read("history.json", Outcome)
+        outcome = self._sealed("history.json", Outcome)
         if outcome is None:
             raise UserError(f"{file} is missing: train this member again with --fresh")
-        stored = outcome.pop("digest", None)
-        if stored is not None and stored != digest(outcome):
-            raise UserError(f"{file} does not have its digest: it was damaged or edited; {_RETRAIN}")
         return outcome
 
     def weights(self, label: str) -> dict[str, Tensor]:
-        """The weights chosen for a test encoding."""
+        """The weights chosen for a test encoding. UserError when they are not what training wrote."""
+        self.check_weights(label)
+        return load_file(self._weights(label))
+
+    def weighted(self) -> list[str]:
+        """The test encodings for which weights were chosen, of a run that is done."""
+        return sorted(self._outcome()["weights_sha256"])
+
+    def check_weights(self, label: str) -> None:
+        """UserError when the weights chosen for a test encoding are not what training wrote."""
         file = self._weights(label)
         try:
             intact = checksum(file) == self._outcome()["weights_sha256"].get(label)
@@ -277,10 +300,16 @@ class Run:
             raise UserError(f"{file} cannot be read ({error.strerror}): delete {self.path} and train again") from None
         if not intact:
             raise UserError(f"{file} is not what training wrote: delete {self.path} and train this member again")
-        return load_file(file)
 
     def _weights(self, label: str) -> Path:
         return self.path / f"weights-{label}.safetensors"
+
+    def _sealed(self, name: str, shape: Any) -> dict[str, Any] | None:
+        """`_read`, of a file that holds its own digest; version 0.1 wrote none."""
+        node = self._read(name, shape)
+        if node is not None and (stored := node.pop("digest", None)) is not None and stored != digest(node):
+            raise UserError(f"{self.path / name} does not have its digest: it was damaged or edited; {_RETRAIN}")
+        return node
 
     def _read(self, name: str, shape: Any) -> dict[str, Any] | None:
         """The content of a file of this shape, None where there is none. UserError when it is damaged."""
@@ -297,6 +326,10 @@ class Run:
         except (msgspec.MsgspecError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({told(error)}); {_RETRAIN}") from None
         return dict(node)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _json(value: Any) -> bytes:

@@ -54,7 +54,11 @@ def load(runs_dir: Path, population: str) -> dict[str, dict[str, Any]]:
     files = _files(runs_dir, population)
     if not files:
         return {}
-    file = files[-1]
+    return read(files[-1])
+
+
+def read(file: Path) -> dict[str, dict[str, Any]]:
+    """The states in a file by run id. UserError when it is damaged."""
     remedy = "begin again with --fresh, or put the file back"
     match = _NAME.fullmatch(file.name)
     mark = (str(file), file.stat().st_mtime_ns)
