@@ -49,7 +49,7 @@ $(STAMP): pyproject.toml constraints.txt
 test: $(STAMP) ## run the tests
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
-test-slow: $(STAMP) ## run the slow proofs: every language model class of transformers
+test-slow: $(STAMP) ## run the slow proofs: every language model class of transformers, thousands of hostile inputs
 	@OMP_NUM_THREADS=1 TRANSFORMERS_VERBOSITY=error $(VENV)/bin/python -m pytest -m slow -s
 
 lint: $(STAMP) ## check style, formatting and types

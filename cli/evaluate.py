@@ -63,10 +63,10 @@ def evaluate(
     posgen evaluate 0123456789ab --accuracy free_running
     posgen evaluate 0123456789ab fedcba987654 --pe pi,ntk,yarn pe.params.factor=4
     """
+    from cli.shared.options import trust_named
     from conf.overrides import numbers
-    from posgen.own_code import trust
 
-    trust(*(code or ()))
+    trust_named(code)
 
     # Arguments are run ids and settings; only a setting has an equals sign, or a sign in front.
     settings = [word for word in run_ids if "=" in word or word.startswith(("+", "~"))]

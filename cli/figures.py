@@ -149,13 +149,13 @@ def gap(
     posgen gap --profile quick
     posgen gap --protocol paper --format svg --out figures
     """
+    from cli.shared.options import trust_named
     from eval.evidence.figures.encodings import draw_features
     from eval.evidence.figures.gap import caption, figure, gaps, notes, numbers, wavelengths_by_encoding
     from eval.evidence.figures.panels import setting
     from eval.evidence.figures.positions import rows
-    from posgen.own_code import trust
 
-    trust(*(code or ()))
+    trust_named(code)
 
     def drawer(cells: Collection, name: str, places: Sequence[tuple[str, str]]) -> _Drawn:
         by_encoding, series = gaps(cells, name, places), rows(cells, name, places)

@@ -83,6 +83,7 @@ def lengths(
     posgen lengths --profile quick --measure --lengths 64,256,1024 --factors 8,16 --sequences 100
     posgen lengths --threshold 0.9 --protocol paper
     """
+    from cli.shared.options import trust_named
     from cli.shared.output import chosen_formats, save
     from cli.shared.records import RESULTS
     from conf.overrides import words
@@ -95,9 +96,8 @@ def lengths(
     from eval.store.gathering import gather
     from eval.store.kinds import LengthsRecord
     from posgen.errors import BadValue
-    from posgen.own_code import trust
 
-    trust(*(code or ()))
+    trust_named(code)
     chosen = chosen_formats(format, FORMATS)
     given = (("lengths", lengths), ("factors", factors), ("sequences", sequences), ("threshold", threshold))
     options = [

@@ -16,6 +16,9 @@ from typing import NoReturn
 # mallopt's numbers in <malloc.h>: no block by mmap, nothing given back below 2 GiB, growth by 256 MiB.
 _MALLOC = {-4: 0, -1: 2**31 - 1, -2: 2**28}
 PACKAGES = ("cli", "conf", "eval", "models", "posgen")
+# Characters of an error's line at most.
+_LONGEST = 1500
+_GONE = "the current folder is gone (deleted or moved); cd to one that exists and run the command again"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
     _keep_freed_memory()
     # A user's own scaling or h, `my_module:MyScaling`, may lie where the command is typed. Last: it hides nothing.
-    sys.path.append(os.getcwd())
+    try:
+        sys.path.append(os.getcwd())
+    except FileNotFoundError:
+        _fail(_GONE)
     hidden = _hidden_package()
     if hidden:
         _fail(hidden)
@@ -37,7 +43,7 @@ def _run(arguments: list[str]) -> int:
     import typer
 
     from cli.app import app
-    from posgen.errors import UserError
+    from posgen.errors import UserError, os_error_reason, os_error_remedy
 
     try:
         return app(args=arguments, prog_name="posgen", standalone_mode=False) or 0
@@ -51,15 +57,28 @@ def _run(arguments: list[str]) -> int:
         return 0
     except OSError as error:
         if error.errno == errno.ENOSPC and error.filename is None:
-            _fail("cannot write the output (no space left): write it elsewhere")
-        if error.filename is None or isinstance(error, FileNotFoundError):
+            _fail("cannot write the output (no space left): free some, or write it elsewhere")
+        if not _folder_is_there():
+            _fail(_GONE)
+        if isinstance(error, FileNotFoundError) or error.errno is None:
             raise  # not a place that the user chose
-        _fail(f"{error.filename}: {error.strerror}; name another place, such as paths.results=DIR")
+        where = "" if error.filename is None else f"{error.filename}: "
+        _fail(f"{where}{os_error_reason(error)}; {os_error_remedy(error)}")
+    except MemoryError as error:
+        _fail(f"{os_error_reason(error)}; {os_error_remedy(error)}")
     except Exception as error:
         # Click's usage errors; Typer brings its own copy of Click or imports it, depending on its version.
         if not hasattr(error, "format_message"):
             raise
         _fail(f"{error.format_message()} (see --help)")
+
+
+def _folder_is_there() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _keep_freed_memory() -> None:
@@ -87,7 +106,13 @@ def _hidden_package() -> str | None:
 
 
 def _fail(line: str) -> NoReturn:
-    print(f"posgen: error: {' '.join(line.split())}", file=sys.stderr)
+    """Print one line, whatever is in it: no character of a user's value moves the cursor or ends the line."""
+    # as posgen.errors.printable, which may not be there: another package may hide ours
+    words = " ".join(line.split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    if len(shown) > _LONGEST:  # some value's fault; what to do stands at the end
+        shown = f"{shown[: _LONGEST // 2]} ... {shown[-_LONGEST // 2 :]}"
+    print(f"posgen: error: {shown}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -55,12 +55,12 @@ def report(
     posgen report --out report.html
     posgen report --wandb tracker.mode=offline
     """
+    from cli.shared.options import trust_named
     from eval.evidence.report.content import build
     from eval.evidence.report.page import html
     from eval.store.files import write_atomically
-    from posgen.own_code import trust
 
-    trust(*(code or ()))
+    trust_named(code)
     config = _config(settings or [], wandb)
     tracker = _tracker(config) if config and wandb else None
     sources = _sources(Path(config.paths.results) if config else RESULTS, profile or "quick")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conf import environment
-from conf.overrides import check_choice, read
+from conf.overrides import check_choice, composition_error, read
 from conf.schema import GROUPS, Config, ScalingLengths
 from models.spec import EncodingSpec
 from posgen.errors import BadValue, UserError, nearest
@@ -84,9 +84,9 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
         _set_params(node, params, checked=not any(o.startswith(("pe.scaling=", "pe.kind=")) for o in overrides))
         return _typed(node)
     except OmegaConfBaseException as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(composition_error(error)) from error
     except HydraException as error:
-        raise UserError(_one_line(error.__cause__ or error)) from error
+        raise UserError(composition_error(error.__cause__ or error)) from error
 
 
 def _own_encoding(name: str) -> list[str]:
@@ -212,12 +212,6 @@ def _drop_titles(node: Any) -> None:
     for group in TITLED:
         with open_dict(node[group]):
             node[group].pop("title", None)
-
-
-def _one_line(error: BaseException) -> str:
-    """OmegaConf says what is wrong in the first line, and where in `full_key`."""
-    key = getattr(error, "full_key", None)
-    return f"configuration{f' key {key}' if key else ''}: {str(error).strip().splitlines()[0]}"
 
 
 def _register_resolvers() -> None:

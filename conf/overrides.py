@@ -9,11 +9,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from conf import files
 from conf.schema import GROUPS, SINGLES, Config, ProfileSpec, dotted_keys, remedy
-from posgen.errors import BadValue, UserError, nearest
+from posgen.errors import BadValue, UserError, nearest, require, shortened
+from posgen.plain import restore
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -23,6 +25,8 @@ CHOSEN = ("task", "pe", "protocol", "profile", "seed")
 # Keys that are not part of the experiment: they do not make another profile. (Devices draw other dropout masks; a
 # record names its device.)
 _NEUTRAL = ("paths", "tracker", "profile", "device", "threads", "compiled", "save_seconds")
+# Combinations of swept settings that one call plans at most: each is a sweep of its own.
+_POINTS = 200
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def read(arguments: Iterable[str], sweeps: bool = False) -> Trailing:
         override = parse(argument)
         key = override.key_or_group
         if key in chosen or key in kept:
-            raise UserError(f"{argument}: {key} is given twice; give it once")
+            raise UserError(f"{shortened(argument)}: {key} is given twice; give it once")
         if key in CHOSEN:
             chosen[key] = argument.partition("=")[2].strip()
             continue
@@ -83,14 +87,30 @@ def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     points: list[tuple[str, ...]] = [()]
     for text in overrides:
         override = parse(text)
-        if override.is_sweep_override():
-            values = [f"{override.key_or_group}={v}" for v in override.sweep_string_iterator()]
-            for value in values:
-                _check(value, parse(value), sweeps=False)
-        else:
-            values = [text]
+        values = _values(text, override) if override.is_sweep_override() else [text]
+        if len(points) * len(values) > _POINTS:
+            key, _, value = text.partition("=")
+            raise BadValue(key, value, f"makes more than {_POINTS} combinations; give fewer values at once")
         points = [(*point, value) for point in points for value in values]
     return points
+
+
+def _values(text: str, override: Override) -> list[str]:
+    """The settings that one setting with several values stands for, checked; of very many only the first."""
+    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+
+    key, value = override.key_or_group, text.partition("=")[2]
+    swept = override.value()
+    if not isinstance(swept, (ChoiceSweep, RangeSweep)) or swept.shuffle:
+        raise BadValue(key, value, "cannot be listed; give its values, such as 1,2,3 or range(1,4)")
+    try:
+        values = [f"{key}={v}" for v in islice(override.sweep_string_iterator(), _POINTS + 1)]
+    except (ValueError, TypeError, ArithmeticError):  # range(1,2,0), or of texts
+        raise BadValue(key, value, "is no range; write range(START,STOP) or range(START,STOP,STEP)") from None
+    require(bool(values), key, value, "is an empty range; write range(START,STOP) with START below STOP")
+    for each in values:
+        _check(each, parse(each), sweeps=False)
+    return values
 
 
 def changed(profile: ProfileSpec, overrides: Sequence[str]) -> ProfileSpec:
@@ -112,21 +132,27 @@ def parse(argument: str) -> Override:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    shown = shortened(argument)
     if argument.startswith(("+", "~")):
-        known = argument.lstrip("+~").partition("=")[0]
-        raise UserError(f"{argument}: keys are neither added nor deleted; write {known or 'key'}=value for a known key")
+        known = shortened(argument.lstrip("+~").partition("=")[0]) or "key"
+        raise UserError(f"{shown}: keys are neither added nor deleted; write {known}=value for a known key")
     if argument.startswith("-"):
-        raise UserError(f"{argument}: options stand before the KEY=VALUE arguments and are listed by --help")
+        raise UserError(f"{shown}: options stand before the KEY=VALUE arguments and are listed by --help")
     if "=" not in argument:
-        raise UserError(f"{argument}: trailing arguments are written KEY=VALUE, such as optim.lr=1e-3")
+        raise UserError(f"{shown}: trailing arguments are written KEY=VALUE, such as optim.lr=1e-3")
     try:
         override: Override = OverridesParser.create().parse_override(argument)
+        override.value()
     except HydraException:
         raise UserError(
-            f"{argument}: cannot be read; write KEY=VALUE, with quotes around special characters: 'key=\"a value\"'"
+            f"{shown}: cannot be read; write KEY=VALUE, with quotes around special characters: 'key=\"a value\"'"
         ) from None
+    except (ValueError, OverflowError):  # Python reads no number of more than 4300 digits
+        raise UserError(f"{shown}: this number has too many digits; use a shorter one") from None
+    except RecursionError:
+        raise UserError(f"{shown}: has too many brackets in brackets; use fewer") from None
     if override.package is not None:
-        raise UserError(f"{argument}: packages are fixed; write {override.key_or_group}=value without @")
+        raise UserError(f"{shown}: packages are fixed; write {shortened(override.key_or_group)}=value without @")
     return override
 
 
@@ -135,6 +161,8 @@ def _check(argument: str, override: Override, sweeps: bool) -> None:
     if override.is_sweep_override():
         if not sweeps:
             raise BadValue(key, text, "give one value; several are for `posgen sweep`, a text with commas for quotes")
+        if re.split(r"[.=]", key)[0] in _NEUTRAL:
+            raise BadValue(key, text, "give one value: it changes no number, so that several would repeat one sweep")
         return
     value = override.value()
     if key in GROUPS:
@@ -166,8 +194,33 @@ def _check_type(key: str, value: Any, text: str, hint: Any) -> None:
     OmegaConf.set_readonly(parent, False)
     try:
         OmegaConf.update(parent, key.rpartition(".")[2], value)
-    except OmegaConfBaseException:
+        if isinstance(value, list):  # whose items OmegaConf does not check
+            restore(hint, value, key)
+    except (OmegaConfBaseException, TypeError):
         raise BadValue(key, text, remedy(hint, text)) from None
+
+
+def composition_error(error: BaseException) -> str:
+    """What OmegaConf or Hydra raised, in one line with a remedy: what is wrong stands in their first line, and where in
+    `full_key`."""
+    key = getattr(error, "full_key", None)
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    for beginning, wanted in _REMEDIES.items():
+        if beginning in first:
+            remedy = wanted
+            break
+    else:
+        remedy = "write a plain value in its place"
+    return f"configuration{f' key {key}' if key else ''}: {shortened(first)}; {remedy}"
+
+
+# What OmegaConf complains of -> what to do about it.
+_REMEDIES = {
+    "Interpolation key": "${...} takes the full name of another setting, such as ${data.train_length}",
+    "Environment variable": "set it, or write ${oc.env:NAME,VALUE} with a value for when it is not set",
+    "Unsupported interpolation type": "${NAME:...} takes oc.env; others have no use on the command line",
+    "Recursive interpolation": "let it refer to a setting that does not refer back",
+}
 
 
 def _nearest_key(key: str, known: list[str]) -> str:

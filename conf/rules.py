@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from conf.overrides import parse
+from conf.overrides import composition_error, parse
 from conf.schema import remedy
-from posgen.errors import BadValue, UserError, nearest, require
+from posgen.errors import BadValue, UserError, nearest, require, shortened
+from posgen.plain import restore
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -84,6 +85,7 @@ def declared(kind: type[Settings], name: str, overrides: Sequence[str] = ()) -> 
     Raises BadValue or UserError, one line, for an unknown key or a value of the wrong type or out of range.
     """
     from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     node = OmegaConf.structured(kind)
     OmegaConf.set_readonly(node, False)
@@ -95,17 +97,19 @@ def declared(kind: type[Settings], name: str, overrides: Sequence[str] = ()) -> 
         override, text = parse(argument), argument.partition("=")[2].strip()
         key = override.key_or_group
         if key in changed:
-            raise UserError(f"{argument}: {key} is given twice; give it once")
+            raise UserError(f"{shortened(argument)}: {key} is given twice; give it once")
         if override.is_sweep_override():
             raise BadValue(key, text, "give one value")
         _set(kind, node, name, key, override.value(), text)
         changed.add(key)
-    if missing := OmegaConf.missing_keys(node):
-        raise UserError(f"conf/{name}.yaml: {', '.join(sorted(missing))} is missing; restore the file")
     try:
+        if missing := OmegaConf.missing_keys(node):
+            raise UserError(f"conf/{name}.yaml: {', '.join(sorted(missing))} is missing; restore the file")
         return typing.cast(Settings, OmegaConf.to_object(node))
     except BadValue as error:
         raise error.under(name) from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{name}: {composition_error(error)}") from error
 
 
 def _set(kind: type[DataclassInstance], node: Any, name: str, dotted: str, value: object, text: str) -> None:
@@ -116,7 +120,10 @@ def _set(kind: type[DataclassInstance], node: Any, name: str, dotted: str, value
     if dotted not in known:
         raise BadValue(dotted, text, nearest(dotted, known))
     key = dotted.partition(".")[2]
+    hint = typing.get_type_hints(kind)[key]
     try:
         OmegaConf.update(node, key, value)
-    except OmegaConfBaseException:
-        raise BadValue(dotted, text, remedy(typing.get_type_hints(kind)[key], text)) from None
+        if isinstance(value, list):  # whose items OmegaConf does not check
+            restore(hint, value, key)
+    except (OmegaConfBaseException, TypeError):
+        raise BadValue(dotted, text, remedy(hint, text)) from None

@@ -54,12 +54,29 @@ def _try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> No
             require(good, "pe", encoding.name, remedy)
         encoding.training_positions(length, stream(0, "try"))
         ends = encoding.positions(length)[[0, -1]]
-        encoding.rotation(ends, length)
+        rotation = encoding.rotation(ends, length)
         bias, embedding = encoding.bias(weights, ends, model), encoding.embedding(weights, ends, model)
+        for name, table in zip(("rotation's cos", "rotation's sin"), rotation or (), strict=False):
+            _check_table(encoding, name, table, (2, encoding.head_dim // 2))
+        _check_table(encoding, "bias", bias, (1, model.heads, 2, 2))
+        _check_table(encoding, "embedding", embedding, (1, 2, model.d_model))
         if encoding.structure() == "rotary":
             alone = bias is None and embedding is None and not weights and not encoding.trainable
             require(alone, "pe", encoding.name, "gives the decoder more than a rotation; declare only_rotates = False")
     TrainingPositions([encoding], model, 2, 2, torch.device("cpu"))  # refuses what it cannot train
+
+
+def _check_table(encoding: Encoding, name: str, table: object, shape: tuple[int, ...]) -> None:
+    """Raise BadValue unless what the encoding gives for 2 positions is None or a tensor of this shape; a bias for all
+    heads may have 1 in their place."""
+    if table is None:
+        return
+    remedy = f"its {name} for 2 positions should be floats of shape {list(shape)}"
+    if not (isinstance(table, Tensor) and table.is_floating_point()):
+        raise BadValue("pe", encoding.name, f"{remedy}, not {getattr(table, 'dtype', type(table).__name__)}; fix it")
+    heads_shared = (shape[0], 1, *shape[2:]) if len(shape) == 4 else shape
+    good = tuple(table.shape) in (shape, heads_shared)
+    require(good, "pe", encoding.name, f"{remedy}, not {list(table.shape)}; fix it")
 
 
 class TrainingPositions:

@@ -196,17 +196,30 @@ class MemberSpec:
 
     @property
     def run_id(self) -> str:
-        """The identity of the run: 12 hex digits of the hash of every field that can change a number."""
+        """The identity of the run: 12 hex digits of the hash of every field that can change its weights or which of
+        them are chosen. How it is tested is no part of it: runs grow by further test encodings."""
+        return digest(identity(replace(self, test_encodings=(), accuracy=AccuracyMode.teacher_forced)))
+
+    @property
+    def run_id_of_version_0_1(self) -> str:
+        """The identity of then, which test encodings and accuracy were part of."""
         return digest(identity(self))
 
     @property
     def trajectory(self) -> str:
         """Members of equal trajectory have the same weights at every step: they differ in how these are validated,
         chosen and measured at most, so that one training serves them all."""
-        alike = replace(
-            self, test_encodings=(), selection=Selection.first_best_id, accuracy=AccuracyMode.teacher_forced
-        )
-        return digest(identity(alike))
+        return replace(self, selection=Selection.first_best_id).run_id
+
+    def label(self, encoding: EncodingSpec) -> str:
+        """What an encoding that this member is tested with is called: by its name when the member was trained with it,
+        else `name~key`, because a name may stand for several (YaRN with the text's lengths, with the code's)."""
+        return encoding.name if encoding.key == self.train_encoding.key else f"{encoding.name}~{encoding.key}"
+
+    @property
+    def labels(self) -> dict[str, EncodingSpec]:
+        """The test encodings by label."""
+        return {self.label(encoding): encoding for encoding in self.test_encodings}
 
     @property
     def shape_key(self) -> str:

@@ -5,10 +5,14 @@ A folder `<task name>-<12 hex digits>` with train.parquet, validation.parquet, t
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
 import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from posgen import files, manifest
-from posgen.errors import UserError, require
+from posgen.errors import UserError, os_error_reason, os_error_remedy, require, shortened
 from posgen.generate import generate, token_dtype
 from posgen.spec import DataSpec, Task
 from posgen.splits import SPLITS, draw
@@ -65,6 +69,7 @@ def prepare(task: Task, data: DataSpec, root: Path) -> Dataset:
     path = root / manifest.folder_name(task, data)
     if _occupied(path):
         return _load_as_asked(path, task, data)
+    _check_memory(task, data)
     tokens = _generate(task, data)
     described = manifest.describe(task, data, tokens)
     temporary = root / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
@@ -77,9 +82,9 @@ def prepare(task: Task, data: DataSpec, root: Path) -> Dataset:
             if not _occupied(path):
                 raise
             return _load_as_asked(path, task, data)  # another process was faster
-    except OSError as error:
-        remedy = "choose another folder"
-        raise UserError(f"{path}: the data set cannot be written ({_one_line(error)}); {remedy}") from error
+    except (OSError, MemoryError) as error:
+        remedy = os_error_remedy(error, "paths.data=DIR")
+        raise UserError(f"{path}: the data set cannot be written ({os_error_reason(error)}); {remedy}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Dataset(path, task, data, **tokens, manifest=described, created=True)
@@ -93,20 +98,37 @@ def load(path: Path) -> Dataset:
     if not _occupied(path):
         raise UserError(f"{path}: there is no data set here; make it with posgen generate")
     file = path / manifest.FILE
-    if not os.path.isfile(file):
-        raise UserError(f"{path}: not a PosGen data set, it has no {manifest.FILE}; {_remedy(path)}")
-    try:
-        described, task, data = manifest.read(file)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{file}: {_one_line(error)}; {_remedy(path)}") from error
-    tokens = {split: _read_split(path, split, described["splits"][split], task) for split in SPLITS}
+    with _reading(file):
+        if not _is_file(file):
+            raise UserError(f"{path}: not a PosGen data set, it has no {manifest.FILE}; {_remedy(path)}")
+        try:
+            described, task, data = manifest.read(file)
+        except ValueError as error:
+            raise UserError(f"{file}: {_one_line(error)}; {_remedy(path)}") from error
+    tokens = {split: _read_split(path, split, described["splits"][split]["sha256"], task, data) for split in SPLITS}
     return Dataset(path, task, data, **tokens, manifest=described, created=False)
+
+
+def _check_memory(task: Task, data: DataSpec) -> None:
+    """Raise BadValue when the splits are larger than the machine's memory: filling it would end other programs."""
+    width = token_dtype(task.modulus).itemsize
+    sizes = {split: math.prod(data.shape(split)) * width for split in SPLITS}
+    largest = max(SPLITS, key=lambda split: sizes[split])
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # a system that does not say
+        return
+    rows, length = data.shape(largest)
+    remedy = (
+        f"with {length} tokens each the data set takes {sum(sizes.values()) / 2**30:.0f} GiB of memory, this machine "
+        f"has {memory / 2**30:.0f}; use fewer or shorter sequences"
+    )
+    require(sum(sizes.values()) < memory, f"{largest}_size", rows, remedy)
 
 
 def _generate(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
     prefixes = draw(task, data)
-    lengths = {"train": data.train_length, "validation": data.test_length, "test": data.test_length}
-    return {split: generate(task, prefixes[split], lengths[split]) for split in SPLITS}
+    return {split: generate(task, prefixes[split], data.shape(split)[1]) for split in SPLITS}
 
 
 def _write(tokens: dict[str, np.ndarray], described: dict[str, Any], folder: Path) -> None:
@@ -128,7 +150,11 @@ def _load_as_asked(path: Path, task: Task, data: DataSpec) -> Dataset:
     """The data set at this path, provided that it is the one that was asked for."""
     dataset = load(path)
     wanted, stored = manifest.identity(task, data), manifest.identity(dataset.task, dataset.data)
-    differing = [f"{key}={stored[key]} instead of {wanted[key]}" for key in wanted if wanted[key] != stored[key]]
+    differing = [
+        f"{key}={shortened(stored.get(key, ''))} instead of {wanted.get(key, '')}"
+        for key in dict.fromkeys([*wanted, *stored])
+        if wanted.get(key) != stored.get(key)
+    ]
     if differing:
         file = path / manifest.FILE
         raise UserError(f"{file}: made with other parameters ({', '.join(differing)}); {_remedy(path)}")
@@ -140,17 +166,36 @@ def _load_as_asked(path: Path, task: Task, data: DataSpec) -> Dataset:
     return dataset
 
 
-def _read_split(path: Path, split: str, entry: dict[str, Any], task: Task) -> np.ndarray:
+def _read_split(path: Path, split: str, sha256: str, task: Task, data: DataSpec) -> np.ndarray:
     file = path / f"{split}.parquet"
-    if not os.path.isfile(file):
-        raise UserError(f"{file}: missing; {_remedy(path)}")
-    try:
-        tokens = files.read(file, entry["rows"], entry["length"], token_dtype(task.modulus))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{file}: damaged, {_one_line(error)}; {_remedy(path)}") from error
-    if files.checksum(tokens) != entry["sha256"]:
+    with _reading(file):
+        if not _is_file(file):
+            raise UserError(f"{file}: missing; {_remedy(path)}")
+        try:
+            tokens = files.read(file, *data.shape(split), token_dtype(task.modulus))
+        except ValueError as error:
+            raise UserError(f"{file}: damaged, {_one_line(error)}; {_remedy(path)}") from error
+    if files.checksum(tokens) != sha256:
         raise UserError(f"{file}: damaged, its tokens do not have the sha256 of the manifest; {_remedy(path)}")
     return tokens
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Tell what the system refuses (permission, memory, open files) as what it is: the file may be whole."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        remedy = os_error_remedy(error, "paths.data=DIR")
+        raise UserError(f"{file}: cannot be read ({os_error_reason(error)}); {remedy}") from error
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file. Raises OSError where the system does not tell."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _occupied(path: Path) -> bool:
@@ -164,7 +209,7 @@ def _occupied(path: Path) -> bool:
 
 
 def _remedy(path: Path) -> str:
-    return f"delete or move {path} and run posgen generate again"
+    return f"move {path} elsewhere and run posgen generate again"
 
 
 def _one_line(error: Exception) -> str:

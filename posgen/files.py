@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from posgen.errors import by_circumstances
+
 COLUMN = "tokens"
 # Tokens in one row group: what a reader has to hold at a time.
 GROUP = 2**24
@@ -41,11 +43,14 @@ def _column_type(dtype: np.dtype) -> pa.DataType:
 def read(file: Path, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
     """Read tokens [rows, length] of this dtype.
 
-    Raises ValueError that says in what the file differs from this description, OSError when it cannot be read.
+    Raises ValueError that says in what the file is damaged or differs from this description; OSError with an error
+    number, or MemoryError, when the system does not let it be read.
     """
     try:
         return _read(file, rows, length, dtype)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if by_circumstances(error):
+            raise
         raise ValueError(str(error)) from error
 
 
@@ -59,10 +64,14 @@ def _read(file: Path, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
             raise ValueError(f"its tokens are {actual}, not {expected}")
         if parquet.metadata.num_rows != rows:
             raise ValueError(f"it has {parquet.metadata.num_rows} sequences, not {rows}")
+        groups = range(parquet.num_row_groups)
+        held = sum(parquet.metadata.row_group(group).column(0).num_values for group in groups)
+        if held != rows * length:  # before memory is taken for them
+            raise ValueError(f"some of its tokens are missing or too many: its sequences do not have {length} tokens")
         tokens = np.empty((rows, length), dtype)
         start = 0
-        for group in range(parquet.num_row_groups):
-            for part in parquet.read_row_group(group).column(COLUMN).chunks:
+        for group in groups:
+            for part in parquet.read_row_group(group, use_threads=False).column(COLUMN).chunks:
                 values = part.flatten()
                 if part.null_count or values.null_count:
                     raise ValueError("some of its tokens are missing")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from posgen import __version__
+from posgen.errors import shortened
 from posgen.files import checksum
 from posgen.plain import digest, plain, restore
 from posgen.plain import identity as neutral_free
@@ -66,22 +68,31 @@ def read(file: Path) -> tuple[dict[str, Any], Task, DataSpec]:
     """
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not readable JSON ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError("it is not the manifest of a PosGen data set")
     if manifest.get("format_version") != FORMAT_VERSION:
-        raise ValueError(f"it has format version {manifest.get('format_version')}, this posgen reads {FORMAT_VERSION}")
+        version = shortened(manifest.get("format_version"))
+        raise ValueError(f"it has format version {version}, this posgen reads {FORMAT_VERSION}")
     try:
-        task: Task = restore(Task, manifest["task"])
-        data: DataSpec = restore(DataSpec, manifest["data"])
+        task: Task = restore(Task, manifest["task"], "task")
+        data: DataSpec = restore(DataSpec, manifest["data"], "data")
+        splits = restore(dict[str, Any], manifest["splits"], "splits")
         for split in SPLITS:
-            entry = manifest["splits"][split]
-            size, length = getattr(data, f"{split}_size"), data.train_length if split == "train" else data.test_length
-            if (entry["rows"], entry["length"]) != (size, length) or not isinstance(entry["sha256"], str):
-                raise ValueError(f"what it says about {split} contradicts its own parameters")
+            _check_split(split, splits[split], data)
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from error
     except TypeError as error:
         raise ValueError(f"one of its fields is of a wrong kind ({error})") from error
     return manifest, task, data
+
+
+def _check_split(split: str, entry: Any, data: DataSpec) -> None:
+    """What the manifest says of one split, against its own parameters. Raises KeyError, TypeError or ValueError."""
+    restore(dict[str, Any], entry, split)
+    rows, length = (restore(int, entry[key], f"{split}.{key}") for key in ("rows", "length"))
+    if not re.fullmatch("[0-9a-f]{64}", restore(str, entry["sha256"], f"{split}.sha256")):
+        raise ValueError(f"{split}.sha256 is not 64 hex digits")
+    if (rows, length) != data.shape(split):
+        raise ValueError(f"what it says about {split} contradicts its own parameters")

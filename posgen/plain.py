@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import types
 import typing
 from enum import Enum
 from typing import Any
+
+from posgen.errors import shortened
 
 
 def plain(value: Any) -> Any:
@@ -53,16 +56,44 @@ def _canonical(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def restore(kind: Any, value: Any) -> Any:
+def restore(kind: Any, value: Any, name: str = "it") -> Any:
     """The value of type `kind` (dataclass, enum, tuple, dict or scalar) that `plain` wrote down as `value`.
 
-    Fields that `value` lacks take their defaults; unknown ones raise TypeError.
+    Fields that `value` lacks take their defaults. Raises TypeError or ValueError that says which one (`name`: of the
+    outermost) is unknown, of another kind than its field or out of range: data may come from anybody.
     """
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        _held(isinstance(value, dict), name, "values by name", value)
         types_of = typing.get_type_hints(kind)
-        return kind(**{name: restore(types_of.get(name, Any), item) for name, item in value.items()})
+        unknown = sorted(value.keys() - types_of.keys())
+        if unknown:
+            raise TypeError(f"{shortened(unknown[0])} is not known")
+        return kind(**{key: restore(types_of[key], item, key) for key, item in value.items()})
     if isinstance(kind, type) and issubclass(kind, Enum):
+        options = [member.value for member in kind]
+        _held(value in options, name, f"one of {', '.join(map(str, options))}", value)
         return kind(value)
-    if typing.get_origin(kind) is tuple:
-        return tuple(restore(typing.get_args(kind)[0], item) for item in value)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        (other,) = (option for option in inner if option is not types.NoneType)
+        return None if value is None else restore(other, value, name)
+    if origin in (tuple, list):
+        _held(isinstance(value, (list, tuple)), name, "a list", value)
+        return origin(restore(inner[0], item, name) for item in value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # 4.0 and 4 are one value
+    scalar = origin or kind
+    if scalar in _SCALARS:
+        right = isinstance(value, (int, float) if scalar is float else scalar)
+        _held(right and (scalar is bool or not isinstance(value, bool)), name, _SCALARS[scalar], value)
     return value
+
+
+_SCALARS: dict[Any, str] = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text", dict: "values by name",
+}  # fmt: skip
+
+
+def _held(condition: bool, name: str, wanted: str, value: object) -> None:
+    if not condition:
+        raise TypeError(f"{name} should be {wanted}, not {shortened(repr(value))}")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from posgen.errors import require
 from posgen.generate import generate
 from posgen.rules import dependencies, rule
 from posgen.spec import Task
 
 # Columns of the picture's left margin.
 LABEL = 9
+# Tokens that are explained at most: each is a line to read.
+LONGEST = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,10 @@ class Row:
 def explain(task: Task, prefix: Sequence[int], length: int) -> list[Row]:
     """The rows of the sequence that continues `prefix` to `length` tokens, seed tokens included.
 
-    Raises `BadValue("prefix", ...)` unless it is far + near whole tokens in 0..modulus-1, and as `generate` does.
+    Raises `BadValue("prefix", ...)` unless it is far + near whole tokens in 0..modulus-1, for a length above LONGEST,
+    and as `generate` does.
     """
+    require(length <= LONGEST, "length", length, f"use at most {LONGEST} tokens: each is a line")
     tokens = generate(task, [list(prefix)], length)[0].tolist()
     rows = []
     for position, token in enumerate(tokens):

@@ -89,3 +89,8 @@ class DataSpec:
         for key in ("train_size", "validation_size", "test_size"):
             require(1 <= getattr(self, key) <= 10_000_000, key, getattr(self, key), "use 1 to 10000000 sequences")
         require(0 <= self.seed < 2**32, "seed", self.seed, "use 0 to 4294967295")
+
+    def shape(self, split: str) -> tuple[int, int]:
+        """(sequences, tokens of each) of "train", "validation" or "test"."""
+        size: int = getattr(self, f"{split}_size")
+        return size, self.train_length if split == "train" else self.test_length

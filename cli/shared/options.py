@@ -149,3 +149,13 @@ FactorOption = Annotated[
     float | None,
     typer.Option("--factor", metavar="X", help="Scaling factor s. [default: L'/L]", show_default=False),
 ]
+
+
+def trust_named(code: list[str] | None) -> None:
+    """Let this process run the code that --code names. BadValue for a name that is no code's."""
+    from posgen.errors import require
+    from posgen.own_code import is_own, trust
+
+    for name in code or ():
+        require(is_own(name), "code", name, "use path/to/file.py:Class or module:function")
+    trust(*(code or ()))

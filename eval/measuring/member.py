@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from eval.measuring.metrics import Evaluation, Scores, measure
-from eval.measuring.planned import PlannedMember, encoding_labels
+from eval.measuring.planned import PlannedMember
 from eval.store.kinds import AccuracyRecord, Maker, Metrics, Training, Validation, as_training
 from eval.store.provenance import maker
 from eval.store.runs import now
@@ -85,10 +85,9 @@ class Validator:
         summaries = []
         for member in members:
             spec = member.spec
-            labels = zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True)
             summaries.append({
                 label: scores[member.slot, encoding.key].summary(spec.task.prefix_length, spec.data.train_length)
-                for label, encoding in labels
+                for label, encoding in spec.labels.items()
             })  # fmt: skip
         return summaries
 
@@ -140,6 +139,7 @@ def record(
     checkpoint_epoch: int | None,
     history: Sequence[Mapping[str, Any]],
     info: Mapping[str, Any],
+    run_id: str,
 ) -> AccuracyRecord:
     """A measurement as the record store holds it. `scores` None: the member diverged. `info`: run.json of its run."""
     spec = member.spec
@@ -147,7 +147,7 @@ def record(
     protocols = member.config.get("protocols", {})
     stopped = scores is not None and info.get("status") == "stopped"
     return AccuracyRecord(
-        run_id=spec.run_id,
+        run_id=run_id,
         sweep=context.sweep,
         profile=context.profile,
         created=now(),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.spec import AccuracyMode, EncodingSpec, MemberSpec
+from models.spec import AccuracyMode, MemberSpec
 
 
 @dataclass(frozen=True)
 class Target:
     """An entry of a table (Table 1, the ledger, the league) that a member fills. `test_encoding` is one of
-    `encoding_labels(spec.test_encodings)`, `accuracy` the value of an AccuracyMode."""
+    the labels of the member's spec, `accuracy` the value of an AccuracyMode."""
 
     protocol: str
     pe: str
@@ -27,12 +26,6 @@ class PlannedMember:
     spec: MemberSpec
     targets: tuple[Target, ...]
     config: dict[str, Any]
-
-
-def encoding_labels(encodings: Sequence[EncodingSpec]) -> tuple[str, ...]:
-    """A label for each encoding: its name, or `name~key` where two of them share the name."""
-    names = [encoding.name for encoding in encodings]
-    return tuple(e.name if names.count(e.name) == 1 else f"{e.name}~{e.key}" for e in encodings)
 
 
 def count(members: int) -> str:

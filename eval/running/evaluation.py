@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from eval.measuring.member import Context, Data, record, scores_of
-from eval.measuring.planned import PlannedMember, Target, count, encoding_labels
+from eval.measuring.planned import PlannedMember, Target, count
 from eval.running.job import RunSettings, set_threads
 from eval.running.progress import Bar
 from eval.running.tracker import Tracker
@@ -46,25 +46,25 @@ def evaluate_members(
     for (member, run), records in zip(members, records_by_member, strict=True):
         # A training may serve targets of another accuracy as well; its tracker knows one number a test encoding.
         shown = [r for r in records if r.accuracy_mode == member.spec.accuracy.value]
-        tracker.finish(member.spec.run_id, _summary(shown), run.info()["status"])
+        tracker.finish(member.spec.run_id, _summary(shown), run.status)
 
 
 def _test(member: PlannedMember, run: Run, settings: RunSettings, context: Context, data: Data) -> list[AccuracyRecord]:
     spec, info, result = member.spec, run.info(), run.result()
     tokens = data.test_tokens(spec, spec.data.test_length)
     records = []
-    labels = encoding_labels(spec.test_encodings)
     # Several targets may ask for one measurement (paper and zero_shot_text both test RoPE): it is made once.
     for label, accuracy in dict.fromkeys((target.test_encoding, target.accuracy) for target in member.targets):
-        encoding, mode, scores = spec.test_encodings[labels.index(label)], AccuracyMode(accuracy), None
+        encoding, mode, scores = spec.labels[label], AccuracyMode(accuracy), None
         served = tuple(t for t in member.targets if (t.test_encoding, t.accuracy) == (label, accuracy))
-        if info["status"] != "diverged":
+        if run.status != "diverged":
             scores = scores_of(result.weights(label), spec, encoding, tokens, mode, settings.device)
         records += [
             record(
                 replace(member, targets=served), context, pe, label, scores,
                 encoding=encoding, length=spec.data.test_length, accuracy=mode,
-                checkpoint_epoch=result.chosen.get(label), history=result.history, info=info,
+                checkpoint_epoch=result.chosen.get(label), history=result.history, info={**info, "status": run.status},
+                run_id=run.run_id,
             )
             for pe in dict.fromkeys(target.pe for target in served)
         ]  # fmt: skip
@@ -99,10 +99,10 @@ def evaluate_runs(
     for run_id in run_ids:
         run = Run(settings.runs_dir, run_id)
         spec, info = run.spec(), run.info()
-        if info.get("status") != "finished":
-            diverged = info.get("status") == "diverged"
-            remedy = "there is nothing to measure" if diverged else "train it to the end first"
-            raise UserError(f"run={run_id}: is {info.get('status')}, not finished; {remedy}")
+        if run.status != "finished":
+            remedy = "there is nothing to measure" if run.status == "diverged" else "train it to the end first"
+            raise UserError(f"run={run_id}: is {run.status}, not finished; {remedy}")
+        validated = [encoding for label, encoding in run.labels(spec).items() if label in run.result().chosen]
         # One target for each encoding: those of another accuracy would double them, and what is measured now says its
         # accuracy_mode itself.
         targets = tuple(t for t in (Target(*cell) for cell in info["cells"]) if t.accuracy == spec.accuracy.value)
@@ -118,7 +118,7 @@ def evaluate_runs(
             remedy = f"use more than the {prefix} tokens of the seed and at most 1048576"
             require(prefix < length <= 1_048_576, "length", length, remedy)
             member = PlannedMember(spec, targets, run.config())
-            measurements += [(run, member, encoding, length) for encoding in encodings or spec.test_encodings]
+            measurements += [(run, member, encoding, length) for encoding in encodings or validated]
     # All of them are checked by now: a mistake in the last one leaves nothing half measured.
     with Bar(f"measuring {len(measurements)} times", len(measurements), 0, settings.progress) as bar:
 
@@ -143,9 +143,9 @@ def _measure_again(
     data: Data,
 ) -> AccuracyRecord:
     spec, result = member.spec, run.result()
-    labels = encoding_labels(spec.test_encodings)
-    planned = [label for label, test in zip(labels, spec.test_encodings, strict=True) if test == encoding]
-    validated = planned[0] if planned else labels[0]
+    labels = {label: test for label, test in run.labels(spec).items() if label in result.chosen}
+    planned = [label for label, test in labels.items() if test == encoding]
+    validated = planned[0] if planned else next(iter(labels))
     # What was not planned is called by its parameters too: two forms of one encoding are two measurements.
     label = planned[0] if planned else f"{encoding.name}~{encoding.key}"
     tokens = data.test_tokens(spec, length)
@@ -153,5 +153,5 @@ def _measure_again(
     return record(
         member, context, encoding.name, label, scores,
         encoding=encoding, length=length, accuracy=accuracy, checkpoint_epoch=result.chosen.get(validated),
-        history=result.history, info=run.info(),
+        history=result.history, info=run.info(), run_id=run.run_id,
     )  # fmt: skip

@@ -104,10 +104,10 @@ def run(job: Job, tracker: Tracker | None = None) -> Outcome:
         tracker = tracker or tracker_of(settings.tracker)
         stack.callback(tracker.close)
         # What is trained but not recorded first: minutes of testing, before hours of training that may be interrupted.
-        trained = [(m, folder) for m, folder in members if folder.done]
+        trained = [(m, folder) for m, folder in members if folder.covers(m.spec)]
         evaluate_members(trained, settings, context, data, tracker)
         outcome.remeasured += [m.spec.run_id for m, _ in trained]
-        fresh = [(m, folder) for m, folder in members if not folder.done]
+        fresh = [entry for entry in members if entry not in trained]
         # A state may be at `until` already, tested into another store or not at all: it needs no step, only the test.
         stopped = [(m, f) for m, f in fresh if settings.until is not None and f.validated_epoch() == settings.until]
         stopped_at(stopped, settings, context, data, tracker, outcome)
@@ -144,7 +144,7 @@ def _claimed(job: Job, stack: ExitStack, outcome: Outcome) -> list[tuple[Planned
 
 def complete(member: PlannedMember, folder: Run, measured: Sequence[AccuracyRecord], until: int | None) -> bool:
     """Whether there is nothing left to do: it is trained, and every target of the member has its record."""
-    if not folder.done and until is None:
+    if until is None and not folder.covers(member.spec):
         return False
     recorded = {
         (protocol, r.pe, r.test_encoding, r.accuracy_mode)
@@ -161,7 +161,7 @@ def check_until(spec: MemberSpec, folder: Run, until: int) -> None:
     require(1 <= until < epochs, "until", until, f"use an epoch before the last of {epochs}, or leave it out")
     require(until % every == 0, "until", until, f"use a multiple of {every}: validations are {every} epochs apart")
     reached = epochs if folder.done else folder.validated_epoch()
-    if reached > until and folder.info().get("status") != "diverged":
+    if reached > until and folder.status != "diverged":
         remedy = f"run {folder.run_id} is past it already, at epoch {reached}, and its state of then is gone"
         raise BadValue("until", until, f"{remedy}; use {reached}" if reached < epochs else f"{remedy}; leave it out")
 

@@ -8,7 +8,8 @@ league are planned here too.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from conf.compose import Choice, compose, composer
@@ -17,7 +18,7 @@ from conf.ledger import ledger
 from conf.overrides import changed, choices
 from conf.published import table1_names
 from conf.schema import Config, ProfileSpec, ProtocolSpec, TrainWith
-from eval.measuring.planned import PlannedMember, Target, encoding_labels
+from eval.measuring.planned import PlannedMember, Target
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 from posgen.errors import BadValue, UserError, require
 from posgen.plain import plain
@@ -65,10 +66,15 @@ def plan_places(
     require(bool(seeds), "profile.seeds", changed_profile.seeds, "give at least one seed")
     trainings: dict[str, _Training] = {}
     with composer() as make:
-        for task, pe, protocol in places:
+
+        def composed(task: str, pe: str, protocol: str) -> Config:
             config = make(Choice(task, pe, protocol, profile), overrides)
-            _collect(trainings, dataclasses.replace(config, profile=changed_profile), protocol, pe)
-    _check(trainings)
+            return dataclasses.replace(config, profile=changed_profile)
+
+        for task, pe, protocol in places:
+            _collect(trainings, composed(task, pe, protocol), protocol, pe)
+        _check(trainings)
+        _foresee(trainings, changed_profile, composed)
     return [_member(training, seed) for training in trainings.values() for seed in seeds]
 
 
@@ -98,13 +104,38 @@ def _collect(trainings: dict[str, _Training], config: Config, protocol: str, pe:
     training = _Training(config, trained_with(config))
     # How it is measured is no part of a training: one may serve targets of several test encodings and accuracies. The
     # checkpoint is part of a run, which keeps one for each test encoding; runs may share a training.
-    spec = _spec(training, config.seed)
-    training = trainings.setdefault(f"{spec.trajectory} {spec.selection.value}", training)
+    training = trainings.setdefault(_spec(training, config.seed).run_id, training)
     if config.pe not in training.tests:
         training.tests.append(config.pe)
     training.protocols[protocol] = config.protocol
     # A user's class goes by its name, not by the path to it.
     training.targets.append((protocol, config.pe.name if ":" in pe else pe, config.pe, config.protocol.accuracy))
+
+
+def _foresee(
+    trainings: Mapping[str, _Training], profile: ProfileSpec, composed: Callable[[str, str, str], Config]
+) -> None:
+    """Let plain trainings be validated under every encoding that the profile's whole Table 1 tests them with.
+
+    The checkpoint is chosen for each test encoding while a model trains. Were it chosen for those of one call alone,
+    `train --pe rope` would have to be repeated for a sweep that tests RoPE's weights with YaRN.
+    """
+    from models.encodings.build import stretches
+
+    plain_trainings = [training for training in trainings.values() if not stretches(training.train_encoding)]
+    for task in dict.fromkeys(training.config.task.name for training in plain_trainings):
+        for pe, protocol in itertools.product(table1_names()[1], profile.protocols):
+            try:
+                config = composed(task, pe, protocol)
+                _try(config, config.pe)
+            except UserError:  # a setting that is not for this encoding
+                continue
+            run_id = _spec(_Training(config, trained_with(config)), config.seed).run_id
+            training = trainings.get(run_id)
+            if training in plain_trainings and config.pe not in training.tests:
+                training.tests.append(config.pe)
+    for training in plain_trainings:  # first, because what was never planned is measured with the first one's weights
+        training.tests.sort(key=lambda test: test.key != training.train_encoding.key)
 
 
 def _spec(training: _Training, seed: int) -> MemberSpec:
@@ -124,37 +155,39 @@ def _spec(training: _Training, seed: int) -> MemberSpec:
 
 def _member(training: _Training, seed: int) -> PlannedMember:
     spec = _spec(training, seed)
-    labels = encoding_labels(spec.test_encodings)
     targets = tuple(
-        Target(protocol, pe, labels[training.tests.index(test)], accuracy.value)
-        for protocol, pe, test, accuracy in training.targets
+        Target(protocol, pe, spec.label(test), accuracy.value) for protocol, pe, test, accuracy in training.targets
     )
     # `pe` and `protocol` here are those of the first target; a record has those of its measurement.
     config = {
         **as_written(plain(dataclasses.replace(training.config, seed=seed))),
         "train_encoding": plain(spec.train_encoding),
-        "test_encodings": dict(zip(labels, plain(spec.test_encodings), strict=True)),
+        "test_encodings": plain(spec.labels),
         "protocols": plain(training.protocols),
         "cells": plain(targets),
     }
     return PlannedMember(spec, targets, config)
 
 
-def _check(trainings: dict[str, _Training]) -> None:
+def _check(trainings: Mapping[str, _Training]) -> None:
     """Build every encoding and resolve every h once, so that a bad parameter is an error before anything is written."""
+    for training in trainings.values():
+        for encoding in (training.train_encoding, *training.tests):
+            _try(training.config, encoding)
+
+
+def _try(config: Config, encoding: EncodingSpec) -> None:
+    """BadValue, under the name of its group, unless the encoding can be built and used by this model."""
     from models.encodings import build
     from models.positions import try_out
 
-    for training in trainings.values():
-        config = training.config
-        bos, data = int(config.model.bos), config.data
-        try:
-            for encoding in (training.train_encoding, *training.tests):
-                built = build(encoding, config.model.head_dim)
-                try_out(built, config.model, (data.train_length + bos, data.test_length + bos))
-        except BadValue as error:
-            group = "model" if error.key in {f.name for f in dataclasses.fields(config.model)} else "pe"
-            raise (error if error.key == "pe" else error.under(group)) from error
+    bos, data = int(config.model.bos), config.data
+    try:
+        built = build(encoding, config.model.head_dim)
+        try_out(built, config.model, (data.train_length + bos, data.test_length + bos))
+    except BadValue as error:
+        group = "model" if error.key in {f.name for f in dataclasses.fields(config.model)} else "pe"
+        raise (error if error.key == "pe" else error.under(group)) from error
 
 
 LEAGUE_PROTOCOLS = ("paper",)
@@ -173,23 +206,24 @@ def plan_league(
     """(members, encodings that cannot be trained with these settings, and why). Without `pes`: all of conf/pe;
     protocols None: `LEAGUE_PROTOCOLS`.
 
-    Each encoding is planned for itself, so that a run's identity does not depend on who else takes part. Members that
-    differ in nothing but the encoding they are tested with train once all the same (eval.running.populations). An
-    encoding that was named is never left out, and neither is anything when all would be: then the first error is
+    An encoding that was named is never left out, and neither is anything when all would be: then the first error is
     raised, as by `plan`.
     """
-    members: list[PlannedMember] = []
+    protocols = protocols or LEAGUE_PROTOCOLS
+    trainable: list[str] = []
     left_out: dict[str, UserError] = {}
     for pe in pes or choices("pe"):
         try:
-            members += plan(tasks, [pe], seeds, protocols or LEAGUE_PROTOCOLS, profile, overrides, changed_profile)
+            plan(tasks[:1], [pe], seeds, protocols, profile, overrides, changed_profile)
         except UserError as error:
             if pes:
                 raise
             left_out[pe] = error
-    if not members:
+        else:
+            trainable.append(pe)
+    if not trainable:
         raise next(iter(left_out.values()))
-    return members, left_out
+    return plan(tasks, trainable, seeds, protocols, profile, overrides, changed_profile), left_out
 
 
 def ledger_places(

@@ -15,7 +15,7 @@ import msgspec
 import torch
 
 from eval.measuring.member import Context, Data, Validator
-from eval.measuring.planned import PlannedMember, count, encoding_labels
+from eval.measuring.planned import PlannedMember, count
 from eval.running.evaluation import evaluate_members
 from eval.running.job import Job, Outcome, RunSettings, compiles
 from eval.running.populations import populations, trained
@@ -78,9 +78,19 @@ def _populations(members: Sequence[tuple[PlannedMember, Run]], device: str) -> I
     for group in populations([member for member, _ in members], device):
         at_step: dict[int, list[Started]] = {}
         for member in group:
-            state = folders[member.spec.run_id].state()
+            state = _usable(member, folders[member.spec.run_id].state())
             at_step.setdefault(state["steps"] if state else 0, []).append((member, folders[member.spec.run_id], state))
         yield from at_step.values()
+
+
+def _usable(member: PlannedMember, state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The state, unless it comes from a training that did not validate all encodings that this member is tested with:
+    which checkpoint to choose for those, only a training from the first epoch can tell."""
+    validated = state["history"][-1]["validation"] if state and state["history"] else member.spec.labels
+    missing = [label for label in member.spec.labels if label not in validated]
+    if missing:
+        _say(f"run {member.spec.run_id} begins again: it was not validated under {', '.join(missing)} so far")
+    return None if missing else state
 
 
 class Stopping:
@@ -224,7 +234,7 @@ def _train(
         maker = msgspec.to_builtins(context.maker)
         if maker not in trained_by[-1:]:
             trained_by.append(maker)
-        folder.report(**_header(member, settings), trained_by=trained_by, status="running", epoch=epoch)
+        folder.report(**_header(member, settings, folder.info()), trained_by=trained_by, status="running", epoch=epoch)
     _move_states(group, settings)
     compiled = compiles(settings.device, settings.compiled)
     leading = trained(specs)
@@ -281,8 +291,9 @@ def _move_states(group: Sequence[Started], settings: RunSettings) -> None:
             states.remove(settings.runs_dir, population)
 
 
-def _header(member: PlannedMember, settings: RunSettings) -> dict[str, Any]:
+def _header(member: PlannedMember, settings: RunSettings, earlier: Mapping[str, Any]) -> dict[str, Any]:
     spec = member.spec
+    cells = [[t.protocol, t.pe, t.test_encoding, t.accuracy] for t in member.targets]
     return {
         "task": spec.task.name,
         "train_encoding": spec.train_encoding.name,
@@ -290,7 +301,7 @@ def _header(member: PlannedMember, settings: RunSettings) -> dict[str, Any]:
         "data_seed": spec.data.seed,
         "profile": settings.profile,
         "sweep": settings.sweep,
-        "cells": [[t.protocol, t.pe, t.test_encoding, t.accuracy] for t in member.targets],
+        "cells": [*(cell for cell in earlier.get("cells") or () if cell not in cells), *cells],
         "epochs": spec.optim.epochs,
     }
 
@@ -311,7 +322,7 @@ def _write_outcome(folder: Run, progress: Progress, status: str) -> None:
 def _tracked(member: PlannedMember, settings: RunSettings) -> TrackedMember:
     spec = member.spec
     protocols = tuple(dict.fromkeys(target.protocol for target in member.targets))
-    labels = zip(encoding_labels(spec.test_encodings), spec.test_encodings, strict=True)
+    labels = spec.labels.items()
     return TrackedMember(
         run_id=spec.run_id,
         name=f"{spec.task.name}-{spec.train_encoding.name}-{spec.seed}",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from posgen.errors import UserError
+from posgen.errors import UserError, os_error_reason, os_error_remedy
 
 _CHUNK = 1 << 20
 
@@ -19,6 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises UserError naming the path when it cannot be written; the old file then stays as it was.
     """
+    _refuse_device(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,11 +28,17 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"cannot write {path} ({reason}): name a place that you can write to") from None
+        raise UserError(f"cannot write {path} ({os_error_reason(error)}): {os_error_remedy(error)}") from None
     finally:
-        if beside.exists():
+        with suppress(OSError):
             beside.unlink()
+
+
+def _refuse_device(path: Path) -> None:
+    """Raise UserError for a device or a pipe, such as /dev/null or /dev/stdout: a file would take its place."""
+    with suppress(OSError):  # whoever writes there is told
+        if path.parent == Path("/dev") or (path.exists() and not path.is_file() and not path.is_dir()):
+            raise UserError(f"cannot write {path} (a device or a pipe, no file): name a file that may be replaced")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, Maker, Record, Training, as_training
 from eval.store.seal import is_sealed, sealed
-from posgen.errors import UserError
+from posgen.errors import UserError, os_error_reason, os_error_remedy
 
 SCHEMA = 3
 LOCK = ".lock"
@@ -54,8 +54,7 @@ def append(path: Path, new: Iterable[Record]) -> None:
     except Timeout:
         raise UserError(f"{path} is being written by another process for {_WAIT:.0f} s; try again later") from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"cannot write {path} ({reason}): name a place that you can write to") from None
+        raise UserError(f"cannot write {path} ({os_error_reason(error)}): {os_error_remedy(error)}") from None
 
 
 @overload
@@ -189,10 +188,13 @@ def check(path: Path) -> tuple[int, int, list[str]]:
 def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines that are not empty, with their numbers."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a device or a pipe might never end
+            raise UserError(f"cannot read the records {path} (it is not a file): check the path given to --records")
         content = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"cannot read the records {path} ({reason}): check the path given to --records") from None
+    except (OSError, MemoryError) as error:
+        misnamed = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+        remedy = "check the path given to --records" if misnamed else os_error_remedy(error, "--records")
+        raise UserError(f"cannot read the records {path} ({os_error_reason(error)}): {remedy}") from None
     lines = content.split(b"\n")
     # After the last newline stands what is being written right now, or what a killed process left. No lock for readers:
     # a table can be drawn while a sweep runs, and from a folder that cannot be written.

@@ -7,6 +7,7 @@ eval.store.states holds its state.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -27,7 +28,7 @@ from eval.store import states
 from eval.store.files import checksum, replacing, write_atomically
 from eval.store.kinds import Maker
 from eval.store.records import LOCK
-from models.spec import MemberSpec
+from models.spec import EncodingSpec, MemberSpec
 from posgen.errors import UserError, told
 from posgen.own_code import refuse_untrusted
 from posgen.plain import digest, plain, restore
@@ -134,9 +135,14 @@ class Run:
             self._lock = None
 
     def describe(self, spec: MemberSpec, config: Mapping[str, Any]) -> None:
-        """Write what was asked: the member, and the full resolved configuration."""
+        """Write what was asked: the member, with the test encodings of earlier calls, and the full resolved
+        configuration."""
         from omegaconf import OmegaConf
 
+        if (self.path / "spec.json").exists():
+            earlier = self.described().test_encodings
+            new = [encoding for encoding in spec.test_encodings if encoding not in earlier]
+            spec = dataclasses.replace(spec, test_encodings=(*earlier, *new))
         write_atomically(self.path / "spec.json", _json(plain(spec)))
         text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
         write_atomically(self.path / "config.yaml", f"{_SEAL}{_sha256(text)}\n{text}".encode())
@@ -166,6 +172,12 @@ class Run:
         """Whether it has an outcome, and so is never trained again."""
         return (self.path / "history.json").exists() and self.status in DONE
 
+    def covers(self, spec: MemberSpec) -> bool:
+        """Whether it is done, and has chosen weights for every encoding that this member is tested with."""
+        if not self.done:
+            return False
+        return self.status == "diverged" or spec.labels.keys() <= self._outcome()["chosen"].keys()
+
     @property
     def status(self) -> str:
         """As history.json says, which is written when a run is done, else as run.json does; empty before it begins."""
@@ -194,12 +206,20 @@ class Run:
             raise UserError(
                 f"{self.path / 'spec.json'}: damaged, or of another version ({reason}); train this member again"
             ) from None
-        if spec.run_id != self.run_id:
+        if self.run_id not in (spec.run_id, spec.run_id_of_version_0_1):
             raise UserError(
                 f"{self.path / 'spec.json'}: describes run {spec.run_id}, not {self.run_id}: it was edited, or the "
                 "folder renamed; put it back, or train this member again"
             )
         return spec
+
+    def labels(self, spec: MemberSpec) -> dict[str, EncodingSpec]:
+        """The test encodings of `spec` by the labels under which this run keeps them."""
+        if spec.run_id == self.run_id:
+            return spec.labels
+        # Version 0.1 added the key only where two encodings of a run shared their name.
+        names = [encoding.name for encoding in spec.test_encodings]
+        return {e.name if names.count(e.name) == 1 else f"{e.name}~{e.key}": e for e in spec.test_encodings}
 
     def config(self) -> dict[str, Any]:
         """The full resolved configuration of the training, as plain containers."""
@@ -247,16 +267,40 @@ class Run:
         chosen: Mapping[str, int | None],
         weights: Mapping[str, Mapping[str, Tensor]],
     ) -> None:
-        """How it ended, the history, the epoch of each chosen checkpoint, and its weights."""
+        """How it ended, the history, the epoch of each chosen checkpoint, and its weights.
+
+        Of a run that is done already and was trained again for further test encodings, these are added; what it had
+        stays. UserError when it then ended otherwise.
+        """
+        outcome: dict[str, Any] = {"status": status, "history": list(history), "chosen": dict(chosen)}
+        sums: dict[str, str] = {}
+        if self.done:
+            outcome, sums = self._joined(outcome)
+            weights = {label: params for label, params in weights.items() if label not in sums}
         # Weights, then the history with their checksums, which is what makes a run done; a state goes last.
-        sums = {}
         for label, params in weights.items():
             with replacing(self._weights(label)) as beside:
                 save_file({k: v.contiguous() for k, v in params.items()}, beside)
                 sums[label] = checksum(beside)
-        outcome = {"status": status, "history": list(history), "chosen": dict(chosen), "weights_sha256": sums}
+        outcome["weights_sha256"] = sums
         write_atomically(self.path / "history.json", _json({**outcome, "digest": digest(outcome)}))
         (self.path / "state.pt").unlink(missing_ok=True)
+
+    def _joined(self, new: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """(outcome with the new test encodings added, checksums of the weights that stay)."""
+        old = {**self._outcome(), "status": self.status}
+        if (old["status"], [row["epoch"] for row in old["history"]]) != (
+            new["status"], [row["epoch"] for row in new["history"]]
+        ):  # fmt: skip
+            raise UserError(
+                f"run {self.run_id}: {old['status']} before, but {new['status']} when it was trained again for further "
+                "test encodings; keep what it has, or train all of it again with --fresh"
+            )
+        rows = [
+            {**row, "validation": {**further["validation"], **row["validation"]}}
+            for row, further in zip(old["history"], new["history"], strict=True)
+        ]
+        return {**old, "history": rows, "chosen": {**new["chosen"], **old["chosen"]}}, dict(old["weights_sha256"])
 
     def result(self) -> TrainingResult:
         """Of a run that is done, or, of one that goes on, so far."""

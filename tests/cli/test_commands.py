@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.main import PACKAGES
+from posgen.errors import UserError
 from tests.command import run
 
 HEAVY = ("torch", "pandas", "scipy", "wandb", "matplotlib", "hydra", "omegaconf", "pyarrow", "numpy")
@@ -102,6 +104,26 @@ WRONG = {
     "length below 1": (["evaluate", "0123456789ab", "--length", "0"], "length=0"),
     "not supported by evaluate": (["evaluate", "0123456789ab", "optim.lr=1"], "leave it out"),
     "too few prefixes": (["generate", "task.modulus=2"], "largest"),
+    "number of 5000 digits": (["show", f"pe.kind={'9' * 5000}"], "too many digits"),
+    "seed of 5000 digits": (["train", "--seed", "9" * 5000], "(5000 characters): use whole numbers"),
+    "modulus of 5000 digits": (["show", f"task.modulus={'9' * 5000}"], "too many digits"),
+    "brackets in brackets": (["show", f"task.far={'[' * 2000 + ']' * 2000}"], "task.far=["),
+    "h of a module without a file": (["generate", "--profile", "smoke", "task.h=builtins:nope"], "h=builtins:nope"),
+    "h that is no h": (["generate", "--profile", "smoke", "task.h=builtins:print"], "h=builtins:print: it returned"),
+    "interval of a neutral key": (["sweep", "tracker.init_timeout=interval(0,1)"], "give one value"),
+    "interval": (["sweep", "optim.lr=interval(0,1)"], "cannot be listed"),
+    "several threads": (["sweep", "--threads", "2,2"], "threads=2,2: give one value"),
+    "several devices": (["sweep", "--device", "cpu,cpu"], "device=cpu,cpu: give one value"),
+    "bomb of a sweep": (["sweep", "data.seed=range(1,1000000)"], "more than 200 combinations"),
+    "bomb of a data set": (["generate", "data.test_length=100000000", "data.test_size=100000"], "GiB of memory"),
+    "bomb of a picture": (["show", "--length", "100000000"], "at most 10000"),
+    "seeds that are lists": (["train", "profile.seeds=[[1]]"], "use a list such as [1,2]"),
+    "lengths that are mappings": (["lengths", "--lengths", "{a: {b: 1}}"], "lengths"),
+    "interpolation of nothing": (["show", "task.far=${nope}"], "the full name of another setting"),
+    "unset variable": (["verdict", "verdict.seed=${oc.env:NOT_SET_ANYWHERE}"], "set it, or write ${oc.env:NAME,VALUE}"),
+    "unset variable in a setting": (["train", "profile.label=${oc.env:NOT_SET_ANYWHERE}"], "set it, or write"),
+    "characters that move the cursor": (["train", "--pe", "\x1b[2J\u2028x"], "\\x1b[2J\\u2028x"),
+    "bytes that are no text": (["train", "--pe", "\udcff"], "\\udcff"),
     "no records": (["table1", "--profile", "smoke"], "smoke"),
     "no records to draw": (["figure3", "--profile", "smoke"], "smoke"),
 }
@@ -124,6 +146,123 @@ def test_a_place_that_cannot_be_written_is_named(workplace: Path, capsys: pytest
     assert run("generate", "--profile", "smoke", "paths.data=taken/data") == 2
     assert "taken" in capsys.readouterr().err
     assert (workplace / "taken").read_text() == "mine"
+
+
+WRONG_TABLES = """
+import torch
+from models.encodings import Encoding
+class Base(Encoding):
+    pass
+class FlatBias(Encoding):
+    def bias(self, weights, positions, model): return torch.zeros(model.heads, len(positions), len(positions))
+class FixedBias(Encoding):
+    def bias(self, weights, positions, model): return torch.zeros(1, model.heads, 7, 7)
+class WholeBias(Encoding):
+    def bias(self, weights, positions, model): return torch.zeros(1, model.heads, 2, 2, dtype=torch.int64)
+class ListBias(Encoding):
+    def bias(self, weights, positions, model): return [0.0]
+class WideEmbedding(Encoding):
+    def embedding(self, weights, positions, model): return torch.zeros(1, len(positions), model.d_model + 1)
+class ShortRotation(Encoding):
+    rotary = only_rotates = True
+    def rotation(self, positions, length): return (torch.ones(len(positions), 1), torch.zeros(len(positions), 1))
+"""
+
+
+@pytest.mark.parametrize("protocol", ["paper", "released"])
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("FlatBias", "its bias for 2 positions should be floats of shape [1, 2, 2, 2], not [2, 2, 2]; fix it"),
+        ("FixedBias", "its bias for 2 positions should be floats of shape [1, 2, 2, 2], not [1, 2, 7, 7]; fix it"),
+        ("WholeBias", "its bias for 2 positions should be floats of shape [1, 2, 2, 2], not torch.int64; fix it"),
+        ("ListBias", "its bias for 2 positions should be floats of shape [1, 2, 2, 2], not list; fix it"),
+        ("WideEmbedding", "its embedding for 2 positions should be floats of shape [1, 2, 32], not [1, 2, 33]; fix it"),
+        ("ShortRotation", "its rotation's cos for 2 positions should be floats of shape [2, 8], not [2, 1]; fix it"),
+    ],
+)
+def test_tables_of_a_wrong_shape_are_found_before_training(
+    name: str, complaint: str, protocol: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "enc.py").write_text(WRONG_TABLES)
+    assert run("train", "--profile", "smoke", "--task", "cot", "--protocol", protocol, "--pe", f"enc.py:{name}") == 2
+    assert capsys.readouterr().err == f"posgen: error: pe={name}: {complaint}\n"
+    assert not (workplace / "results").exists()
+
+
+def test_a_current_folder_that_is_gone_is_told_in_one_line(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'cd "{gone}" && rmdir "{gone}" && exec "{sys.executable}" -c "from cli.main import main; main()" status'
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(
+        r"posgen: error: the current folder is gone [^\n]+; cd to one that exists [^\n]+\n", done.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a/b"), "a/b: No space left on device; free some, or name"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: Permission denied; allow it"),
+        (
+            OSError(errno.EMFILE, "Too many open files", "a/b"),
+            "a/b: Too many open files; close other programs, or allow",
+        ),
+        (
+            BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+            "unavailable; close other programs, or ask",
+        ),
+        (MemoryError(), "out of memory; close other programs, or ask for less"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_its_own_remedy(
+    error: BaseException, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("posgen.dataset.prepare", refuse)
+    assert run("generate", "--profile", "smoke", "--task", "cot") == 2
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"posgen: error: [^\n]+\n", err)
+    assert told in err
+
+
+def test_a_line_of_any_length_keeps_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("table1", "x" * 100_000) == 2
+    err = capsys.readouterr().err
+    assert len(err) < 2000
+    assert err.endswith("(see --help)\n")
+
+
+def test_a_device_is_never_replaced_by_a_file(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from eval.store.files import write_atomically
+
+    os.mkfifo(workplace / "pipe")
+    for place in (Path("/dev/null"), Path("/dev/stdout"), workplace / "pipe"):
+        with pytest.raises(UserError, match=r"cannot write .* \(a device or a pipe, no file\): name a file"):
+            write_atomically(place, b"x")
+    assert Path("/dev/null").is_char_device()
+    assert (workplace / "pipe").is_fifo()
+
+
+def test_a_full_disk_says_to_free_some(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eval.store.files import write_atomically
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (workplace / "old").write_text("old")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError) as told:
+        write_atomically(workplace / "old", b"new")
+    remedy = "(No space left on device): free some, or name another place with paths.results=DIR"
+    assert str(told.value) == f"cannot write {workplace / 'old'} {remedy}"
+    assert [path.name for path in files(workplace)] == ["old"]
+    assert (workplace / "old").read_text() == "old"
 
 
 def test_show_prints_figure_2(capsys: pytest.CaptureFixture[str]) -> None:

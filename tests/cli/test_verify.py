@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,10 +24,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(trained / "results", tmp_path / "results")
     monkeypatch.chdir(tmp_path)
-    yield tmp_path / "results"
+    return tmp_path / "results"
 
 
 def verified(capsys: pytest.CaptureFixture[str], status: int, *words: str) -> list[str]:

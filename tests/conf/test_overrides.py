@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +34,8 @@ WRONG = [
     ("protocol.selection=first_best", "did you mean first_best_id?"),
     ("protocol.splits=disjiont", "did you mean disjoint?"),
     ("profile.seeds=3", "list"),
+    ("profile.seeds=[[1]]", "list"),
+    ("profile.seeds=[{a: 1}]", "list"),
     ("optim.lr=-1", "0 < lr"),
     ("optim.lr=nan", "0 < lr"),
     ("model.dropout=1", "use 0 to 0.99"),
@@ -45,7 +48,7 @@ WRONG = [
     ("optim.epochs=1.5", "whole number"),
     ("tracker.init_timeout=0", "seconds"),
     ("paths.results=", "folder"),
-    ("profile.name=a/b", "names a folder"),
+    ("profile.name=a/b", "names a file"),
     ("device=gpu", "cuda"),
     ("threads=0", "1 to 1024"),
     ("seed=-1", "4294967295"),
@@ -65,6 +68,11 @@ WRONG = [
     ("=3", "one of"),
     ("--lr=3", "options"),
     ("optim.lr=1e-3,2e-3", "posgen sweep"),
+    ("data.train_length=${nowhere}", "the full name of another setting, such as ${data.train_length}"),
+    ("profile.label=${oc.env:NOT_SET_ANYWHERE}", "set it, or write ${oc.env:NAME,VALUE}"),
+    ("task.far=${nothing:1}", "takes oc.env"),
+    ("task.far=${task.far}", "does not refer back"),
+    ("task.far=${either:1}", "write a plain value in its place"),
 ]
 
 
@@ -125,6 +133,43 @@ def test_sweeps_expand_to_every_combination() -> None:
     ]
     assert expand(found.overrides) == wanted
     assert expand(()) == [()]
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [
+        ("tracker.init_timeout=interval(0,1)", "give one value"),
+        ("threads=2,2", "give one value: it changes no number"),
+        ("device=cpu,cpu", "give one value: it changes no number"),
+        ("paths.results=a,b", "give one value: it changes no number"),
+        ("optim.lr=interval(0,1)", "cannot be listed; give its values"),
+        ("data.seed=shuffle(range(1,4))", "cannot be listed; give its values"),
+        ("optim=glob(*)", "cannot be listed; give its values"),
+        ("data.seed=range(1,1000000000)", "more than 200 combinations"),
+        ("data.seed=range(1,9,0)", "is no range"),
+        ("data.seed=range(9,1)", "is an empty range"),
+    ],
+)
+def test_values_that_make_no_sweep_are_refused(setting: str, remedy: str) -> None:
+    with pytest.raises(UserError, match=re.escape(remedy)) as told:
+        expand(read([setting], sweeps=True).overrides)
+    assert str(told.value).startswith(setting.partition("=")[0])
+    assert "\n" not in str(told.value)
+
+
+def test_combinations_of_settings_are_counted_before_they_are_made() -> None:
+    many = [f"{key}=range(1,100)" for key in ("data.seed", "optim.epochs", "optim.batch_size", "model.layers")]
+    with pytest.raises(UserError, match=r"^optim\.epochs=range\(1,100\): makes more than 200 combinations"):
+        expand(read(many, sweeps=True).overrides)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "1e" + "9" * 5000, "[" + "9" * 5000 + "]", "[" * 3000 + "]" * 3000])
+def test_a_value_of_absurd_length_is_told_in_a_short_line(value: str) -> None:
+    for key in ("task.modulus", "seed"):
+        told = complaint([f"{key}={value}"])
+        assert told is not None
+        assert len(told) < 500
+        assert "\n" not in told
 
 
 def test_a_value_of_a_sweep_is_checked_too() -> None:

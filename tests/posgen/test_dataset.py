@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -235,7 +236,7 @@ def test_a_damaged_data_set_is_refused_and_left_alone(damage: str, copy: Path) -
         prepare(TASK, DATA, copy.parent)
     for line in (str(loaded.value), str(prepared.value)):
         assert "\n" not in line
-        assert line.endswith(f"; delete or move {copy} and run posgen generate again")
+        assert line.endswith(f"; move {copy} elsewhere and run posgen generate again")
     assert snapshot(copy) == before
     shutil.rmtree(copy)
     assert prepare(TASK, DATA, copy.parent).created
@@ -313,7 +314,8 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(files, "write", full)
     with pytest.raises(
-        UserError, match=r"the data set cannot be written .*No space left on device.*choose another folder"
+        UserError,
+        match=r"cannot be written .*No space left on device\); free some, or name another place with paths\.data=DIR",
     ):
         prepare(TASK, DATA, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -380,3 +382,129 @@ def test_parameters_that_do_not_fit_write_nothing(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match=r"^train_size=50: .*largest possible sizes"):
         prepare(replace(TASK, modulus=2), DATA, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def refused_by_the_system(number: int) -> Callable[..., Any]:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "(Permission denied); allow it (chmod, chown), or name another place with paths.data=DIR"),
+        (errno.EMFILE, "(Too many open files); close other programs, or allow more open files (ulimit -n)"),
+        (errno.EAGAIN, "(Resource temporarily unavailable); close other programs, or ask for less"),
+        (errno.ENOMEM, "(Cannot allocate memory); close other programs, or ask for less"),
+        (errno.EIO, "(Input/output error); the disk fails: copy what is on it elsewhere"),
+    ],
+)
+@pytest.mark.parametrize("where", ["parquet", "manifest", "folder"])
+def test_what_the_system_refuses_is_not_told_as_damage(
+    number: int, remedy: str, where: str, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = snapshot(copy)
+    with monkeypatch.context() as patch:
+        if where == "parquet":
+            patch.setattr(files.pq, "ParquetFile", refused_by_the_system(number))
+        elif where == "manifest":
+            patch.setattr(Path, "read_text", refused_by_the_system(number))
+        else:
+            patch.setattr(dataset, "_occupied", lambda path: True)
+            patch.setattr(Path, "stat", refused_by_the_system(number))
+        with pytest.raises(UserError) as told:
+            prepare(TASK, DATA, copy.parent)
+    assert remedy in str(told.value)
+    assert str(told.value).startswith(f"{copy}/")
+    for harmful in ("damaged", "delete", "move "):
+        assert harmful not in str(told.value)
+    assert "\n" not in str(told.value)
+    assert snapshot(copy) == before
+
+
+def test_memory_that_runs_out_is_not_told_as_damage(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (MemoryError("Unable to allocate 9 TiB"), pa.ArrowMemoryError("malloc of size 64 failed")):
+
+        def out_of_memory(*_: Any, error: BaseException = error, **__: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr(files.pq, "ParquetFile", out_of_memory)
+        with pytest.raises(UserError, match=r"train\.parquet: cannot be read \(out of memory\); close other programs"):
+            load(copy)
+
+
+def test_a_data_set_larger_than_the_memory_is_refused_before_it_is_begun(tmp_path: Path) -> None:
+    bomb = replace(DATA, test_length=100_000_000, test_size=10_000)
+    with pytest.raises(BadValue, match=r"^test_size=10000: with 100000000 tokens each .* GiB of memory, this machine"):
+        prepare(TASK, bomb, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def places(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every key in nested dicts."""
+    for key, value in node.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from places(value, (*path, key))
+
+
+DELETED = object()
+ODD = [
+    DELETED, None, True, -1, 0, 1.5, 10**9, 1e308, float("nan"), float("inf"), "", "x", "../up", "\x1b[2J",
+    "9" * 10_000, [], [[]], ["a"], {}, {"a": {"b": [None]}},
+]  # fmt: skip
+IRRELEVANT = {"posgen_version", "file", "dtype", "name"}
+
+
+def test_every_key_of_a_manifest_is_checked_whatever_stands_there(copy: Path, made: Dataset) -> None:
+    file = copy / "manifest.json"
+    whole = file.read_text()
+    told = taken = 0
+    for path in [(), *places(json.loads(whole))]:
+        for odd in ODD:
+            content: Any = json.loads(whole)
+            if path:
+                parent = content
+                for key in path[:-1]:
+                    parent = parent[key]
+                if odd is DELETED:
+                    del parent[path[-1]]
+                else:
+                    parent[path[-1]] = odd
+            elif odd is not DELETED:
+                content = odd
+            file.write_text(json.dumps(content))
+            try:
+                found = prepare(TASK, DATA, copy.parent)
+            except UserError as error:
+                told += 1
+                line = str(error)
+                assert line.startswith(f"{file}: "), (path, odd, line)
+                assert line.isprintable(), (path, odd, line)
+                assert len(line) < 700, (path, odd, line)
+            else:
+                taken += 1
+                assert content == json.loads(whole) or path[-1] in IRRELEVANT or odd is DELETED, (path, odd)
+                assert found.data == DATA, (path, odd)
+                assert np.array_equal(found.test, made.test), (path, odd)
+    assert told > 400
+    assert taken > 20
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, '{"a":' * 200_000, "9" * 5000, "null", "3", '"x"', "NaN", "", "\ufeff{}"]
+)
+def test_a_manifest_of_any_other_content_is_one_line(text: str, copy: Path) -> None:
+    (copy / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=r"manifest\.json: it is not") as told:
+        load(copy)
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 500
+
+
+def test_code_in_a_manifest_makes_another_data_set(copy: Path) -> None:
+    edit_manifest(copy, lambda m: m["task"].update(code="0123456789ab"))
+    with pytest.raises(UserError, match="made with other parameters"):
+        prepare(TASK, DATA, copy.parent)

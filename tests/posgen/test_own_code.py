@@ -133,3 +133,8 @@ def test_what_nobody_typed_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> No
         own_code.refuse_untrusted(("yarn", "x:y"), "a record")
     own_code.trust("x:y")
     own_code.refuse_untrusted(("x:y",), "a record")
+
+
+def test_a_name_that_is_no_code_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "posgen: error: code=nan: use path/to/file.py:Class or module:function\n"
+    assert error_of(capsys, "report", "--code", "nan") == line

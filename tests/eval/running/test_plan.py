@@ -67,10 +67,10 @@ def test_the_plain_training_serves_three_cells(table1: list[PlannedMember], plai
     assert [(c.protocol, c.pe, c.test_encoding) for c in member.targets] == [
         ("paper", plain, plain),
         ("zero_shot", plain, plain),
-        ("zero_shot", scaled, scaled),
+        ("zero_shot", scaled, f"{scaled}~{member.spec.test_encodings[1].key}"),
     ]
     names = [encoding.name for encoding in member.spec.test_encodings]
-    assert names == [plain, scaled]
+    assert names == [plain, scaled, scaled]  # the profile has a third protocol: YaRN with the text's lengths
     # zero_shot: the released code's lengths, 257 and 257/65 (ledger row 3)
     assert member.spec.test_encodings[1].params["ramp_length"] == 257
     assert member.spec.test_encodings[1].params["factor"] == 257 / 65
@@ -114,7 +114,24 @@ def test_two_test_encodings_of_one_name_get_labels_of_their_own() -> None:
 def test_other_scalings_train_plain_as_well() -> None:
     members = plan(["cot"], ["pi", "resonance_ntk"], [1], ["zero_shot"], "smoke")
     assert [m.spec.train_encoding.name for m in members] == ["rope", "resonance_rope"]
-    assert [m.spec.test_encodings[0].name for m in members] == ["pi", "resonance_ntk"]
+    assert [[t.test_encoding.partition("~")[0] for t in m.targets] for m in members] == [["pi"], ["resonance_ntk"]]
+
+
+def test_how_a_training_is_tested_is_no_part_of_its_identity() -> None:
+    """`train --pe rope` and a sweep that tests RoPE's weights with YaRN share one training, in either order."""
+    alone = plan(["cot"], ["rope"], [1], ["paper"], "smoke")[0]
+    swept = plan(["cot"], PES, [1], None, "smoke")[0]
+    scaled = plan(["cot"], ["yarn"], [1], ["zero_shot"], "smoke")[0]
+    free = plan(["cot"], ["rope"], [1], ["paper"], "smoke", ["protocol.accuracy=free_running"])[0]
+    assert {m.spec.run_id for m in (alone, swept, scaled, free)} == {alone.spec.run_id}
+    # It is validated under all that the whole table needs, whichever part was asked for.
+    assert set(alone.spec.labels) == set(swept.spec.labels) == set(scaled.spec.labels)
+    assert {label.partition("~")[0] for label in alone.spec.labels} == {"rope", "yarn"}
+    assert list(scaled.spec.labels)[0] == "rope"
+    assert [t.pe for t in alone.targets] == ["rope"]  # and measured as asked
+    other = plan(["cot"], ["rope"], [1], ["paper"], "smoke", ["protocol.selection=last"])[0]
+    assert other.spec.run_id != alone.spec.run_id
+    assert other.spec.trajectory == alone.spec.trajectory
 
 
 def test_seeds_and_protocols_default_to_the_profiles() -> None:
@@ -129,7 +146,7 @@ def test_the_configuration_is_plain_and_complete(table1: list[PlannedMember]) ->
     assert json.loads(json.dumps(config)) == config
     assert {"task", "data", "pe", "model", "optim", "protocol", "profile", "seed"} <= set(config)
     assert config["seed"] == table1[0].spec.seed
-    assert config["test_encodings"]["yarn"]["params"]["ramp_length"] == 257
+    assert list(config["test_encodings"].values())[1]["params"]["ramp_length"] == 257
     assert [cell["pe"] for cell in config["cells"]] == ["rope", "rope", "yarn"]
 
 
@@ -172,4 +189,5 @@ def test_what_is_no_scaling_for_length_trains_as_itself_under_every_protocol(pe:
 @pytest.mark.parametrize("pe", ["ntk_by_parts", "llama3", "dynamic_ntk", "pi"])
 def test_scalings_for_length_are_left_out_of_plain_training(pe: str) -> None:
     (member,) = plan(["cot"], [pe], [1], ["zero_shot"], "smoke")
-    assert (member.spec.train_encoding.name, member.spec.test_encodings[0].name) == ("rope", pe)
+    assert member.spec.train_encoding.name == "rope"
+    assert [member.spec.labels[t.test_encoding].name for t in member.targets] == [pe]

@@ -73,7 +73,8 @@ def test_a_disk_that_fails_to_keep_leaves_the_old_file(path: Path, monkeypatch: 
     monkeypatch.setattr("os.fsync", failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
     with pytest.raises(UserError) as told:
         records.append(path, [synthetic_record(seed=3)])
-    assert str(told.value) == f"cannot write {path} (No space left on device): name a place that you can write to"
+    remedy = "free some, or name another place with paths.results=DIR"
+    assert str(told.value) == f"cannot write {path} (No space left on device): {remedy}"
     assert path.read_bytes() == before
 
 
