@@ -56,6 +56,11 @@ class RunInfo(Struct):
     diverged_at: dict[str, Any] | None = None
     updated: str | None = None
     digest: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    since: str | None = None
+    reason: str | None = None
+    recorded: list[str] | None = None
 
 
 class Row(Struct):
@@ -104,7 +109,7 @@ class Run:
     def __init__(self, runs_dir: Path, run_id: str) -> None:
         """UserError for what is no run id: it names a folder."""
         if not is_run_id(run_id):
-            raise UserError(f"run={run_id[:60]}: a run id is 12 digits of 0-9a-f; posgen status lists them")
+            raise UserError(f"run={run_id[:60]}: a run id is 12 digits of 0-9a-f; posgen status --runs lists them")
         self.run_id = run_id
         self.path = runs_dir / run_id
         self._lock: BaseFileLock | None = None
@@ -185,7 +190,7 @@ class Run:
         node = self._read("spec.json", dict[str, Any])
         if node is None:
             raise UserError(
-                f"run={self.run_id}: there is no such run below {self.path.parent}; posgen status lists them"
+                f"run={self.run_id}: there is no such run below {self.path.parent}; posgen status --runs lists them"
             )
         try:
             spec: MemberSpec = restore(MemberSpec, node)
