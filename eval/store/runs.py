@@ -35,7 +35,8 @@ from posgen.plain import digest, plain, restore
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 DONE = ("finished", "diverged")
 _SEAL = "# sha256 of the lines below: "
-_RETRAIN = "put it back, or train this member again with --fresh"
+_AGAIN = "train this member again with --fresh"
+_RETRAIN = f"put it back, or {_AGAIN}"
 
 
 class RunInfo(Struct):
@@ -61,6 +62,7 @@ class RunInfo(Struct):
     since: str | None = None
     reason: str | None = None
     recorded: list[str] | None = None
+    weights_removed: str | None = None
 
 
 class Row(Struct):
@@ -293,7 +295,9 @@ class Run:
         return load_file(self._weights(label))
 
     def weighted(self) -> list[str]:
-        """The test encodings for which weights were chosen, of a run that is done."""
+        """The test encodings for which weights were chosen, of a run that is done; none once they were cleaned away."""
+        if self.info().get("weights_removed"):
+            return []
         return sorted(self._outcome()["weights_sha256"])
 
     def check_weights(self, label: str) -> None:
@@ -302,6 +306,8 @@ class Run:
         try:
             intact = checksum(file) == self._outcome()["weights_sha256"].get(label)
         except OSError as error:
+            if removed := self.info().get("weights_removed"):
+                raise UserError(f"{file} was removed by posgen clean at {removed}; {_AGAIN}") from None
             raise UserError(f"{file} cannot be read ({error.strerror}): delete {self.path} and train again") from None
         if not intact:
             raise UserError(f"{file} is not what training wrote: delete {self.path} and train this member again")

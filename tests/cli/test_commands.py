@@ -20,7 +20,7 @@ from tests.command import run
 
 HEAVY = ("torch", "pandas", "scipy", "wandb", "matplotlib", "hydra", "omegaconf", "pyarrow", "numpy")
 COMMANDS = (
-    "generate", "show", "train", "sweep", "evaluate", "status", "table1", "figure3", "export-rope", "ledger",
+    "generate", "show", "train", "sweep", "evaluate", "status", "clean", "table1", "figure3", "export-rope", "ledger",
     "positions", "curves", "gap", "lengths", "league",
 )  # fmt: skip
 
