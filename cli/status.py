@@ -135,6 +135,8 @@ def _shown(sweep: PlannedSweep, found: SweepStatus) -> str:
     told = {pe: str(error) for pe, error in sweep.left_out.items()}
     lines += [_wrapped(f"left out, not trainable with these settings: {pe} ({why})") for pe, why in told.items()]
     lines += map(_wrapped, _details(members))
+    explained = {found.state for found in members} & {"unmeasured", "recorded"}
+    lines += [_wrapped(f"{state}: {STATES[state]}") for state in sorted(explained)]
     counts = [(state, sum(member.state == state for member in members)) for state in STATES]
     lines.append(_wrapped(f"{', '.join(f'{number} {state}' for state, number in counts if number)}, of {len(members)}"))
     if any(member.state in LEFT or member.differs for member in members):

@@ -219,9 +219,10 @@ def test_done_needs_every_record(status: Status) -> None:
 
 
 @pytest.mark.usefixtures("place")
-def test_records_without_a_run_are_told_apart_from_nothing(status: Status) -> None:
+def test_records_without_a_run_are_told_apart_from_nothing(status: Status, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(folder_of("rope", 2))
     assert status()["rope", 2]["state"] == "recorded"
+    assert "recorded: its records are here, its run is not; the same sweep would train it again" in shown(capsys)
     Path("results", NAME, "records.jsonl").unlink()
     assert status()["rope", 2]["state"] == "missing"
 
