@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.bench import bench
+from cli.clean import clean
 from cli.encodings import encodings
 from cli.evaluate import evaluate
 from cli.export_rope import export_rope
@@ -31,7 +32,8 @@ for command, summary in (
     (train, "Train and measure one model, or a few."),
     (sweep, "Train and measure all of Table 1."),
     (evaluate, "Measure finished runs at other lengths or encodings."),
-    (status, "List the runs and their progress."),
+    (status, "Show how far a sweep is, cell by cell."),
+    (clean, "Remove working files that nobody needs."),
     (verify, "Check a results folder against its checksums."),
     (table1, "Draw Table 1 from the records."),
     (figure3, "Draw Figure 3 from the records."),

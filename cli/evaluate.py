@@ -34,7 +34,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="RUN_ID",
-            help="Finished runs (see posgen status), and settings among them: pe.params.factor=8 paths.results=DIR",
+            help="Finished runs (posgen status --runs), and settings among them: pe.params.factor=8 paths.results=DIR",
             show_default=False,
         ),
     ],
@@ -85,7 +85,7 @@ def evaluate(
         raise BadValue("protocol", protocol, "give one: it decides how --pe is fitted to the run's lengths")
     ids = [word for word in dict.fromkeys(run_ids) if word not in settings]
     if not ids:
-        raise UserError("RUN_ID is missing: name finished runs; posgen status lists them")
+        raise UserError("RUN_ID is missing: name finished runs; posgen status --runs lists them")
     lengths = None if length is None else numbers("length", length)
     if any(n < 1 for n in lengths or ()):
         raise BadValue("length", length, "use lengths of at least 1 token")

@@ -9,20 +9,26 @@ import typer
 
 from cli.shared.options import (
     DeviceOption,
+    DirectionOption,
     DryRunOption,
     FreshOption,
+    LeagueOption,
+    LedgerOption,
     Overrides,
     PeOption,
     ProfileOption,
     ProtocolOption,
+    RowsOption,
     SeedOption,
     TaskOption,
     ThreadsOption,
+    UntilOption,
 )
 from posgen.errors import BadValue, UserError
 
 if TYPE_CHECKING:
     from cli.shared.request import Request
+    from eval.running.request import PlannedSweep
 
 
 def sweep(
@@ -38,34 +44,11 @@ def sweep(
         str | None,
         typer.Option(help="Name of the sweep in records and W&B. [default: the profile's]", show_default=False),
     ] = None,
-    ledger: Annotated[
-        bool, typer.Option("--ledger", help="Ablation: train a preset with one ledger row at a time overridden.")
-    ] = False,
-    rows: Annotated[
-        str | None,
-        typer.Option(metavar="N[,N...]", help="With --ledger: rows to override. [default: all]", show_default=False),
-    ] = None,
-    direction: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="With --ledger: the preset to start from: paper, released, or both. [default: both]",
-            show_default=False,
-        ),
-    ] = None,
-    league: Annotated[
-        bool,
-        typer.Option("--league", help="Train every encoding that posgen encodings lists. [default protocol: paper]"),
-    ] = False,
-    until: Annotated[
-        int | None,
-        typer.Option(
-            "--until",
-            metavar="EPOCH",
-            help="Stop at this epoch of the full schedule, measure, and keep the training states.",
-            show_default=False,
-        ),
-    ] = None,
+    ledger: LedgerOption = False,
+    rows: RowsOption = None,
+    direction: DirectionOption = None,
+    league: LeagueOption = False,
+    until: UntilOption = None,
     fresh: FreshOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -91,10 +74,37 @@ def sweep(
     posgen sweep --profile quick --ledger --rows 1,7 --direction paper
     posgen sweep --profile quick --league --protocol paper,zero_shot_text
     """
+    from cli.shared.training import train_all
+
+    sweeps = plan_sweeps(
+        overrides, task=task, pe=pe, seed=seed, profile=profile, protocol=protocol, device=device, threads=threads,
+        name=name, ledger=ledger, rows=rows, direction=direction, league=league, until=until,
+    )  # fmt: skip
+    train_all(sweeps, fresh, dry_run)
+
+
+def plan_sweeps(
+    overrides: list[str] | None,
+    *,
+    task: str | None,
+    pe: str | None,
+    seed: str | None,
+    profile: str | None,
+    protocol: str | None,
+    ledger: bool,
+    rows: str | None,
+    direction: str | None,
+    league: bool,
+    until: int | None,
+    device: str | None = None,
+    threads: str | None = None,
+    name: str | None = None,
+) -> list[PlannedSweep]:
+    """The sweeps that the options ask for: one, or one for each combination of settings with several values. UserError
+    or BadValue for a mistake in any of them."""
     from dataclasses import replace
 
     from cli.shared.request import request
-    from cli.shared.training import train_all
     from conf.overrides import expand
     from eval.running.request import Sweep, SweepRequest, plan_sweep
 
@@ -119,8 +129,7 @@ def sweep(
         sweep=kind, rows=numbered, bases=bases, name=name, until=until,
     )  # fmt: skip
     # All are planned before the first begins: a mistake in the last leaves nothing half done.
-    sweeps = [plan_sweep(replace(choices, overrides=point)) for point in expand(requested.overrides)]
-    train_all(sweeps, fresh, dry_run)
+    return [plan_sweep(replace(choices, overrides=point)) for point in expand(requested.overrides)]
 
 
 def _kind(ledger: bool, league: bool, rows: str | None, direction: str | None, protocol: str | None) -> str:

@@ -62,6 +62,38 @@ DryRunOption = Annotated[
     bool,
     typer.Option("--dry-run", help="List the members, estimate memory and time from a few real steps, and stop."),
 ]
+# Which sweep it is.
+LedgerOption = Annotated[
+    bool, typer.Option("--ledger", help="Ablation: train a preset with one ledger row at a time overridden.")
+]
+RowsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rows", metavar="N[,N...]", help="With --ledger: rows to override. [default: all]", show_default=False
+    ),
+]
+DirectionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--direction",
+        metavar="NAME",
+        help="With --ledger: the preset to start from: paper, released, or both. [default: both]",
+        show_default=False,
+    ),
+]
+LeagueOption = Annotated[
+    bool, typer.Option("--league", help="Train every encoding that posgen encodings lists. [default protocol: paper]")
+]
+UntilOption = Annotated[
+    int | None,
+    typer.Option(
+        "--until",
+        metavar="EPOCH",
+        help="Stop at this epoch of the full schedule, measure, and keep the training states.",
+        show_default=False,
+    ),
+]
+
 CodeOption = Annotated[
     list[str] | None,
     typer.Option(

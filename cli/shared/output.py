@@ -88,6 +88,14 @@ def nats(loss: float | None) -> str:
     return MISSING if loss is None else f"{loss:.4f}"
 
 
+def size(count: int) -> str:
+    """Bytes in a readable unit: `512 B`, `1.5 KiB`, `2.0 GiB`."""
+    for power, unit in enumerate(("B", "KiB", "MiB", "GiB")):
+        if count < 1024 ** (power + 1):
+            return f"{count} B" if power == 0 else f"{count / 1024**power:.1f} {unit}"
+    return f"{count / 1024**4:.1f} TiB"
+
+
 def duration(seconds: float) -> str:
     """Seconds in a readable unit: `40 seconds`, `12 minutes`, `5.2 hours`, `3.1 days`."""
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):

@@ -122,15 +122,16 @@ def name(row: Row) -> str:
 
 def provenance(collection: Collection) -> str:
     """Version, commits and devices that the records were made with; several commits are pointed out."""
-    versions, commits, devices = set(), set(), set()
+    versions, commits, code, devices = set(), set(), set(), set()
     for record in collection.records():
         for maker in record.trained_by:
             versions.add(str(maker.versions.get("posgen", "of unknown version")))
             commit = maker.git_commit
             dirty = " with uncommitted changes" if maker.git_dirty else ""
-            commits.add(f"{commit[:12]}{dirty}" if commit else "an unknown commit")
+            # A clean commit says it all; what is not committed is told apart by the hash of its source.
+            source = f" (source {maker.source})" if maker.source and maker.git_dirty is not False else ""
+            commits.add(commit)
+            code.add((f"{commit[:12]}{dirty}" if commit else "an unknown commit") + source)
             devices.add(maker.device)
-    mixed = "several commits: " if len(commits) > 1 else ""
-    return (
-        f"posgen {', '.join(sorted(versions))} at {mixed}{', '.join(sorted(commits))}, on {'; '.join(sorted(devices))}"
-    )
+    mixed = "several commits: " if len(commits) > 1 else "several states of one commit: " if len(code) > 1 else ""
+    return f"posgen {', '.join(sorted(versions))} at {mixed}{', '.join(sorted(code))}, on {'; '.join(sorted(devices))}"

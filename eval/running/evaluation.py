@@ -44,6 +44,8 @@ def evaluate_members(
     # One append for all: `complete` asks for every record of a member, so that half of them would be tested again.
     append(settings.records_path, [record for records in records_by_member for record in records])
     for (member, run), records in zip(members, records_by_member, strict=True):
+        # What nobody has recorded yet is the only copy of its result: `posgen clean` asks this.
+        run.report(recorded=sorted({*(run.info().get("recorded") or []), str(settings.records_path.resolve())}))
         # A training may serve targets of another accuracy as well; its tracker knows one number a test encoding.
         shown = [r for r in records if r.accuracy_mode == member.spec.accuracy.value]
         tracker.finish(member.spec.run_id, _summary(shown), run.status)

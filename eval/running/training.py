@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +24,11 @@ from eval.running.populations import populations, trained
 from eval.running.progress import Bar
 from eval.running.tracker import TrackedMember, Tracker
 from eval.store import states
-from eval.store.runs import Run
+from eval.store.runs import Run, now
 from models import memory
 from models.population import Population, StepResult, batches_per_epoch, total_steps
 from models.training import Progress, Trainer, Watcher
+from posgen.errors import UserError, told
 
 Started = tuple[PlannedMember, Run, dict[str, Any] | None]
 """A member, its folder, and the state that it goes on from, None at its beginning."""
@@ -45,7 +48,8 @@ def train_members(
         return
     tracker.start([_tracked(member, job.settings) for member, _ in members])
     for group in _populations(members, job.settings.device):
-        _train(group, job, context, data, tracker, stopping, outcome)
+        with _failure_told([folder for _, folder, _ in group]):
+            _train(group, job, context, data, tracker, stopping, outcome)
         memory.release(torch.device(job.settings.device))  # or the next population would find no room
         if stopping.asked:
             # Asked while the last members were tested, there is nothing left to go on with.
@@ -78,7 +82,8 @@ def _populations(members: Sequence[tuple[PlannedMember, Run]], device: str) -> I
     for group in populations([member for member, _ in members], device):
         at_step: dict[int, list[Started]] = {}
         for member in group:
-            state = _usable(member, folders[member.spec.run_id].state())
+            with _failure_told([folders[member.spec.run_id]]):
+                state = _usable(member, folders[member.spec.run_id].state())
             at_step.setdefault(state["steps"] if state else 0, []).append((member, folders[member.spec.run_id], state))
         yield from at_step.values()
 
@@ -91,6 +96,20 @@ def _usable(member: PlannedMember, state: dict[str, Any] | None) -> dict[str, An
     if missing:
         _say(f"run {member.spec.run_id} begins again: it was not validated under {', '.join(missing)} so far")
     return None if missing else state
+
+
+@contextmanager
+def _failure_told(folders: Sequence[Run]) -> Iterator[None]:
+    """Let runs say why their training ended in an error. Their states stay, and the next call goes on from these."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else told(error)
+        for folder in folders:
+            with contextlib.suppress(UserError):  # the disk may be full: what is raised is the error itself
+                if not folder.done:
+                    folder.report(status="failed", reason=" ".join(reason.split())[:500])
+        raise
 
 
 class Stopping:
@@ -234,7 +253,10 @@ def _train(
         maker = msgspec.to_builtins(context.maker)
         if maker not in trained_by[-1:]:
             trained_by.append(maker)
-        folder.report(**_header(member, settings, folder.info()), trained_by=trained_by, status="running", epoch=epoch)
+        folder.report(
+            **_header(member, settings, folder.info()), **_process(), trained_by=trained_by, status="running",
+            epoch=epoch, reason=None,
+        )  # fmt: skip
     _move_states(group, settings)
     compiled = compiles(settings.device, settings.compiled)
     leading = trained(specs)
@@ -303,7 +325,13 @@ def _header(member: PlannedMember, settings: RunSettings, earlier: Mapping[str, 
         "sweep": settings.sweep,
         "cells": [*(cell for cell in earlier.get("cells") or () if cell not in cells), *cells],
         "epochs": spec.optim.epochs,
+        "recorded": [],
     }
+
+
+def _process() -> dict[str, Any]:
+    """Who trains, and since when."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "since": now()}
 
 
 def _write_outcome(folder: Run, progress: Progress, status: str) -> None:

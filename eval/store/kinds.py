@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct, structs, to_builtins
 
 from models.spec import EncodingSpec, ModelSpec, OptimSpec
 from posgen.own_code import refuse_untrusted
@@ -23,13 +23,16 @@ Nats = Annotated[float, Meta(ge=0.0)]
 Key = tuple[Any, ...]
 
 
-class Maker(Struct, frozen=True):
-    """What computed a number: code, versions and device. Commit and `git_dirty` are None outside a git work tree."""
+class Maker(Struct, frozen=True, omit_defaults=True):
+    """What computed a number: code, versions and device. Commit and `git_dirty` are None outside a git work tree.
+    `source` is the hash of the code that can change a number (eval.store.provenance); None in older records, whose
+    ids and lines it is left out of."""
 
     git_commit: str | None
     git_dirty: bool | None
     versions: dict[str, str]
     device: str
+    source: str | None = None
 
 
 class Training(Struct, frozen=True, dict=True):
@@ -49,7 +52,7 @@ class Training(Struct, frozen=True, dict=True):
     @cached_property
     def id(self) -> str:
         """12 hex digits of the content."""
-        return digest([self.config, [structs.asdict(maker) for maker in self.trained_by]])
+        return digest([self.config, to_builtins(self.trained_by)])
 
     @cached_property
     def task(self) -> Task:

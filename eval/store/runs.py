@@ -36,7 +36,8 @@ from posgen.plain import digest, plain, restore
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 DONE = ("finished", "diverged")
 _SEAL = "# sha256 of the lines below: "
-_RETRAIN = "put it back, or train this member again with --fresh"
+_AGAIN = "train this member again with --fresh"
+_RETRAIN = f"put it back, or {_AGAIN}"
 
 
 class RunInfo(Struct):
@@ -57,6 +58,12 @@ class RunInfo(Struct):
     diverged_at: dict[str, Any] | None = None
     updated: str | None = None
     digest: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    since: str | None = None
+    reason: str | None = None
+    recorded: list[str] | None = None
+    weights_removed: str | None = None
 
 
 class Row(Struct):
@@ -105,7 +112,7 @@ class Run:
     def __init__(self, runs_dir: Path, run_id: str) -> None:
         """UserError for what is no run id: it names a folder."""
         if not is_run_id(run_id):
-            raise UserError(f"run={run_id[:60]}: a run id is 12 digits of 0-9a-f; posgen status lists them")
+            raise UserError(f"run={run_id[:60]}: a run id is 12 digits of 0-9a-f; posgen status --runs lists them")
         self.run_id = run_id
         self.path = runs_dir / run_id
         self._lock: BaseFileLock | None = None
@@ -197,7 +204,7 @@ class Run:
         node = self._read("spec.json", dict[str, Any])
         if node is None:
             raise UserError(
-                f"run={self.run_id}: there is no such run below {self.path.parent}; posgen status lists them"
+                f"run={self.run_id}: there is no such run below {self.path.parent}; posgen status --runs lists them"
             )
         try:
             spec: MemberSpec = restore(MemberSpec, node)
@@ -332,7 +339,9 @@ class Run:
         return load_file(self._weights(label))
 
     def weighted(self) -> list[str]:
-        """The test encodings for which weights were chosen, of a run that is done."""
+        """The test encodings for which weights were chosen, of a run that is done; none once they were cleaned away."""
+        if self.info().get("weights_removed"):
+            return []
         return sorted(self._outcome()["weights_sha256"])
 
     def check_weights(self, label: str) -> None:
@@ -341,6 +350,8 @@ class Run:
         try:
             intact = checksum(file) == self._outcome()["weights_sha256"].get(label)
         except OSError as error:
+            if removed := self.info().get("weights_removed"):
+                raise UserError(f"{file} was removed by posgen clean at {removed}; {_AGAIN}") from None
             raise UserError(f"{file} cannot be read ({error.strerror}): delete {self.path} and train again") from None
         if not intact:
             raise UserError(f"{file} is not what training wrote: delete {self.path} and train this member again")

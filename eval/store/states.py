@@ -85,6 +85,12 @@ def populations(runs_dir: Path) -> list[str]:
     return sorted({match[1] for match in found if match})
 
 
+def population_in(name: str) -> str | None:
+    """The population whose states a file of this name holds; None for another kind of file."""
+    match = _NAME.fullmatch(name)
+    return match[1] if match else None
+
+
 def _files(runs_dir: Path, population: str) -> list[Path]:
     """Oldest first. More than one only where a process was killed between two of its steps."""
     files = (runs_dir / FOLDER).glob(f"{population}-*.pt")

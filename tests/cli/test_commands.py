@@ -22,7 +22,7 @@ from tests.command import run
 
 HEAVY = ("torch", "pandas", "scipy", "wandb", "matplotlib", "hydra", "omegaconf", "pyarrow", "numpy")
 COMMANDS = (
-    "generate", "show", "train", "sweep", "evaluate", "status", "table1", "figure3", "export-rope", "ledger",
+    "generate", "show", "train", "sweep", "evaluate", "status", "clean", "table1", "figure3", "export-rope", "ledger",
     "positions", "curves", "gap", "lengths", "league",
 )  # fmt: skip
 
@@ -342,34 +342,6 @@ def test_trailing_choices_mean_the_same_as_options(capsys: pytest.CaptureFixture
     assert "seed 7" in options
     assert run("train", "pe=yarn", "seed=7", "profile=smoke", "--dry-run") == 0
     assert capsys.readouterr().out == options
-
-
-def test_status_without_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("status") == 0
-    assert "posgen train" in capsys.readouterr().out
-    assert run("status", "--json") == 0
-    assert capsys.readouterr().out == ""
-
-
-def test_status_shows_every_state_and_survives_a_damaged_file(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for run_id, state in (("a" * 12, "interrupted"), ("b" * 12, "running"), ("c" * 12, "diverged")):
-        folder = workplace / "results" / "runs" / run_id
-        folder.mkdir(parents=True)
-        known = {"run_id": run_id, "status": state, "epoch": 3, "epochs": 8, "task": "cot", "train_encoding": "rope",
-                 "seed": 5549, "profile": "quick", "sweep": "quick", "updated": "2026-11-21T22:00:00Z"}  # fmt: skip
-        (folder / "run.json").write_text(json.dumps(known))
-    (workplace / "results" / "runs" / ("d" * 12)).mkdir()
-    (workplace / "results" / "runs" / ("d" * 12) / "run.json").write_text('{"run_id"')
-    assert run("status") == 0
-    out = capsys.readouterr().out
-    for state in ("interrupted, epoch 3 of 8", "running, epoch 3 of 8", "diverged, epoch 3 of 8", "unreadable"):
-        assert state in out
-    assert "0.00" not in out  # what was not measured is a dash, never a zero
-    assert run("status", "--json") == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert {row["status"] for row in rows} == {"interrupted", "running", "diverged", "unreadable"}
 
 
 @pytest.mark.parametrize("name", [name for name in PACKAGES if name != "cli"])

@@ -124,14 +124,14 @@ def test_what_differs_does_not_enter_the_profiles_records(swept: Path) -> None:
 
 
 def test_status_lists_finished_runs_with_their_validation(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("status", "--json") == 0
+    assert run("status", "--runs", "--json") == 0
     rows = {row["run_id"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     for record in records(swept / "results" / "smoke"):
         row = rows[record.run_id]
         assert (row["status"], row["task"], row["seed"]) == ("finished", record.task, record.seed)
         chosen = next(h for h in record.history if h.epoch == record.checkpoint_epoch)
         assert row["validation"][record.test_encoding]["id_accuracy"] == chosen.validation_id_accuracy
-    assert run("status") == 0
+    assert run("status", "--runs") == 0
     assert len(re.findall(r"^[0-9a-f]{12}  finished", capsys.readouterr().out, re.MULTILINE)) >= 12
 
 

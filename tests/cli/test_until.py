@@ -55,7 +55,7 @@ def test_records_say_how_far_the_training_came(capsys: pytest.CaptureFixture[str
     whole = {(r.run_id, r.test_encoding): r for r in records("whole", NAME)}
     for r in found:  # the same training, seen earlier
         assert r.history == whole[r.run_id, r.test_encoding].history[:1]
-    assert run("status", "paths.runs=part/runs") == 0
+    assert run("status", "--runs", "paths.runs=part/runs") == 0
     assert capsys.readouterr().out.count("stopped, epoch 2 of 6") == 2
 
 

@@ -29,6 +29,7 @@ from tests.committed import ROOT, results
 from tests.eval.made import with_config
 
 LABEL = 'a <small> & "other" profile\'s label'
+SOURCE = "feedbeefcafe"
 VOID = {"meta", "link", "img", "br", "hr", "wbr"}
 
 
@@ -74,7 +75,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     kept = [r for r in load(results() / "quick/records.jsonl") if (r.task, r.pe) != ("cot", "yarn")]
     changed = [
-        with_config(structs.replace(r, protocols=("paper",)), profile={**r.config["profile"], "label": LABEL})
+        with_config(
+            structs.replace(r, protocols=("paper",), measured_by=structs.replace(r.measured_by, source=SOURCE)),
+            profile={**r.config["profile"], "label": LABEL},
+        )
         for r in kept
         if "paper" in r.protocols
     ]
@@ -167,6 +171,13 @@ def test_the_way_back_names_everything_that_was_trained(read: Reader) -> None:
     assert "--seed 42,4955,5549 --profile quick" in again
     commits = {r.trained_by[-1].git_commit for r in load(results() / "quick/records.jsonl")}
     assert all(str(commit) in read.of("main")[0][1] for commit in commits)
+
+
+def test_the_code_that_made_a_number_is_named_by_its_hash(read: Reader) -> None:
+    """Of the measuring; the records of the trainings are older than the hash."""
+    made = [table for _, table in read.of("table") if "Commit" in table and "Source" in table]
+    assert len(made) == 1
+    assert SOURCE in made[0]
 
 
 def test_pictures_are_told_in_words(read: Reader) -> None:

@@ -245,6 +245,20 @@ def test_several_commits_are_footnoted(record):
     assert "several commits: 0123456789ab, fedcba987654 with uncommitted changes" in "".join(notes(made))
 
 
+def test_code_that_is_not_committed_is_told_apart_by_its_source(record):
+    edits = [structs.replace(MAKER, git_dirty=True, source=source) for source in ("aaaaaaaaaaaa", "bbbbbbbbbbbb")]
+
+    def trained_by(seed, maker):
+        made = record(seed=seed)
+        return structs.replace(made, training=structs.replace(made.training, trained_by=(maker,)))
+
+    noted = "".join(notes(table([trained_by(seed, maker) for seed, maker in enumerate(edits)])))
+    dirty = "0123456789ab with uncommitted changes (source {})"
+    assert f"several states of one commit: {dirty.format('a' * 12)}, {dirty.format('b' * 12)}, on" in noted
+    clean = structs.replace(MAKER, source="aaaaaaaaaaaa")
+    assert "at 0123456789ab, on" in "".join(notes(table([trained_by(1, clean), record(seed=2)])))
+
+
 def test_an_encoding_beyond_the_papers_gets_a_row(record):
     made = table([record(pe="resonance_ntk", ood=0.5)])
     found = row(made, "cot", "resonance_ntk")

@@ -127,7 +127,7 @@ def test_how_a_training_is_tested_is_no_part_of_its_identity() -> None:
     # It is validated under all that the whole table needs, whichever part was asked for.
     assert set(alone.spec.labels) == set(swept.spec.labels) == set(scaled.spec.labels)
     assert {label.partition("~")[0] for label in alone.spec.labels} == {"rope", "yarn"}
-    assert list(scaled.spec.labels)[0] == "rope"
+    assert next(iter(scaled.spec.labels)) == "rope"
     assert [t.pe for t in alone.targets] == ["rope"]  # and measured as asked
     other = plan(["cot"], ["rope"], [1], ["paper"], "smoke", ["protocol.selection=last"])[0]
     assert other.spec.run_id != alone.spec.run_id

@@ -1,0 +1,50 @@
+"""Whether a process has a folder, told without touching anything in it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from eval.store.records import LOCK
+from posgen.errors import UserError
+
+_TAKEN = (errno.EACCES, errno.EAGAIN)
+
+
+def held(folder: Path) -> bool:
+    """Whether some process, this one included, has the lock of a run folder. Makes and writes nothing.
+
+    For an instant it shares the lock, so that a claim just then takes the folder for another's, and looks again later.
+    UserError when it cannot be told.
+    """
+    file = folder / LOCK
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): let this user read it") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return True
+        raise UserError(f"{file} cannot be locked ({error.strerror}): keep runs where files can be") from None
+    finally:
+        os.close(descriptor)  # which lets go of the lock
+    return False
+
+
+def alive(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
+    if pid <= 0:  # to `kill` these are groups of processes
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
