@@ -114,7 +114,9 @@ def wait_for_any(jobs: Sequence[Job], settings: RunSettings, seconds: float | No
     end = None if seconds is None else time.monotonic() + seconds
     while True:
         # What can be claimed was finished, or its process was killed, or has given no sign of life for too long.
-        if any(all([folder.claimable() for folder in group]) for group in folders):
+        # All are asked each time: who is silent shows only to those who look on.
+        claimable = [[folder.claimable() for folder in group] for group in folders]
+        if any(map(all, claimable)):
             return True
         if end is not None and time.monotonic() > end:
             return False

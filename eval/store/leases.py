@@ -35,6 +35,8 @@ LIMIT = 60.0
 LEASE = ".lease-"
 """What the name of a lease's file begins with."""
 _NAME = re.compile(re.escape(LEASE) + r"(\d{9})(\.free)?")
+# By folder: the last sign of life of somebody's lease, and since when, on this process's clock, it stands unchanged.
+_SEEN: dict[str, tuple[object, float]] = {}
 _NO_LINK = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
 
 
@@ -67,18 +69,15 @@ class Lease:
         self.lost = False
         self._number = 0  # of the lease that this object holds
         self._holder: Holder | None = None
-        self._seen: tuple[object, float] = (None, 0.0)
 
     def take(self) -> bool:
-        """Take the lease if it is free, its holder is gone, or it has been silent for too long while this object, in
+        """Take the lease if it is free, its holder is gone, or it has been silent for too long while this process, in
         earlier calls, looked on. OSError where the folder cannot be written."""
         newest, free = self._newest()
-        if newest and not free and not self._ended(newest):
+        if not free and not self._ended(newest):
             return False
-        holder = Holder(
-            secrets.token_hex(8), socket.gethostname(), machine(), os.getpid(), _started(os.getpid()), LIMIT
-        )
-        number = newest + 1
+        number, pid = newest + 1, os.getpid()
+        holder = Holder(secrets.token_hex(8), socket.gethostname(), machine(), pid, _started(pid), LIMIT)
         if not self._publish(number, holder):
             return False
         # A file system may have shown an old list of the folder: then a higher number stands there already.
@@ -129,10 +128,6 @@ class Lease:
         read = None if free else self._read(newest)
         return read[0] if read else None
 
-    def silent_for(self) -> float:
-        """Seconds for which `take` has seen no sign of life of the present holder."""
-        return time.monotonic() - self._seen[1] if self._seen[0] is not None else 0.0
-
     def _ended(self, number: int) -> bool:
         """Whether the holder of a lease is gone, or has been silent for too long."""
         read = self._read(number)
@@ -141,9 +136,12 @@ class Lease:
         holder, mark = read
         if holder is not None and holder.gone:
             return True
-        if self._seen[0] != mark:
-            self._seen = (mark, time.monotonic())
-        return self.silent_for() >= (holder.limit if holder else LIMIT)
+        now, place = time.monotonic(), os.path.abspath(self.folder)
+        before, since = _SEEN.get(place, (None, now))
+        if before != mark:
+            since = now
+            _SEEN[place] = (mark, now)
+        return now - since >= (holder.limit if holder else LIMIT)
 
     def _read(self, number: int) -> tuple[Holder | None, object] | None:
         """(holder, what changes with every sign of life); the holder None where the file is damaged."""
