@@ -209,11 +209,16 @@ def compiles(device: str, compiled: bool | None) -> bool:
 def set_threads(threads: int | None) -> None:
     """Let torch compute with so many threads; None: all processors that this process may use."""
     if threads is None:
-        # Not cpu_count: in a container or under taskset it counts processors that this process never gets.
-        affinity = getattr(os, "sched_getaffinity", None)
-        threads = len(affinity(0)) if affinity else os.cpu_count() or 1
+        threads = available_threads()
     require(threads >= 1, "threads", threads, "use at least 1")
     torch.set_num_threads(threads)
+
+
+def available_threads() -> int:
+    """How many processors this process may use."""
+    # Not cpu_count: in a container or under taskset it counts processors that this process never gets.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def check_device(device: str) -> None:
