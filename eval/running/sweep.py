@@ -51,7 +51,7 @@ def run_sweep(
         pending = [member for member in pending if member.spec.run_id in elsewhere]
         if not pending or outcome.interrupted:
             return outcome
-        wait_for_any(restricted(planned, pending), settings)
+        wait_for_any(restricted(planned, pending), settings.progress)
         # Complete now, but not when this call began: reported as trained elsewhere and not as skipped.
         before = len(outcome.skipped)
         pending = not_complete(pending, settings, outcome)
@@ -102,22 +102,24 @@ def not_complete(plan: Sequence[PlannedMember], settings: RunSettings, outcome: 
     return pending
 
 
-def wait_for_any(jobs: Sequence[Job], settings: RunSettings, seconds: float | None = None) -> bool:
-    """Until other processes let go of all of a job; False when `seconds` went by before. A job is taken up as a whole:
-    its members train in one group, or products of another shape would round otherwise."""
-    folders = [[Run(settings.runs_dir, member.spec.run_id) for member in job.members] for job in jobs]
-    if settings.progress:
+def wait_for_any(jobs: Sequence[Job], progress: bool = True, patient: bool = True) -> bool:
+    """Until other processes let go of all of a job; unless `patient`, False as soon as all of them have shown that they
+    live. A job is taken up as a whole: its members train in one group, or products of another shape would round
+    otherwise."""
+    folders = [[Run(job.settings.runs_dir, member.spec.run_id) for member in job.members] for job in jobs]
+    if progress:
         members, holder = sum(map(len, folders)), next(filter(None, (f.holder() for f in folders[0])), None)
         who = holder.words if holder else "another process"
         message = f"posgen: waiting for {who}, which is training {count(members)} of this sweep"
         print(message, file=sys.stderr, flush=True)
-    end = None if seconds is None else time.monotonic() + seconds
+    began = None
     while True:
-        # What can be claimed was finished, or its process was killed, or has given no sign of life for too long.
-        # All are asked each time: who is silent shows only to those who look on.
+        # What can be claimed was finished, or its process was killed, or has given no sign of life for too long. All
+        # are asked each time: who is silent shows only to those who look on.
         claimable = [[folder.claimable() for folder in group] for group in folders]
         if any(map(all, claimable)):
             return True
-        if end is not None and time.monotonic() > end:
+        began = began or time.monotonic()
+        if not patient and all(any(folder.alive_since(began) for folder in group) for group in folders):
             return False
         time.sleep(_POLL)

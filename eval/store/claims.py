@@ -30,6 +30,7 @@ class Claim:
         self.lease = Lease(folder)
         self._file = folder / lock
         self._lock: BaseFileLock | None = None
+        self._locked_out = False
         self.held = False
 
     def take(self) -> bool:
@@ -44,10 +45,16 @@ class Claim:
 
     def available(self) -> bool:
         """Whether `take` would succeed now."""
-        if not self._locked():
+        self._locked_out = not self._locked()
+        if self._locked_out:
             return False
         self._unlock()
         return self.lease.available()
+
+    def alive_since(self, moment: float) -> bool:
+        """Whether `available`, asked several times, has found that somebody lives who has the folder: the lock says so
+        at once, a lease by a sign of life after `moment` (time.monotonic)."""
+        return self._locked_out or self.lease.stirred_since(moment)
 
     def release(self) -> None:
         if self.held:

@@ -96,6 +96,10 @@ class Lease:
         newest, free = self._newest()
         return free or self._ended(newest)
 
+    def stirred_since(self, moment: float) -> bool:
+        """Whether `take` or `available` has seen a sign of life of the holder since then (time.monotonic)."""
+        return _SEEN.get(os.path.abspath(self.folder), (None, moment))[1] > moment
+
     def holds(self) -> bool:
         """Whether this object still has the lease, asked of the file system now. A yes is also a sign of life: it
         stands for `LIMIT` seconds."""

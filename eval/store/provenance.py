@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import platform
 import subprocess
 from importlib.metadata import version
@@ -64,3 +66,16 @@ def _cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+@functools.cache
+def source_digest() -> str:
+    """12 hex digits of the packages' contents that take part in a number: equal digests are equal code."""
+    root = Path(source).resolve().parent.parent
+    digest = hashlib.sha256()
+    for package in ("conf", "eval", "models", "posgen"):
+        for file in sorted((root / package).rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

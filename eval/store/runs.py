@@ -130,6 +130,10 @@ class Run:
         """Whether `claim` would succeed now. Asked again and again, it finds out holders that give no sign of life."""
         return self._claim.held or not self.path.exists() or self._claim.available()
 
+    def alive_since(self, moment: float) -> bool:
+        """Whether `claimable`, asked several times, has seen since then (time.monotonic) that a holder lives."""
+        return self._claim.alive_since(moment)
+
     def release(self) -> None:
         """Let another process have the folder."""
         self._claim.release()
