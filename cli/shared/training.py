@@ -33,10 +33,10 @@ def train_all(sweeps: Sequence[PlannedSweep], fresh: bool, dry_run: bool) -> Non
             print(_listing(sweep.members))
             _estimate(sweep)
             continue
+        backend = backend_of(sweep.config.backend, sweep.settings, Path(sweep.config.paths.results))
         if fresh:
             for member in sweep.members:
                 Run(sweep.settings.runs_dir, member.spec.run_id).forget()
-        backend = backend_of(sweep.config.backend, Path(sweep.config.paths.results))
         _show(sweep, run_sweep(sweep.members, sweep.settings, backend=backend))
 
 

@@ -66,31 +66,35 @@ class Posted(msgspec.Struct, frozen=True):
     jobs: list[list[Member]]
 
 
-def post(jobs: Sequence[Job], results: Path) -> Path:
-    """Write the jobs of one sweep into the queue of a results folder; the same jobs are the same file. BadValue for
-    settings that other machines could not follow."""
-    settings = jobs[0].settings
-    relative = {
-        key: _relative(results, path, key)
-        for key, path in (("runs", settings.runs_dir), ("data", settings.data_dir), ("records", settings.records_path))
-    }
+def portable(settings: RunSettings, results: Path) -> Settings:
+    """What goes along of the settings. BadValue for those that other machines could not follow."""
     tracker = plain(settings.tracker)
     if as_written({"tracker": tracker}) != {"tracker": tracker}:
-        remedy = (
-            "takes a value from the environment, which other machines do not have; write it out, or use tracker=none"
-        )
+        remedy = "takes a value from the environment, which other machines lack; write it out, or use tracker=none"
         raise BadValue("tracker", settings.tracker.kind.value, remedy)
     if settings.tracker.kind is not TrackerKind.none:
         tracker["directory"] = _relative(results, Path(settings.tracker.directory), "tracker.directory")
+    return Settings(
+        runs=_relative(results, settings.runs_dir, "paths.runs"),
+        data=_relative(results, settings.data_dir, "paths.data"),
+        records=_relative(results, settings.records_path, "paths.runs"),
+        sweep=settings.sweep,
+        profile=settings.profile,
+        until=settings.until,
+        compiled=settings.compiled,
+        save_seconds=settings.save_seconds,
+        tracker=tracker,
+    )
+
+
+def post(jobs: Sequence[Job], results: Path) -> Path:
+    """Write the jobs of one sweep into the queue of a results folder; the same jobs are the same file. BadValue as
+    `portable` raises it."""
     content = {
         "schema": SCHEMA,
         "source": source_digest(),
         "commit": git_state()[0],
-        "settings": {
-            **relative,
-            **{key: getattr(settings, key) for key in ("sweep", "profile", "until", "compiled", "save_seconds")},
-            "tracker": tracker,
-        },
+        "settings": msgspec.to_builtins(portable(jobs[0].settings, results)),
         "jobs": [[plain(member) for member in job.members] for job in jobs],
     }
     file = results / FOLDER / f"{digest(content)}.json"
@@ -164,7 +168,7 @@ def _relative(results: Path, path: Path, key: str) -> str:
         return path.absolute().relative_to(results.absolute()).as_posix()
     except ValueError:
         remedy = f"backend=post needs it below {results}, which is what other machines see; leave it out"
-        raise BadValue(key if "." in key else f"paths.{key}", path, remedy) from None
+        raise BadValue(key, path, remedy) from None
 
 
 def _inside(results: Path, name: str, file: Path) -> Path:

@@ -6,12 +6,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from conf.backends import BackendKind, BackendSpec
+from eval.running.job import RunSettings
 from eval.running.sweep import Backend
 
 
-def backend_of(spec: BackendSpec, results: Path) -> Backend | None:
+def backend_of(spec: BackendSpec, settings: RunSettings, results: Path) -> Backend | None:
     """The backend that a configuration asks for; None: this process. `results`: the results folder, which takes logs
-    and posted jobs. UserError where a package that it needs is not installed."""
+    and posted jobs. UserError where a package that it needs is not installed, or other machines could not follow the
+    settings: before anything is written."""
     if spec.kind is BackendKind.slurm:
         from eval.running.backends.slurm import Slurm
 
@@ -23,7 +25,7 @@ def backend_of(spec: BackendSpec, results: Path) -> Backend | None:
     if spec.kind is BackendKind.post:
         from eval.running.backends.post import Post
 
-        return Post(results)
+        return Post(settings, results)
     if spec.processes == 1:
         return None
     from eval.running.backends.local import Processes

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.running.backends.remote import run_ids
-from eval.running.job import Job, Outcome
-from eval.running.posted import post
+from eval.running.job import Job, Outcome, RunSettings
+from eval.running.posted import portable, post
 
 
 class Post:
     """The backend; see eval.running.sweep.Backend. `results`: the folder whose queue takes the jobs."""
 
-    def __init__(self, results: Path) -> None:
+    def __init__(self, settings: RunSettings, results: Path) -> None:
+        portable(settings, results)
         self.results = results
 
     def __call__(self, jobs: Sequence[Job]) -> Outcome:
