@@ -176,17 +176,14 @@ def test_a_mistake_is_one_line(
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_workers_started_together_share_and_sigterm_saves(tmp_path: Path) -> None:
+def test_workers_started_together_share_and_sigterm_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three workers; one is ended in mid-training, with its state saved and its chunk let go of."""
     long = ("--profile", "smoke", "--task", "cot", "--pe", "rope", "--seed", "1,2", "save_seconds=1")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    def posgen(*words: str) -> list[str]:
-        return [sys.executable, "-c", "from cli.main import main; main()", *words]
-
-    post = posgen("sweep", *long, "optim.epochs=300", "optim.validate_every=150", "backend=post")
-    subprocess.run(post, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    work = posgen("work", "--threads", "1")
+    monkeypatch.chdir(tmp_path)
+    assert run("sweep", *long, "optim.epochs=300", "optim.validate_every=150", "backend=post") == 0
+    work = [sys.executable, "-c", "from cli.main import main; main()", "work", "--threads", "1"]
     first = subprocess.Popen(work, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     runs = tmp_path / "results" / "runs"
     end = time.monotonic() + 300

@@ -36,10 +36,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 class TakenOver(NoTracker):
-    """Another machine takes over when the n-th validation has been logged, or when the first member is finished."""
+    """Another machine takes over when the n-th validation has been logged."""
 
     def __init__(self, folder: Path, validations: int) -> None:
-        self.folder, self.left, self.then = folder, validations, {}
+        self.folder, self.left = folder, validations
+        self.then: dict[str, bytes] = {}
 
     def log(self, run_id: str, row: Any) -> None:
         self.left -= 1

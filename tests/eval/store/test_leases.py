@@ -191,7 +191,7 @@ def test_there_are_never_two_at_once(tmp_path: Path) -> None:
 
 def test_of_many_who_find_one_dead_holder_one_takes_over(tmp_path: Path) -> None:
     for name in map(str, range(20)):
-        folder, won = tmp_path / name, []
+        folder, won = tmp_path / name, list[bool]()
         folder.mkdir()
         publish(folder, msgspec.structs.replace(FOREIGN, limit=0.0))
         start = threading.Barrier(6)
