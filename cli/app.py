@@ -24,6 +24,7 @@ from cli.table1 import table1
 from cli.train import train
 from cli.verdict import verdict
 from cli.verify import verify
+from cli.work import work
 
 app = typer.Typer(name="posgen", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command, summary in (
@@ -31,6 +32,7 @@ for command, summary in (
     (show, "Explain the benchmark on a sequence (Figure 2)."),
     (train, "Train and measure one model, or a few."),
     (sweep, "Train and measure all of Table 1."),
+    (work, "Take chunks of posted sweeps, on any machine."),
     (evaluate, "Measure finished runs at other lengths or encodings."),
     (status, "Show how far a sweep is, cell by cell."),
     (clean, "Remove working files that nobody needs."),

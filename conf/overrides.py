@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHOSEN = ("task", "pe", "protocol", "profile", "seed")
 # Keys that are not part of the experiment: they do not make another profile. (Devices draw other dropout masks; a
 # record names its device.)
-_NEUTRAL = ("paths", "tracker", "profile", "device", "threads", "compiled", "save_seconds")
+_NEUTRAL = ("paths", "tracker", "backend", "profile", "device", "threads", "compiled", "save_seconds")
 # Combinations of swept settings that one call plans at most: each is a sweep of its own.
 _POINTS = 200
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from conf.backends import BackendSpec
 from models.spec import (
     AccuracyMode,
     EncodingSpec,
@@ -150,6 +151,7 @@ class Config:
     optim: OptimSpec = field(default_factory=OptimSpec)
     tracker: TrackerSpec = field(default_factory=TrackerSpec)
     paths: PathsSpec = field(default_factory=PathsSpec)
+    backend: BackendSpec = field(default_factory=BackendSpec)
     seed: int = 5549
     device: str = "cpu"
     threads: int | None = None

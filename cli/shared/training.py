@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 def train_all(sweeps: Sequence[PlannedSweep], fresh: bool, dry_run: bool) -> None:
     """Train and measure the members of every sweep, one sweep after another; `dry_run`: only list and estimate them."""
+    from pathlib import Path
+
+    from eval.running.backends import backend_of
     from eval.running.sweep import run_sweep
     from eval.store.runs import Run
 
@@ -30,10 +33,11 @@ def train_all(sweeps: Sequence[PlannedSweep], fresh: bool, dry_run: bool) -> Non
             print(_listing(sweep.members))
             _estimate(sweep)
             continue
+        backend = backend_of(sweep.config.backend, sweep.settings, Path(sweep.config.paths.results))
         if fresh:
             for member in sweep.members:
                 Run(sweep.settings.runs_dir, member.spec.run_id).forget()
-        _show(sweep, run_sweep(sweep.members, sweep.settings))
+        _show(sweep, run_sweep(sweep.members, sweep.settings, backend=backend))
 
 
 def announcement(sweep: PlannedSweep) -> str:
@@ -88,11 +92,12 @@ def _listing(members: Sequence[PlannedMember]) -> str:
 def _estimate(sweep: PlannedSweep) -> None:
     """Print how much memory and time these members take on this machine, from a few real steps."""
     from eval.measuring.planned import count
-    from eval.running.job import compiles, set_threads
+    from eval.running.job import check_device, compiles, set_threads
     from eval.running.populations import estimate, populations
     from eval.running.progress import Bar
 
     settings = sweep.settings
+    check_device(settings.device)
     set_threads(settings.threads)
     groups = populations(sweep.members, settings.device)
     compiled = compiles(settings.device, settings.compiled)
@@ -115,14 +120,15 @@ def _estimate(sweep: PlannedSweep) -> None:
 
 
 def _show(sweep: PlannedSweep, outcome: Outcome) -> None:
-    from eval.store.records import load
+    from eval.store.records import load_if_there
 
     if outcome.interrupted:
         print("posgen: interrupted; the same command resumes", file=sys.stderr)
         raise typer.Exit(128 + (outcome.signal or 2))
     ids = [member.spec.run_id for member in sweep.members]
-    records = [r for r in load(sweep.settings.records_path) if r.run_id in ids]
-    print(results_table(sorted(records, key=lambda r: ids.index(r.run_id))))
+    records = [r for r in load_if_there(sweep.settings.records_path) if r.run_id in ids]
+    if records:
+        print(results_table(sorted(records, key=lambda r: ids.index(r.run_id))))
     until = sweep.settings.until
     state = "finished" if until is None else f"measured at epoch {until}"
     for run_ids, words in (
@@ -132,6 +138,7 @@ def _show(sweep: PlannedSweep, outcome: Outcome) -> None:
         (outcome.elsewhere, "trained by another process meanwhile"),
         (outcome.skipped, f"already {state}; --fresh trains them again"),
         (outcome.diverged, "diverged: no numbers"),
+        (outcome.submitted, "handed to others; posgen status shows them, the same command takes part or shows the end"),
     ):
         if run_ids:
             print(f"{len(run_ids)} {words}")

@@ -41,6 +41,8 @@ def evaluate_members(
 
         # Their outcomes, or states, are on disk already: should this be interrupted, the same call tests them again.
         records_by_member = parallel(tested, members, settings.device)
+    for _, run in members:
+        run.check_claim()
     # One append for all: `complete` asks for every record of a member, so that half of them would be tested again.
     append(settings.records_path, [record for records in records_by_member for record in records])
     for (member, run), records in zip(members, records_by_member, strict=True):

@@ -7,6 +7,7 @@ what is new starts: the same job twice does the work once, in one process or in 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
@@ -18,6 +19,7 @@ from conf.schema import TrackerKind, TrackerSpec
 from eval.measuring.member import Context, Data
 from eval.measuring.planned import PlannedMember
 from eval.running.tracker import NoTracker, Tracker
+from eval.store.claims import ClaimLostError
 from eval.store.kinds import AccuracyRecord
 from eval.store.records import load_if_there
 from eval.store.runs import Run
@@ -60,8 +62,9 @@ class Job:
 @dataclass
 class Outcome:
     """Run ids by how they ended. `stopped`: at the epoch that the settings stop at; `remeasured`: trained before, not
-    recorded in this store; `skipped`: already complete; `elsewhere`: being trained by another process. `interrupted`:
-    the same call goes on from here. `signal`: the one that asked for an end, if so."""
+    recorded in this store; `skipped`: already complete; `elsewhere`: being trained by another process; `submitted`:
+    handed to others, nobody waits for them. `interrupted`: the same call goes on from here. `signal`: the one that
+    asked for an end, if so."""
 
     finished: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
@@ -69,6 +72,7 @@ class Outcome:
     diverged: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
+    submitted: list[str] = field(default_factory=list)
     interrupted: bool = False
     signal: int | None = None
 
@@ -79,16 +83,37 @@ class Outcome:
         self.interrupted = self.interrupted or further.interrupted
         self.signal = self.signal if further.signal is None else further.signal
 
+    @property
+    def ended(self) -> set[str]:
+        """The runs for which nothing is left to do."""
+        return {*self.finished, *self.stopped, *self.remeasured, *self.diverged, *self.skipped}
+
 
 def run(job: Job, tracker: Tracker | None = None) -> Outcome:
     """Train, measure and record the members of a job, except those that another process is training.
 
     `tracker`: used instead of the one that the settings name. Raises UserError for what the user can mend.
     """
+    outcome = Outcome()
+    try:
+        _run(job, tracker, outcome)
+    except ClaimLostError as error:
+        print(
+            f"posgen: run {error} was taken over by another process, because this one gave no sign of life; its work "
+            "here ends without being written",
+            file=sys.stderr,
+            flush=True,
+        )
+        outcome.elsewhere = [m.spec.run_id for m in job.members if m.spec.run_id not in outcome.ended]
+    return outcome
+
+
+def _run(job: Job, tracker: Tracker | None, outcome: Outcome) -> None:
     from eval.running.evaluation import evaluate_members
     from eval.running.training import stop_on_signal, stopped_at, train_members
 
-    settings, outcome = job.settings, Outcome()
+    settings = job.settings
+    check_device(settings.device)
     set_threads(settings.threads)
     with ExitStack() as stack:
         data, context = Data(settings.data_dir), Context.here(settings.sweep, settings.profile, settings.device)
@@ -115,7 +140,6 @@ def run(job: Job, tracker: Tracker | None = None) -> Outcome:
         # Signals wait for the end of a step only while there is a state to save; tests are simply made again.
         stopping = stack.enter_context(stop_on_signal())
         train_members(fresh, job, context, data, tracker, stopping, outcome)
-    return outcome
 
 
 def _claimed(job: Job, stack: ExitStack, outcome: Outcome) -> list[tuple[PlannedMember, Run]]:
@@ -185,11 +209,16 @@ def compiles(device: str, compiled: bool | None) -> bool:
 def set_threads(threads: int | None) -> None:
     """Let torch compute with so many threads; None: all processors that this process may use."""
     if threads is None:
-        # Not cpu_count: in a container or under taskset it counts processors that this process never gets.
-        affinity = getattr(os, "sched_getaffinity", None)
-        threads = len(affinity(0)) if affinity else os.cpu_count() or 1
+        threads = available_threads()
     require(threads >= 1, "threads", threads, "use at least 1")
     torch.set_num_threads(threads)
+
+
+def available_threads() -> int:
+    """How many processors this process may use."""
+    # Not cpu_count: in a container or under taskset it counts processors that this process never gets.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def check_device(device: str) -> None:

@@ -159,8 +159,10 @@ def _member(training: _Training, seed: int) -> PlannedMember:
         Target(protocol, pe, spec.label(test), accuracy.value) for protocol, pe, test, accuracy in training.targets
     )
     # `pe` and `protocol` here are those of the first target; a record has those of its measurement.
+    resolved = as_written(plain(dataclasses.replace(training.config, seed=seed)))
+    del resolved["backend"]  # where a training runs is no part of what it is
     config = {
-        **as_written(plain(dataclasses.replace(training.config, seed=seed))),
+        **resolved,
         "train_encoding": plain(spec.train_encoding),
         "test_encodings": plain(spec.labels),
         "protocols": plain(training.protocols),

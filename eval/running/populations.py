@@ -22,9 +22,9 @@ TOGETHER = 16
 """Trainings of a population on a CPU, where more side by side are no faster: several processes can share a sweep."""
 
 
-def populations(plan: Sequence[PlannedMember], device: str) -> list[list[PlannedMember]]:
+def populations(plan: Sequence[PlannedMember], device: str, at_most: int | None = None) -> list[list[PlannedMember]]:
     """Members of equal shapes together, in the order of the plan except that those of one training stay together; a
-    group that exceeds the memory, or on a CPU `TOGETHER`, in equal parts.
+    group that exceeds the memory or `at_most` trainings (on a CPU never more than `TOGETHER`) in equal parts.
 
     Who trains beside whom changes no number, so the division may differ from machine to machine.
     """
@@ -37,7 +37,8 @@ def populations(plan: Sequence[PlannedMember], device: str) -> list[list[Planned
     result = []
     for group in groups.values():
         trainings = list(group.values())
-        at_least = -(-len(trainings) // TOGETHER) if torch.device(device).type == "cpu" else 1
+        limit = min(at_most or len(trainings), TOGETHER if torch.device(device).type == "cpu" else len(trainings))
+        at_least = -(-len(trainings) // limit)
         # Equal parts: 22 trainings as 11 and 11 need less memory than as 16 and 6, and take as long.
         parts = memory.divided(len(trainings), max(at_least, rounds(trainings, device)))
         result += [[member for members in trainings[part] for member in members] for part in parts]
@@ -59,6 +60,9 @@ def rounds(group: Sequence[Sequence[PlannedMember]], device: str) -> int:
     resident = memory.resident_bytes(spec)  # of every training, for as long as it runs
     kept = max(sum(memory.checkpoint_bytes(m.spec) for m in members) for members in group)
     # The activations of a step count once, not per training: a population goes through its members in chunks that fit.
+    # Where the device is on another machine, that machine divides further if it has to.
+    if target.type != "cpu" and not torch.cuda.is_available():
+        return 1
     if target.type == "cpu":
         return memory.parts(len(group), resident + kept, memory.step_bytes(spec), memory.free_bytes(host))
     return max(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
+from conf.backends import BackendKind
 from conf.schema import Config
 from eval.measuring.planned import PlannedMember
 from eval.running.job import RunSettings, check_device
@@ -81,8 +82,10 @@ def _members(request: SweepRequest, base: Config) -> tuple[list[PlannedMember], 
 
 
 def settings_of(config: Config, sweep: str, profile: str, records: Path, until: int | None = None) -> RunSettings:
-    """Where a sweep keeps things and how it runs, as a configuration says. BadValue for a device that is not here."""
-    check_device(config.device)
+    """Where a sweep keeps things and how it runs, as a configuration says. BadValue for a device that is not here,
+    where the work is to be done here."""
+    if config.backend.kind is BackendKind.local:
+        check_device(config.device)
     return RunSettings(
         runs_dir=Path(config.paths.runs),
         data_dir=Path(config.paths.data),

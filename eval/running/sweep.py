@@ -10,7 +10,7 @@ from dataclasses import replace
 from eval.measuring.member import Data
 from eval.measuring.planned import PlannedMember, count
 from eval.running.job import Job, Outcome, RunSettings, check_until, complete, run, set_threads
-from eval.running.populations import populations
+from eval.running.populations import TOGETHER, populations
 from eval.running.tracker import Tracker
 from eval.store.records import load_if_there
 from eval.store.runs import Run
@@ -31,17 +31,19 @@ def run_sweep(
 
     Processes that are given one plan at the same time share it: each takes the jobs that are free, and waits at the end
     for what the others train. `tracker`: used instead of the one that the settings name. Raises UserError for what the
-    user can mend, before any training starts where it can be known then.
+    user can mend, before any training starts where it can be known then. With a `backend` jobs are chunks of at most
+    `TOGETHER` trainings, on a GPU too: one goes to one process.
     """
     set_threads(settings.threads)
     outcome = Outcome()
-    pending = _pending(plan, settings, outcome)
+    pending = not_complete(plan, settings, outcome)
+    at_most = None if backend is None else TOGETHER
     backend = backend or (lambda jobs: here(jobs, tracker))
     # Of the whole plan, whatever is done already: members train in the groups of an uninterrupted sweep, or products of
     # another shape would round otherwise.
-    planned = jobs(plan, settings)
-    while True:
-        result = backend(_restricted(planned, pending))
+    planned = jobs(plan, settings, at_most)
+    while pending:
+        result = backend(restricted(planned, pending))
         # What another process trains may be interrupted there, so it is still this sweep's work: wait, then look again.
         elsewhere = set(result.elsewhere)
         result.elsewhere.clear()
@@ -49,22 +51,23 @@ def run_sweep(
         pending = [member for member in pending if member.spec.run_id in elsewhere]
         if not pending or outcome.interrupted:
             return outcome
-        _wait(pending, settings)
+        wait_for_any(restricted(planned, pending), settings.progress)
         # Complete now, but not when this call began: reported as trained elsewhere and not as skipped.
         before = len(outcome.skipped)
-        pending = _pending(pending, settings, outcome)
+        pending = not_complete(pending, settings, outcome)
         outcome.elsewhere += outcome.skipped[before:]
         del outcome.skipped[before:]
+    return outcome
 
 
-def jobs(members: Sequence[PlannedMember], settings: RunSettings) -> list[Job]:
-    """The members as jobs, a population each."""
-    groups = populations(members, settings.device)
+def jobs(members: Sequence[PlannedMember], settings: RunSettings, at_most: int | None = None) -> list[Job]:
+    """The members as jobs, a population each, of `at_most` so many trainings."""
+    groups = populations(members, settings.device, at_most)
     parts = [f"part {number} of {len(groups)}" * (len(groups) > 1) for number in range(1, len(groups) + 1)]
     return [Job(tuple(group), settings, part) for group, part in zip(groups, parts, strict=True)]
 
 
-def _restricted(planned: Sequence[Job], pending: Sequence[PlannedMember]) -> list[Job]:
+def restricted(planned: Sequence[Job], pending: Sequence[PlannedMember]) -> list[Job]:
     """The jobs with what is left of their members; those with nothing left are gone."""
     left = {member.spec.run_id for member in pending}
     restricted = [replace(job, members=tuple(m for m in job.members if m.spec.run_id in left)) for job in planned]
@@ -82,7 +85,7 @@ def here(jobs: Sequence[Job], tracker: Tracker | None = None) -> Outcome:
     return outcome
 
 
-def _pending(plan: Sequence[PlannedMember], settings: RunSettings, outcome: Outcome) -> list[PlannedMember]:
+def not_complete(plan: Sequence[PlannedMember], settings: RunSettings, outcome: Outcome) -> list[PlannedMember]:
     """The members that have something left to do; their data sets are made or checked before any training starts."""
     data, measured = Data(settings.data_dir), load_if_there(settings.records_path)
     # Without locks: what is in the way of the last member is an error now and not after hours. `run` checks once more.
@@ -99,16 +102,24 @@ def _pending(plan: Sequence[PlannedMember], settings: RunSettings, outcome: Outc
     return pending
 
 
-def _wait(members: Sequence[PlannedMember], settings: RunSettings) -> None:
-    """Until another process lets go of one of the members."""
-    folders = [Run(settings.runs_dir, member.spec.run_id) for member in members]
-    if settings.progress:
-        message = f"posgen: waiting for another process, which is training {count(len(members))} of this sweep"
+def wait_for_any(jobs: Sequence[Job], progress: bool = True, patient: bool = True) -> bool:
+    """Until other processes let go of all of a job; unless `patient`, False as soon as all of them have shown that they
+    live. A job is taken up as a whole: its members train in one group, or products of another shape would round
+    otherwise."""
+    folders = [[Run(job.settings.runs_dir, member.spec.run_id) for member in job.members] for job in jobs]
+    if progress:
+        members, holder = sum(map(len, folders)), next(filter(None, (f.holder() for f in folders[0])), None)
+        who = holder.words if holder else "another process"
+        message = f"posgen: waiting for {who}, which is training {count(members)} of this sweep"
         print(message, file=sys.stderr, flush=True)
+    began = None
     while True:
-        # A lock dies with its process: what can be claimed was finished, or its process was killed.
-        for folder in folders:
-            if folder.claim():
-                folder.release()
-                return
+        # What can be claimed was finished, or its process was killed, or has given no sign of life for too long. All
+        # are asked each time: who is silent shows only to those who look on.
+        claimable = [[folder.claimable() for folder in group] for group in folders]
+        if any(map(all, claimable)):
+            return True
+        began = began or time.monotonic()
+        if not patient and all(any(folder.alive_since(began) for folder in group) for group in folders):
+            return False
         time.sleep(_POLL)

@@ -24,6 +24,7 @@ from eval.running.populations import populations, trained
 from eval.running.progress import Bar
 from eval.running.tracker import TrackedMember, Tracker
 from eval.store import states
+from eval.store.claims import ClaimLostError
 from eval.store.runs import Run, now
 from models import memory
 from models.population import Population, StepResult, batches_per_epoch, total_steps
@@ -103,18 +104,27 @@ def _failure_told(folders: Sequence[Run]) -> Iterator[None]:
     """Let runs say why their training ended in an error. Their states stay, and the next call goes on from these."""
     try:
         yield
+    except ClaimLostError:
+        raise  # they are another process's now
     except Exception as error:
         reason = str(error) if isinstance(error, UserError) else told(error)
         for folder in folders:
-            with contextlib.suppress(UserError):  # the disk may be full: what is raised is the error itself
+            with contextlib.suppress(
+                UserError, ClaimLostError
+            ):  # the disk may be full: what is raised is the error itself
                 if not folder.done:
                     folder.report(status="failed", reason=" ".join(reason.split())[:500])
         raise
 
 
+# Sent ahead of a preemption by schedulers such as Slurm, often together with SIGTERM.
+_WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+
+
 class Stopping:
-    """Set by the first Ctrl-C, SIGTERM or SIGHUP (a terminal that is closed): training ends after its step. A second
-    one ends the process at once."""
+    """Set by the first Ctrl-C, SIGTERM, SIGHUP (a terminal that is closed), SIGUSR1 or SIGUSR2 (a scheduler's warning):
+    training ends after its step. A second one, unless it is a warning, ends the process at once. `signal`: the first,
+    or a scheduler's warning that came later."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -124,7 +134,10 @@ class Stopping:
         return self.signal is not None
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and signum in _WARNINGS:
+            self.signal = signum
+            return
+        if self.asked and self.signal not in _WARNINGS:
             _say("ended at once: what was learnt since the last saved state is lost")
             raise KeyboardInterrupt
         self.signal = signum
@@ -138,11 +151,12 @@ def _say(line: str) -> None:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stopping]:
-    """While this lasts, Ctrl-C, SIGTERM and SIGHUP ask for an end. Outside the main thread nothing does."""
+    """While this lasts, the signals that `Stopping` names ask for an end. Outside the main thread nothing does."""
     stopping = Stopping()
     before = {}
+    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
+        for number in (signal.SIGINT, signal.SIGTERM, *hangup, *_WARNINGS):
             before[number] = signal.signal(number, stopping)
     except ValueError:  # not in the main thread: signals are the caller's business
         pass
@@ -201,6 +215,9 @@ class _Watch(Watcher):
         _write_outcome(self.folders[member.spec.run_id], member, "diverged")
 
     def stop(self) -> bool:
+        for folder in self.folders.values():
+            if folder.claim_lost:
+                raise ClaimLostError(folder.run_id)
         if self.trainer.population.steps >= self.last:
             return True
         if self.due and not self.stopping.asked:
@@ -221,6 +238,8 @@ class _Watch(Watcher):
         """Every member's state, so that the same command goes on from here."""
         began = time.monotonic()
         progress = self.trainer.progress
+        for member in progress:
+            self.folders[member.spec.run_id].check_claim()
         if progress:
             members = {member.spec.run_id: self.trainer.state(i) for i, member in enumerate(progress)}
             states.save(self.settings.runs_dir, self.name, members)
@@ -289,6 +308,8 @@ def _train(
         watch.save("running")
         for progress in trainer.progress:
             _write_outcome(members[progress.spec.run_id][1], progress, "finished")
+        for progress in trainer.progress:
+            members[progress.spec.run_id][1].check_claim()
         states.remove(settings.runs_dir, watch.name)
         evaluate_members([members[p.spec.run_id] for p in trainer.progress], settings, context, data, tracker)
         outcome.finished += [p.spec.run_id for p in trainer.progress]
@@ -301,6 +322,8 @@ def _move_states(group: Sequence[Started], settings: RunSettings) -> None:
     named = [folder.info().get("population") for _, folder, _ in group]
     earlier = {str(population) for population in named if population is not None} - {name}
     begun = {member.spec.run_id: state for member, _, state in group if state is not None}
+    for _, folder, _ in group:
+        folder.check_claim()
     if not begun:
         states.remove(settings.runs_dir, name)  # of a training that was forgotten
     elif earlier or not states.load(settings.runs_dir, name):

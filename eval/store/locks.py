@@ -1,4 +1,4 @@
-"""Whether a process has a folder, told without touching anything in it."""
+"""Whether a process, here or on another machine, has a folder, told without touching anything in it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from eval.store.leases import Lease
 from eval.store.records import LOCK
 from posgen.errors import UserError
 
@@ -14,9 +15,10 @@ _TAKEN = (errno.EACCES, errno.EAGAIN)
 
 
 def held(folder: Path) -> bool:
-    """Whether some process, this one included, has the lock of a run folder. Makes and writes nothing.
+    """Whether some process, this one included, has the lock or the lease of a run folder. Makes and writes nothing.
 
-    For an instant it shares the lock, so that a claim just then takes the folder for another's, and looks again later.
+    The lease of a process that died on another machine counts until it was seen silent for as long as it says. For an
+    instant it shares the lock, so that a claim just then takes the folder for another's, and looks again later.
     UserError when it cannot be told.
     """
     file = folder / LOCK
@@ -34,7 +36,7 @@ def held(folder: Path) -> bool:
         raise UserError(f"{file} cannot be locked ({error.strerror}): keep runs where files can be") from None
     finally:
         os.close(descriptor)  # which lets go of the lock
-    return False
+    return not Lease(folder).available()
 
 
 def alive(pid: int) -> bool:

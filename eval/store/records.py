@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import msgspec
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from eval.store.claims import writing
 from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, Maker, Record, Training, as_training
 from eval.store.seal import is_sealed, sealed
 from posgen.errors import UserError, os_error_reason, os_error_remedy
@@ -48,7 +49,7 @@ def append(path: Path, new: Iterable[Record]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Appending costs the same however long the file is, and `posgen lengths` adds to its file hundreds of times.
         # The lock covers reading too: which trainings the file describes must still hold when the records are written.
-        with FileLock(path.parent / LOCK, timeout=_WAIT), path.open("r+b" if path.exists() else "w+b") as file:
+        with writing(path.parent / LOCK, _WAIT), path.open("r+b" if path.exists() else "w+b") as file:
             described = _recover(file)
             _write(file, b"".join(_lines(records, described)))
     except Timeout:

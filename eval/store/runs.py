@@ -19,14 +19,15 @@ from typing import Any
 
 import msgspec
 import torch
-from filelock import BaseFileLock, FileLock, Timeout
 from msgspec import Struct
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from eval.store import states
+from eval.store.claims import Claim, ClaimLostError
 from eval.store.files import checksum, replacing, write_atomically
 from eval.store.kinds import Maker
+from eval.store.leases import LEASE, Holder
 from eval.store.records import LOCK
 from models.spec import EncodingSpec, MemberSpec
 from posgen.errors import UserError, told
@@ -115,37 +116,58 @@ class Run:
             raise UserError(f"run={run_id[:60]}: a run id is 12 digits of 0-9a-f; posgen status --runs lists them")
         self.run_id = run_id
         self.path = runs_dir / run_id
-        self._lock: BaseFileLock | None = None
+        self._claim = Claim(self.path, LOCK)
 
     def claim(self) -> bool:
-        """Take the folder for this process; False while another process has it."""
-        if self._lock is None:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                lock = FileLock(self.path / LOCK, timeout=0)
-                lock.acquire()
-            except Timeout:
+        """Take the folder for this process; False while another process, here or on another machine, has it."""
+        if self._claim.held:
+            return True
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self._claim.take():
                 return False
-            except OSError as error:
-                raise UserError(
-                    f"paths.runs={self.path.parent}: {error.strerror}; name a folder that can be written"
-                ) from None
-            self._lock = lock
-            for file in self.path.glob(".*.tmp"):
-                file.unlink(missing_ok=True)  # of a process that was killed
+        except OSError as error:
+            raise UserError(
+                f"paths.runs={self.path.parent}: {error.strerror}; name a folder that can be written"
+            ) from None
+        for file in self.path.glob(".*.tmp"):
+            file.unlink(missing_ok=True)  # of a process that was killed
         return True
+
+    def claimable(self) -> bool:
+        """Whether `claim` would succeed now. Asked again and again, it finds out holders that give no sign of life."""
+        return self._claim.held or not self.path.exists() or self._claim.available()
+
+    def alive_since(self, moment: float) -> bool:
+        """Whether `claimable`, asked several times, has seen since then (time.monotonic) that a holder lives."""
+        return self._claim.alive_since(moment)
 
     def release(self) -> None:
         """Let another process have the folder."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        self._claim.release()
+
+    @property
+    def claim_lost(self) -> bool:
+        """Whether it is known that another process has taken the folder over; costs nothing to ask."""
+        return self._claim.held and self._claim.lease.lost
+
+    def check_claim(self) -> None:
+        """Raise ClaimLostError where the folder was claimed and another process has taken it over since: this process
+        was away for so long that it counted as dead. Nothing can tie this to the write that follows; but a yes also
+        shows the others that this process lives, so that none takes over within the next minute."""
+        if self._claim.held and not self._claim.lease.holds():
+            raise ClaimLostError(self.run_id)
+
+    def holder(self) -> Holder | None:
+        """Who has the folder."""
+        return self._claim.lease.holder()
 
     def describe(self, spec: MemberSpec, config: Mapping[str, Any]) -> None:
         """Write what was asked: the member, with the test encodings of earlier calls, and the full resolved
         configuration."""
         from omegaconf import OmegaConf
 
+        self.check_claim()
         if (self.path / "spec.json").exists():
             earlier = self.described().test_encodings
             new = [encoding for encoding in spec.test_encodings if encoding not in earlier]
@@ -161,7 +183,7 @@ class Run:
                 f"run {self.run_id} is being trained by another process; wait for it, or stop it and try again"
             )
         for file in self.path.iterdir():
-            if file.name != LOCK:
+            if not file.name.startswith((LOCK, LEASE)):
                 file.unlink()
         self.release()
 
@@ -171,6 +193,7 @@ class Run:
 
     def report(self, **changes: Any) -> None:
         """Change entries of run.json."""
+        self.check_claim()
         content = {**self.info(), "run_id": self.run_id, **changes, "updated": now()}
         write_atomically(self.path / "run.json", _json({**content, "digest": digest(content)}))
 
@@ -285,11 +308,13 @@ class Run:
             outcome, sums = self._joined(outcome)
             weights = {label: params for label, params in weights.items() if label not in sums}
         # Weights, then the history with their checksums, which is what makes a run done; a state goes last.
+        self.check_claim()
         for label, params in weights.items():
             with replacing(self._weights(label)) as beside:
                 save_file({k: v.contiguous() for k, v in params.items()}, beside)
                 sums[label] = checksum(beside)
         outcome["weights_sha256"] = sums
+        self.check_claim()
         write_atomically(self.path / "history.json", _json({**outcome, "digest": digest(outcome)}))
         (self.path / "state.pt").unlink(missing_ok=True)
 

@@ -24,6 +24,7 @@ HEAVY = ("torch", "pandas", "scipy", "wandb", "matplotlib", "hydra", "omegaconf"
 COMMANDS = (
     "generate", "show", "train", "sweep", "evaluate", "status", "clean", "table1", "figure3", "export-rope", "ledger",
     "positions", "curves", "gap", "lengths", "league",
+    "work",
 )  # fmt: skip
 
 

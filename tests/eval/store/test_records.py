@@ -43,7 +43,8 @@ def test_what_is_appended_is_read_back_equal(tmp_path: Path, full_sweep: Any) ->
     made += [synthetic_record(seed=7, accuracy_by_position=(None, 0.25, 1 / 3), protocol={"name": "paper"})]
     records.append(path, made)
     assert records.load(path) == made
-    assert {file.name for file in path.parent.iterdir()} == {"records.jsonl", records.LOCK}  # nothing temporary stays
+    # Nothing temporary stays; the lease is given back.
+    assert {file.name for file in path.parent.iterdir()} == {"records.jsonl", records.LOCK, ".lease-000000001.free"}
 
 
 def test_measurements_by_length_are_read_back_equal(path: Path) -> None:
