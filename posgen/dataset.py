@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from posgen import files, manifest
+from posgen import files, leftovers, manifest
 from posgen.errors import UserError, require
 from posgen.generate import generate, token_dtype
 from posgen.spec import DataSpec, Task
@@ -63,11 +62,12 @@ def prepare(task: Task, data: DataSpec, root: Path) -> Dataset:
         f"use more than far + near = {task.prefix_length} tokens, or nothing is generated",
     )
     path = root / manifest.folder_name(task, data)
+    leftovers.clear(path)
     if _occupied(path):
         return _load_as_asked(path, task, data)
     tokens = _generate(task, data)
     described = manifest.describe(task, data, tokens)
-    temporary = root / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = leftovers.beside(path)
     try:
         temporary.mkdir(parents=True)
         _write(tokens, described, temporary)

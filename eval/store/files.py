@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from posgen import leftovers
 from posgen.errors import UserError
 
 _CHUNK = 1 << 20
@@ -19,7 +20,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises UserError naming the path when it cannot be written; the old file then stays as it was.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = leftovers.beside(path)
+    leftovers.clear(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
