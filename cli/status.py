@@ -11,6 +11,7 @@ import typer
 
 from cli.shared.options import Overrides
 from cli.shared.output import MISSING, percent, table
+from posgen.errors import UserError
 
 
 def status(
@@ -55,16 +56,18 @@ def status(
 
 def _read(file: Path) -> dict[str, Any]:
     """run.json and, once the run is done, the validation row of each chosen checkpoint by test encoding."""
+    from eval.store.runs import Run
+
     try:
-        run = json.loads(file.read_text(encoding="utf-8"))
-        outcome = file.with_name("history.json")
-        done = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {"history": [], "chosen": {}}
-        rows = {row["epoch"]: row["validation"] for row in done["history"]}
-        chosen = {label: rows[epoch][label] for label, epoch in done["chosen"].items() if epoch is not None}
-        return {**run, "run_id": file.parent.name, "validation": chosen}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        return {"run_id": file.parent.name, "status": "unreadable", "reason": reason, "validation": {}}
+        run = Run(file.parent.parent, file.parent.name)
+        info, chosen = run.info(), {}
+        if run.done:
+            outcome = run.result()
+            rows = {row["epoch"]: row["validation"] for row in outcome.history}
+            chosen = {label: rows[epoch][label] for label, epoch in outcome.chosen.items() if epoch is not None}
+        return {**info, "run_id": run.run_id, "validation": chosen}
+    except (UserError, KeyError) as error:
+        return {"run_id": file.parent.name, "status": "unreadable", "reason": str(error), "validation": {}}
 
 
 def _lines(run: dict[str, Any]) -> Iterator[tuple[str, ...]]:
