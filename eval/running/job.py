@@ -86,7 +86,8 @@ def run(job: Job, tracker: Tracker | None = None) -> Outcome:
     `tracker`: used instead of the one that the settings name. Raises UserError for what the user can mend.
     """
     from eval.running.evaluation import evaluate_members
-    from eval.running.training import stop_on_signal, stopped_at, train_members
+    from eval.running.stopping import stop_on_signal
+    from eval.running.training import stopped_at, train_members
 
     settings, outcome = job.settings, Outcome()
     set_threads(settings.threads)
