@@ -23,7 +23,7 @@ WORKING := paths.runs=results/runs paths.data=results/data tracker.directory=res
 DEVICE = $(shell $(VENV)/bin/python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint generate reproduce-table1 figure3 report report-check bench
+.PHONY: help setup test test-slow reliability lint generate reproduce-table1 figure3 report report-check bench
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s%s\n", $$1, $$2}' Makefile
@@ -49,8 +49,11 @@ $(STAMP): pyproject.toml constraints.txt
 test: $(STAMP) ## run the tests
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
-test-slow: $(STAMP) ## run the slow proofs: every language model class of transformers, thousands of hostile inputs
+test-slow: $(STAMP) ## run the slow proofs: every language model class of transformers, thousands of hostile inputs, every fault at every moment
 	@OMP_NUM_THREADS=1 TRANSFORMERS_VERBOSITY=error $(VENV)/bin/python -m pytest -m slow -s
+
+reliability: $(STAMP) ## an unattended sweep with a fault every three minutes must equal an undisturbed one: MINUTES=60
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.faults.long_sweep --minutes $(or $(MINUTES),60) --every 180
 
 lint: $(STAMP) ## check style, formatting and types
 	@$(VENV)/bin/ruff check

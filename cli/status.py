@@ -25,7 +25,7 @@ from cli.shared.options import (
 )
 from cli.shared.output import MISSING, percent, table
 from cli.sweep import plan_sweeps
-from posgen.errors import BadValue
+from posgen.errors import BadValue, UserError
 
 if TYPE_CHECKING:
     from eval.running.request import PlannedSweep
@@ -223,27 +223,21 @@ def _list_runs(overrides: list[str] | None, as_json: bool) -> None:
 def _read(file: Path) -> dict[str, Any]:
     """run.json and, once the run is done, the validation row of each chosen checkpoint by test encoding."""
     from eval.store.locks import held
+    from eval.store.runs import Run
 
     try:
         locked = held(file.parent)  # before run.json: a process that ends has its last word in it
-        run = json.loads(file.read_text(encoding="utf-8"))
-        outcome = file.with_name("history.json")
-        done = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {"history": [], "chosen": {}}
-        rows = {row["epoch"]: row["validation"] for row in done["history"]}
-        chosen = {
-            label: {key: _number(rows[epoch][label][key]) for key in rows[epoch][label]}
-            for label, epoch in done["chosen"].items()
-            if epoch is not None
-        }
-        state = {"status": "interrupted"} if run["status"] == "running" and not locked else {}
-        return {**run, **state, "run_id": file.parent.name, "locked": locked, "validation": chosen}
-    except Exception as error:  # whatever one folder holds, the others are listed
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        run = Run(file.parent.parent, file.parent.name)
+        info, chosen = run.info(), {}
+        if run.done:
+            outcome = run.result()
+            rows = {row["epoch"]: row["validation"] for row in outcome.history}
+            chosen = {label: rows[epoch][label] for label, epoch in outcome.chosen.items() if epoch is not None}
+        state = {"status": "interrupted"} if info.get("status") == "running" and not locked else {}
+        return {**info, **state, "run_id": run.run_id, "locked": locked, "validation": chosen}
+    except (UserError, KeyError, OSError) as error:  # whatever one folder holds, the others are listed
+        reason = " ".join(str(error).split())
         return {"run_id": file.parent.name, "status": "unreadable", "reason": reason, "validation": {}}
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def _lines(run: dict[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from posgen import files, manifest
+from posgen import files, leftovers, manifest
 from posgen.errors import UserError, os_error_reason, os_error_remedy, require, shortened
 from posgen.generate import generate, token_dtype
 from posgen.spec import DataSpec, Task
@@ -67,12 +66,13 @@ def prepare(task: Task, data: DataSpec, root: Path) -> Dataset:
         f"use more than far + near = {task.prefix_length} tokens, or nothing is generated",
     )
     path = root / manifest.folder_name(task, data)
+    leftovers.clear(path)
     if _occupied(path):
         return _load_as_asked(path, task, data)
     _check_memory(task, data)
     tokens = _generate(task, data)
     described = manifest.describe(task, data, tokens)
-    temporary = root / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = leftovers.beside(path)
     try:
         temporary.mkdir(parents=True)
         _write(tokens, described, temporary)

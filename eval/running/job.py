@@ -110,7 +110,8 @@ def run(job: Job, tracker: Tracker | None = None) -> Outcome:
 
 def _run(job: Job, tracker: Tracker | None, outcome: Outcome) -> None:
     from eval.running.evaluation import evaluate_members
-    from eval.running.training import stop_on_signal, stopped_at, train_members
+    from eval.running.stopping import stop_on_signal
+    from eval.running.training import stopped_at, train_members
 
     settings = job.settings
     check_device(settings.device)

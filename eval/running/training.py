@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -22,6 +19,8 @@ from eval.running.evaluation import evaluate_members
 from eval.running.job import Job, Outcome, RunSettings, compiles
 from eval.running.populations import populations, trained
 from eval.running.progress import Bar
+from eval.running.saving import Started, end_lost, lost_state, move_states, tidy, write_outcome
+from eval.running.stopping import Stopping, say
 from eval.running.tracker import TrackedMember, Tracker
 from eval.store import states
 from eval.store.claims import ClaimLostError
@@ -30,9 +29,6 @@ from models import memory
 from models.population import Population, StepResult, batches_per_epoch, total_steps
 from models.training import Progress, Trainer, Watcher
 from posgen.errors import UserError, told
-
-Started = tuple[PlannedMember, Run, dict[str, Any] | None]
-"""A member, its folder, and the state that it goes on from, None at its beginning."""
 
 
 def train_members(
@@ -45,10 +41,20 @@ def train_members(
     outcome: Outcome,
 ) -> None:
     """Train members that are not done, population after population, until they are or `stopping` asks for an end."""
+    tidy(job.settings.runs_dir)
     if not members:
         return
     tracker.start([_tracked(member, job.settings) for member, _ in members])
-    for group in _populations(members, job.settings.device):
+    begun: list[Started] = []
+    for member, folder in members:
+        with _failure_told([folder]):
+            begun.append((member, folder, _usable(member, folder.state())))
+    lost = end_lost(begun)
+    stopping.testing = True
+    evaluate_members(lost, job.settings, context, data, tracker)
+    outcome.diverged += [member.spec.run_id for member, _ in lost]
+    begun = [entry for entry in begun if entry[:2] not in lost]
+    for group in _populations(begun, job.settings.device):
         with _failure_told([folder for _, folder, _ in group]):
             _train(group, job, context, data, tracker, stopping, outcome)
         memory.release(torch.device(job.settings.device))  # or the next population would find no room
@@ -77,25 +83,25 @@ def stopped_at(
     outcome.stopped += [member.spec.run_id for member, _ in members]
 
 
-def _populations(members: Sequence[tuple[PlannedMember, Run]], device: str) -> Iterator[list[Started]]:
+def _populations(begun: Sequence[Started], device: str) -> Iterator[list[Started]]:
     """Members that can train side by side: as `populations` says, and at the same step where some go on from one."""
-    folders = {member.spec.run_id: folder for member, folder in members}
-    for group in populations([member for member, _ in members], device):
+    by_id = {member.spec.run_id: (member, folder, state) for member, folder, state in begun}
+    for group in populations([member for member, _, _ in begun], device):
         at_step: dict[int, list[Started]] = {}
-        for member in group:
-            with _failure_told([folders[member.spec.run_id]]):
-                state = _usable(member, folders[member.spec.run_id].state())
-            at_step.setdefault(state["steps"] if state else 0, []).append((member, folders[member.spec.run_id], state))
+        for member, folder, state in (by_id[member.spec.run_id] for member in group):
+            at_step.setdefault(state["steps"] if state else 0, []).append((member, folder, state))
         yield from at_step.values()
 
 
 def _usable(member: PlannedMember, state: dict[str, Any] | None) -> dict[str, Any] | None:
     """The state, unless it comes from a training that did not validate all encodings that this member is tested with:
     which checkpoint to choose for those, only a training from the first epoch can tell."""
-    validated = state["history"][-1]["validation"] if state and state["history"] else member.spec.labels
+    if state is None or not state["history"] or state.get("diverged_at"):
+        return state
+    validated = state["history"][-1]["validation"]
     missing = [label for label in member.spec.labels if label not in validated]
     if missing:
-        _say(f"run {member.spec.run_id} begins again: it was not validated under {', '.join(missing)} so far")
+        say(f"run {member.spec.run_id} begins again: it was not validated under {', '.join(missing)} so far")
     return None if missing else state
 
 
@@ -109,62 +115,11 @@ def _failure_told(folders: Sequence[Run]) -> Iterator[None]:
     except Exception as error:
         reason = str(error) if isinstance(error, UserError) else told(error)
         for folder in folders:
-            with contextlib.suppress(
-                UserError, ClaimLostError
-            ):  # the disk may be full: what is raised is the error itself
+            # The disk may be full, or run.json damaged: what is raised is the error itself.
+            with contextlib.suppress(UserError, ClaimLostError):
                 if not folder.done:
                     folder.report(status="failed", reason=" ".join(reason.split())[:500])
         raise
-
-
-# Sent ahead of a preemption by schedulers such as Slurm, often together with SIGTERM.
-_WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
-
-
-class Stopping:
-    """Set by the first Ctrl-C, SIGTERM, SIGHUP (a terminal that is closed), SIGUSR1 or SIGUSR2 (a scheduler's warning):
-    training ends after its step. A second one, unless it is a warning, ends the process at once. `signal`: the first,
-    or a scheduler's warning that came later."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    @property
-    def asked(self) -> bool:
-        return self.signal is not None
-
-    def __call__(self, signum: int, frame: FrameType | None) -> None:
-        if self.asked and signum in _WARNINGS:
-            self.signal = signum
-            return
-        if self.asked and self.signal not in _WARNINGS:
-            _say("ended at once: what was learnt since the last saved state is lost")
-            raise KeyboardInterrupt
-        self.signal = signum
-        _say("saving after this step; a second signal ends at once, without it")
-
-
-def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP says
-        print(f"posgen: {line}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[Stopping]:
-    """While this lasts, the signals that `Stopping` names ask for an end. Outside the main thread nothing does."""
-    stopping = Stopping()
-    before = {}
-    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM, *hangup, *_WARNINGS):
-            before[number] = signal.signal(number, stopping)
-    except ValueError:  # not in the main thread: signals are the caller's business
-        pass
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Watch(Watcher):
@@ -187,6 +142,8 @@ class _Watch(Watcher):
         self._trainer: Trainer | None = None
         self.saved, self.due = time.monotonic(), False
         self.wait = settings.save_seconds
+        # Those that diverged in this step.
+        self.lost: list[Progress] = []
         self.note, self.read, self.shortages = "", 0.0, 0
 
     def stepped(self, steps: int, result: StepResult) -> None:
@@ -211,13 +168,19 @@ class _Watch(Watcher):
         assert member.diverged_at is not None
         step, reason = member.diverged_at["step"], member.diverged_at["reason"]
         self.bar.console.print(f"run {member.spec.run_id}: stopped at step {step} because {reason}; the others go on")
-        # At once: the states that are saved from here on are without it, and it must not begin again.
-        _write_outcome(self.folders[member.spec.run_id], member, "diverged")
+        self.lost.append(member)
 
     def stop(self) -> bool:
         for folder in self.folders.values():
             if folder.claim_lost:
                 raise ClaimLostError(folder.run_id)
+        if self.lost:
+            # Their outcome follows the states that know of it, as those of the others are from here on without them:
+            # from an earlier state these would go on in another group.
+            self.save("running")
+            for member in self.lost:
+                write_outcome(self.folders[member.spec.run_id], member, "diverged")
+            self.lost.clear()
         if self.trainer.population.steps >= self.last:
             return True
         if self.due and not self.stopping.asked:
@@ -237,13 +200,14 @@ class _Watch(Watcher):
     def save(self, status: str) -> None:
         """Every member's state, so that the same command goes on from here."""
         began = time.monotonic()
-        progress = self.trainer.progress
+        progress, steps = self.trainer.progress, self.trainer.population.steps
         for member in progress:
             self.folders[member.spec.run_id].check_claim()
-        if progress:
-            members = {member.spec.run_id: self.trainer.state(i) for i, member in enumerate(progress)}
+        members = {member.spec.run_id: self.trainer.state(i) for i, member in enumerate(progress)}
+        members |= {member.spec.run_id: lost_state(member, steps) for member in self.lost}
+        if members:
             states.save(self.settings.runs_dir, self.name, members)
-        epoch = self.trainer.population.steps // self.trainer.per_epoch
+        epoch = steps // self.trainer.per_epoch
         for member in progress:
             self.folders[member.spec.run_id].report(status=status, epoch=epoch)
         self.saved, self.due = time.monotonic(), False
@@ -261,6 +225,7 @@ def _train(
     outcome: Outcome,
 ) -> None:
     """One population from its present step to its end, or to an interruption."""
+    stopping.testing = False
     settings, specs = job.settings, [member.spec for member, _, _ in group]
     saved = [state for _, _, state in group if state]  # of all or of none: `_populations` groups by step
     steps = saved[0]["steps"] if saved else 0
@@ -276,7 +241,7 @@ def _train(
             **_header(member, settings, folder.info()), **_process(), trained_by=trained_by, status="running",
             epoch=epoch, reason=None,
         )  # fmt: skip
-    _move_states(group, settings)
+    move_states(group, settings.runs_dir)
     compiled = compiles(settings.device, settings.compiled)
     leading = trained(specs)
     population = Population(leading, [data.tokens(s, "train") for s in leading], settings.device, compiled)
@@ -292,48 +257,31 @@ def _train(
 
     with bar:
         trainer.run()
-    # The diverged first: their outcome is final whichever way the others ended.
-    evaluate_members([members[p.spec.run_id] for p in trainer.lost], settings, context, data, tracker)
-    outcome.diverged += [p.spec.run_id for p in trainer.lost]
-    if settings.until is not None and not stopping.asked:
-        watch.save("stopped")
-        stopped_at([members[p.spec.run_id] for p in trainer.progress], settings, context, data, tracker, outcome)
-    elif not trainer.finished:
-        watch.save("interrupted")
-        for progress in trainer.progress:
-            tracker.finish(progress.spec.run_id, {}, "interrupted")
-    else:
+    # What is trained is safe before the first test begins.
+    stopped = settings.until is not None and not stopping.asked
+    interrupted = not stopped and not trainer.finished
+    watch.save("stopped" if stopped else "interrupted" if interrupted else "running")
+    if not stopped and not interrupted:
         # Saved at the last step before the first outcome is written: a process killed among the outcomes leaves the
         # others a state with nothing left to train, and not one to train from in another group.
-        watch.save("running")
         for progress in trainer.progress:
-            _write_outcome(members[progress.spec.run_id][1], progress, "finished")
+            write_outcome(members[progress.spec.run_id][1], progress, "finished")
         for progress in trainer.progress:
             members[progress.spec.run_id][1].check_claim()
         states.remove(settings.runs_dir, watch.name)
-        evaluate_members([members[p.spec.run_id] for p in trainer.progress], settings, context, data, tracker)
-        outcome.finished += [p.spec.run_id for p in trainer.progress]
-
-
-def _move_states(group: Sequence[Started], settings: RunSettings) -> None:
-    """Let the members' states be those of this population from here on, in an order in which a kill does no harm: first
-    the file with all their states, then each member's word on where its state is."""
-    name = states.population_of([member.spec.run_id for member, _, _ in group])
-    named = [folder.info().get("population") for _, folder, _ in group]
-    earlier = {str(population) for population in named if population is not None} - {name}
-    begun = {member.spec.run_id: state for member, _, state in group if state is not None}
-    for _, folder, _ in group:
-        folder.check_claim()
-    if not begun:
-        states.remove(settings.runs_dir, name)  # of a training that was forgotten
-    elif earlier or not states.load(settings.runs_dir, name):
-        states.save(settings.runs_dir, name, begun)
-    for _, folder, _ in group:
-        folder.report(population=name)
-    for population in earlier:
-        others = states.load(settings.runs_dir, population)
-        if all(Run(settings.runs_dir, run_id).info().get("population") != population for run_id in others):
-            states.remove(settings.runs_dir, population)
+    stopping.testing = True
+    # The diverged first: their outcome is final whichever way the others ended.
+    evaluate_members([members[p.spec.run_id] for p in trainer.lost], settings, context, data, tracker)
+    outcome.diverged += [p.spec.run_id for p in trainer.lost]
+    left = [members[p.spec.run_id] for p in trainer.progress]
+    if stopped:
+        stopped_at(left, settings, context, data, tracker, outcome)
+    elif interrupted:
+        for member, _ in left:
+            tracker.finish(member.spec.run_id, {}, "interrupted")
+    else:
+        evaluate_members(left, settings, context, data, tracker)
+        outcome.finished += [member.spec.run_id for member, _ in left]
 
 
 def _header(member: PlannedMember, settings: RunSettings, earlier: Mapping[str, Any]) -> dict[str, Any]:
@@ -355,19 +303,6 @@ def _header(member: PlannedMember, settings: RunSettings, earlier: Mapping[str, 
 def _process() -> dict[str, Any]:
     """Who trains, and since when."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "since": now()}
-
-
-def _write_outcome(folder: Run, progress: Progress, status: str) -> None:
-    """From here on the run is done and never trained again, whatever happens."""
-    chosen: dict[str, int | None] = {label: best.epoch for label, best in progress.best.items()}
-    weights = {label: best.params for label, best in progress.best.items()}
-    folder.save_outcome(status, progress.history, chosen, weights)
-    folder.report(
-        status=status,
-        epoch=progress.history[-1]["epoch"] if progress.history else 0,
-        diverged_at=progress.diverged_at,
-        train_seconds=round(progress.seconds, 3),
-    )
 
 
 def _tracked(member: PlannedMember, settings: RunSettings) -> TrackedMember:

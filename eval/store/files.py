@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from posgen import leftovers
 from posgen.errors import UserError, os_error_reason, os_error_remedy
 
 _CHUNK = 1 << 20
@@ -20,7 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises UserError naming the path when it cannot be written; the old file then stays as it was.
     """
     _refuse_device(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = leftovers.beside(path)
+    leftovers.clear(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside

@@ -2,14 +2,12 @@
 
 run.json (status and provenance), config.yaml (the full resolved configuration), spec.json (the member), and, when it is
 done, history.json and weights-<test encoding>.safetensors. While it trains, run.json names the population whose file in
-eval.store.states holds its state.
+eval.store.states holds its state. Every file has a checksum: weights in history.json, the others in themselves.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,74 +15,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
-from msgspec import Struct
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from eval.store import states
+from eval.store import checked, states
 from eval.store.claims import Claim, ClaimLostError
-from eval.store.files import checksum, replacing, write_atomically
-from eval.store.kinds import Maker
+from eval.store.files import checksum, replacing
 from eval.store.leases import LEASE, Holder
 from eval.store.records import LOCK
+from eval.store.run_files import Outcome, RunInfo
 from models.spec import EncodingSpec, MemberSpec
-from posgen.errors import UserError, told
+from posgen.errors import UserError
 from posgen.own_code import refuse_untrusted
-from posgen.plain import digest, plain, restore
+from posgen.plain import plain, restore
 
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 DONE = ("finished", "diverged")
-_SEAL = "# sha256 of the lines below: "
-_AGAIN = "train this member again with --fresh"
-_RETRAIN = f"put it back, or {_AGAIN}"
-
-
-class RunInfo(Struct):
-    """What run.json may hold; the fields that are read."""
-
-    status: str | None = None
-    epoch: int | None = None
-    epochs: int | None = None
-    population: str | None = None
-    profile: str | None = None
-    sweep: str | None = None
-    task: str | None = None
-    train_encoding: str | None = None
-    seed: int | None = None
-    cells: list[tuple[str, str, str, str]] | None = None
-    trained_by: list[Maker] | None = None
-    train_seconds: float | None = None
-    diverged_at: dict[str, Any] | None = None
-    updated: str | None = None
-    digest: str | None = None
-    host: str | None = None
-    pid: int | None = None
-    since: str | None = None
-    reason: str | None = None
-    recorded: list[str] | None = None
-    weights_removed: str | None = None
-
-
-class Row(Struct):
-    """A validation in history.json: under each test encoding its loss (nats) and accuracies (fractions)."""
-
-    epoch: int
-    step: int
-    train_loss: float | None
-    train_accuracy: float | None
-    validation: dict[str, dict[str, float | None]]
-
-
-class Outcome(Struct):
-    """What history.json holds."""
-
-    history: list[Row]
-    chosen: dict[str, int | None]
-    weights_sha256: dict[str, str]
-    status: str | None = None
-    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +63,8 @@ class Run:
             raise UserError(f"run={run_id[:60]}: a run id is 12 digits of 0-9a-f; posgen status --runs lists them")
         self.run_id = run_id
         self.path = runs_dir / run_id
+        # Not --fresh, which forgets every run that the command names.
+        self._remedy = f"put it back, or delete {self.path}: this training then begins again"
         self._claim = Claim(self.path, LOCK)
 
     def claim(self) -> bool:
@@ -172,9 +121,8 @@ class Run:
             earlier = self.described().test_encodings
             new = [encoding for encoding in spec.test_encodings if encoding not in earlier]
             spec = dataclasses.replace(spec, test_encodings=(*earlier, *new))
-        write_atomically(self.path / "spec.json", _json(plain(spec)))
-        text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
-        write_atomically(self.path / "config.yaml", f"{_SEAL}{_sha256(text)}\n{text}".encode())
+        checked.write(self.path / "spec.json", plain(spec))
+        checked.write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
     def forget(self) -> None:
         """Empty the folder, so that its member begins again. UserError while another process has it."""
@@ -182,20 +130,20 @@ class Run:
             raise UserError(
                 f"run {self.run_id} is being trained by another process; wait for it, or stop it and try again"
             )
-        for file in self.path.iterdir():
+        # The outcome first: weights without it are no run that is done, an outcome without weights would be one.
+        for file in sorted(self.path.iterdir(), key=lambda file: file.name != "history.json"):
             if not file.name.startswith((LOCK, LEASE)):
                 file.unlink()
         self.release()
 
     def info(self) -> dict[str, Any]:
         """run.json, or {} when there is none."""
-        return self._sealed("run.json", RunInfo) or {}
+        return checked.read(self.path / "run.json", RunInfo, self._remedy) or {}
 
     def report(self, **changes: Any) -> None:
         """Change entries of run.json."""
         self.check_claim()
-        content = {**self.info(), "run_id": self.run_id, **changes, "updated": now()}
-        write_atomically(self.path / "run.json", _json({**content, "digest": digest(content)}))
+        checked.write(self.path / "run.json", {**self.info(), "run_id": self.run_id, **changes, "updated": now()})
 
     @property
     def done(self) -> bool:
@@ -224,7 +172,7 @@ class Run:
 
     def described(self) -> MemberSpec:
         """spec.json, which must describe the run that the folder is named after. It may name code of anybody's."""
-        node = self._read("spec.json", dict[str, Any])
+        node = checked.read(self.path / "spec.json", dict[str, Any], self._remedy)
         if node is None:
             raise UserError(
                 f"run={self.run_id}: there is no such run below {self.path.parent}; posgen status --runs lists them"
@@ -234,12 +182,12 @@ class Run:
         except (TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
-                f"{self.path / 'spec.json'}: damaged, or of another version ({reason}); train this member again"
+                f"{self.path / 'spec.json'}: damaged, or of another version ({reason}); {self._remedy}"
             ) from None
         if self.run_id not in (spec.run_id, spec.run_id_of_version_0_1):
             raise UserError(
                 f"{self.path / 'spec.json'}: describes run {spec.run_id}, not {self.run_id}: it was edited, or the "
-                "folder renamed; put it back, or train this member again"
+                f"folder renamed; {self._remedy}"
             )
         return spec
 
@@ -256,16 +204,13 @@ class Run:
         from omegaconf import OmegaConf
 
         file = self.path / "config.yaml"
+        text = checked.read_text(file, self._remedy)
         try:
-            text = file.read_text(encoding="utf-8")
-            config = OmegaConf.to_container(OmegaConf.create(text))
+            config = OmegaConf.to_container(OmegaConf.create(text or ""))
         except Exception:  # yaml and OmegaConf have many kinds
-            text, config = "", None
-        head, _, body = text.partition("\n")
-        if head.startswith(_SEAL) and head != _SEAL + _sha256(body):
-            raise UserError(f"{file} does not have the sha256 of its first line: it was damaged or edited; {_RETRAIN}")
+            config = None
         if not isinstance(config, dict) or not {"task", "data", "model", "optim"} <= set(config):
-            raise UserError(f"{file} is missing or damaged: delete {self.path} and train this member again")
+            raise UserError(f"{file} is missing or damaged: {self._remedy}")
         return {str(key): value for key, value in config.items()}
 
     def state(self) -> dict[str, Any] | None:
@@ -283,11 +228,9 @@ class Run:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
             owner = state.pop("run_id")
         except Exception as error:  # torch raises many kinds for a damaged file
-            raise UserError(
-                f"{file} cannot be read ({type(error).__name__}): begin again with --fresh, or put the file back"
-            ) from None
+            raise UserError(f"{file} cannot be read ({type(error).__name__}): {self._remedy}") from None
         if owner != self.run_id:
-            raise UserError(f"{file} belongs to run {owner}: begin again with --fresh, or put it back")
+            raise UserError(f"{file} belongs to run {owner}: {self._remedy}")
         return state
 
     def save_outcome(
@@ -315,7 +258,7 @@ class Run:
                 sums[label] = checksum(beside)
         outcome["weights_sha256"] = sums
         self.check_claim()
-        write_atomically(self.path / "history.json", _json({**outcome, "digest": digest(outcome)}))
+        checked.write(self.path / "history.json", outcome)
         (self.path / "state.pt").unlink(missing_ok=True)
 
     def _joined(self, new: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -353,9 +296,9 @@ class Run:
 
     def _outcome(self) -> dict[str, Any]:
         file = self.path / "history.json"
-        outcome = self._sealed("history.json", Outcome)
+        outcome = checked.read(file, Outcome, self._remedy)
         if outcome is None:
-            raise UserError(f"{file} is missing: train this member again with --fresh")
+            raise UserError(f"{file} is missing: {self._remedy}")
         return outcome
 
     def weights(self, label: str) -> dict[str, Tensor]:
@@ -376,41 +319,12 @@ class Run:
             intact = checksum(file) == self._outcome()["weights_sha256"].get(label)
         except OSError as error:
             if removed := self.info().get("weights_removed"):
-                raise UserError(f"{file} was removed by posgen clean at {removed}; {_AGAIN}") from None
-            raise UserError(f"{file} cannot be read ({error.strerror}): delete {self.path} and train again") from None
+                raise UserError(
+                    f"{file} was removed by posgen clean at {removed}; train this member again with --fresh"
+                ) from None
+            raise UserError(f"{file} cannot be read ({error.strerror}): {self._remedy}") from None
         if not intact:
-            raise UserError(f"{file} is not what training wrote: delete {self.path} and train this member again")
+            raise UserError(f"{file} is not what training wrote: {self._remedy}")
 
     def _weights(self, label: str) -> Path:
         return self.path / f"weights-{label}.safetensors"
-
-    def _sealed(self, name: str, shape: Any) -> dict[str, Any] | None:
-        """`_read`, of a file that holds its own digest; version 0.1 wrote none."""
-        node = self._read(name, shape)
-        if node is not None and (stored := node.pop("digest", None)) is not None and stored != digest(node):
-            raise UserError(f"{self.path / name} does not have its digest: it was damaged or edited; {_RETRAIN}")
-        return node
-
-    def _read(self, name: str, shape: Any) -> dict[str, Any] | None:
-        """The content of a file of this shape, None where there is none. UserError when it is damaged."""
-        file = self.path / name
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise UserError(f"{file} cannot be read ({error.strerror}): let this user read it") from None
-        try:
-            node = msgspec.json.decode(content)
-            msgspec.convert(node, shape)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise UserError(f"{file} is damaged ({told(error)}); {_RETRAIN}") from None
-        return dict(node)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from eval.store.files import checksum, replacing
-from posgen.errors import UserError
+from eval.store.records import LOCK
+from posgen.errors import UserError, os_error_reason, os_error_remedy
 from posgen.plain import digest
 
 FOLDER = ".states"
 _NAME = re.compile(r"([0-9a-f]{12})-(\d{9})-([0-9a-f]{16})\.pt")
+_UNFINISHED = re.compile(r"\.?([0-9a-f]{12})\.new.*")
 # Files of this process's own writing or checked before: reading gigabytes once is enough.
 _INTACT: set[tuple[str, int]] = set()
+_WAIT = 600.0  # seconds for another process that moves states: it writes a file
 
 
 def population_of(run_ids: Sequence[str]) -> str:
@@ -30,23 +35,57 @@ def population_of(run_ids: Sequence[str]) -> str:
     return digest(sorted(run_ids))
 
 
+@contextmanager
+def moving(runs_dir: Path) -> Iterator[None]:
+    """While states come to be those of another population, or those that nobody needs go: one process at a time, for a
+    file that no run names yet must not be taken for one that no run names any more."""
+    folder = runs_dir / FOLDER
+    lock = FileLock(folder / LOCK, timeout=_WAIT)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{folder} has been locked by another process for {_WAIT:.0f} s; try again later") from None
+    except OSError as error:
+        raise UserError(
+            f"paths.runs={runs_dir}: {os_error_reason(error)}; {os_error_remedy(error, 'paths.runs=DIR')}"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def save(runs_dir: Path, population: str, states: Mapping[str, Mapping[str, Any]]) -> None:
     """Replace the states of a population; `states` by run id, all of the same step. UserError when the disk is full."""
     (steps,) = {int(state["steps"]) for state in states.values()}
     folder = runs_dir / FOLDER
     older = _files(runs_dir, population)
-    for litter in folder.glob(f".{population}.*.tmp"):
-        litter.unlink(missing_ok=True)  # of a process that was killed
-    with replacing(folder / f"{population}.new") as beside:
-        # Straight to the disk: a copy in memory would double what a large model takes.
-        torch.save({run_id: dict(state) for run_id, state in states.items()}, beside)
+    for file in _unfinished(runs_dir, population):
+        file.unlink(missing_ok=True)  # of a process that was killed
     written = folder / f"{population}.new"
+    with replacing(written) as beside:
+        _write({run_id: dict(state) for run_id, state in states.items()}, beside)
     file = folder / f"{population}-{steps:09d}-{checksum(written)[:16]}.pt"
-    os.replace(written, file)
+    try:
+        os.replace(written, file)
+    except OSError as error:
+        written.unlink(missing_ok=True)
+        raise UserError(f"cannot write {file} ({os_error_reason(error)}): {os_error_remedy(error)}") from None
     _INTACT.add((str(file), file.stat().st_mtime_ns))
     for other in older:
         if other != file:
             other.unlink(missing_ok=True)
+
+
+def _write(states: dict[str, dict[str, Any]], path: Path) -> None:
+    """Straight to the disk: a copy in memory would double what a large model takes. OSError when it is full."""
+    # Through a file of Python's: by itself torch tells a full disk as a RuntimeError without a reason.
+    with path.open("wb") as file:
+        try:
+            torch.save(states, file)
+        except RuntimeError as error:
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def load(runs_dir: Path, population: str) -> dict[str, dict[str, Any]]:
@@ -59,7 +98,7 @@ def load(runs_dir: Path, population: str) -> dict[str, dict[str, Any]]:
 
 def read(file: Path) -> dict[str, dict[str, Any]]:
     """The states in a file by run id. UserError when it is damaged."""
-    remedy = "begin again with --fresh, or put the file back"
+    remedy = "put it back, or delete it: trainings that are not done then begin again, as with --fresh"
     match = _NAME.fullmatch(file.name)
     mark = (str(file), file.stat().st_mtime_ns)
     if mark not in _INTACT:
@@ -75,14 +114,15 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
 
 def remove(runs_dir: Path, population: str) -> None:
     """Nobody goes on from here any more."""
-    for file in _files(runs_dir, population):
+    for file in (*_files(runs_dir, population), *_unfinished(runs_dir, population)):
         file.unlink(missing_ok=True)
 
 
-def populations(runs_dir: Path) -> list[str]:
-    """The populations that have a file."""
-    found = (_NAME.fullmatch(path.name) for path in (runs_dir / FOLDER).glob("*.pt"))
-    return sorted({match[1] for match in found if match})
+def populations(runs_dir: Path) -> set[str]:
+    """The populations that have a file, or the beginning of one."""
+    names = [path.name for path in (runs_dir / FOLDER).glob("*")]
+    found = [_NAME.fullmatch(name) or _UNFINISHED.fullmatch(name) for name in names]
+    return {match[1] for match in found if match}
 
 
 def population_in(name: str) -> str | None:
@@ -95,3 +135,9 @@ def _files(runs_dir: Path, population: str) -> list[Path]:
     """Oldest first. More than one only where a process was killed between two of its steps."""
     files = (runs_dir / FOLDER).glob(f"{population}-*.pt")
     return sorted(path for path in files if _NAME.fullmatch(path.name))
+
+
+def _unfinished(runs_dir: Path, population: str) -> list[Path]:
+    """What a process that was killed had not finished writing."""
+    folder = runs_dir / FOLDER
+    return [*folder.glob(f"{population}.new"), *folder.glob(f".{population}.new*")]

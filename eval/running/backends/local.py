@@ -16,7 +16,7 @@ import torch
 
 from eval.running.backends.remote import Deaths, Progress, Report, carry_out, placed
 from eval.running.job import Job, Outcome, available_threads
-from eval.running.training import stop_on_signal
+from eval.running.stopping import stop_on_signal
 from posgen.errors import UserError
 
 # A process of its own, and not a copy of this one: torch's threads do not survive a fork.

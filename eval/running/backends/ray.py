@@ -14,7 +14,7 @@ from typing import Any
 from conf.backends import BackendSpec
 from eval.running.backends.remote import Deaths, Progress, Report, add_to_path, carry_out, placed
 from eval.running.job import Job, Outcome, available_threads
-from eval.running.training import stop_on_signal
+from eval.running.stopping import stop_on_signal
 from posgen.errors import BadValue, MissingPackage, UserError, require, told
 
 _LOOK = 0.5  # seconds between two looks at the signals

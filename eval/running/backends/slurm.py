@@ -18,7 +18,7 @@ from typing import Any
 from conf.backends import BackendSpec, Executor
 from eval.running.backends.remote import Deaths, Progress, Report, add_to_path, carry_out, placed, run_ids
 from eval.running.job import Job, Outcome
-from eval.running.training import stop_on_signal
+from eval.running.stopping import stop_on_signal
 from posgen.errors import MissingPackage, UserError
 
 _POLL = 1.0
