@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.shared.options import DeviceOption, Overrides, PeOption, ProfileOption, TaskOption, ThreadsOption
-from cli.shared.output import MISSING, table
+from cli.shared.output import MISSING, duration, table
 from cli.shared.request import request
 from posgen.errors import require
 
@@ -27,6 +28,8 @@ DEFAULT = (("paper", "fp32", "1"), ("paper", "bf16", "1"), ("narrow", "fp32", "8
 MEMBERS = {"narrow": "8", "quick": "1,4,16"}
 """The default populations of a profile that is named; 1 of any other."""
 PRECISION = "model.precision="
+LONG = 1e12
+"""Operations that may take long, so that an estimate comes before them."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ def step(
     from eval.running.job import compiles, set_threads
     from eval.running.progress import Bar
     from models.bench import step_times
+    from models.bench_products import rate, step_operations
+    from models.memory import shortage_told
 
     require(1 <= rounds <= 1000, "rounds", rounds, "use 1 to 1000")
     options = {"task": task, "pe": pe, "device": device, "threads": threads}
@@ -86,7 +91,11 @@ def step(
     base = timed[0].base
     set_threads(base.threads)
     times = []
-    with Bar("timing", (rounds + 1) * len(timed)) as bar:
+    # Together and one by one; the plain implementation of a few comes to it.
+    operations = sum((rounds + 1) * 2 * case.members * step_operations(case.spec) for case in timed)
+    if operations > LONG and (seconds := operations / rate(base.device)) > 60:
+        print(f"posgen: at least about {duration(seconds)}, by counting operations", file=sys.stderr, flush=True)
+    with shortage_told("timing"), Bar("timing", (rounds + 1) * len(timed)) as bar:
         for case in timed:
             members = [replace(case.spec, seed=seed) for seed in range(case.members)]
             times.append(step_times(members, rounds, base.device, compiles(base.device, base.compiled), bar.advance))
@@ -100,6 +109,7 @@ def cases(
     from conf.overrides import numbers, read
     from eval.running.job import check_device
     from eval.running.plan import plan, settings
+    from models.bench import check_memory
 
     chosen = read(overrides).chosen.get("profile", profile)
     rows: Sequence[tuple[str, str, str]] = DEFAULT if chosen is None else ((chosen, "", MEMBERS.get(chosen, "1")),)
@@ -122,6 +132,8 @@ def cases(
         spec = plan(choice.tasks, choice.pes, [0], ["paper"], choice.profile, choice.overrides)[0].spec
         sizes = numbers("population", population or members)
         require(all(1 <= size <= 4096 for size in sizes), "population", population, "use 1 to 4096 members")
+        for members_at_once in sizes:
+            check_memory(spec, members_at_once, base.device)
         timed += [Case(base, spec, size) for size in sizes]
     return timed
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -127,8 +129,9 @@ def plot(
     from conf.names import RESONANCE
     from conf.overrides import words
     from eval.evidence.figures.encodings import draw_features, draw_figure1, shown_feature
-    from eval.evidence.figures.feature_gap import features
+    from eval.evidence.figures.feature_gap import chunks, features
     from eval.evidence.figures.style import render
+    from eval.running.progress import Bar
     from eval.store.files import write_atomically
     from models.encodings import Rotary
     from posgen.errors import BadValue
@@ -142,19 +145,21 @@ def plot(
         rotary[fitted.name] = fitted.encoding
     # fit() gives all the same lengths.
     lengths = (shown[0].train_length, shown[0].test_length)
-    by_name = {key: features(encoding, *lengths) for key, encoding in rotary.items()}
-    figures = {"features": draw_features(by_name, _sizes(shown[0]))}
-    for fitted in shown:
-        plain = replace(rotary[fitted.name], name=fitted.name.removeprefix(RESONANCE), resonance=False)
-        # The name of a user's own encoding is a path.
-        file = f"figure1-{re.sub('[^A-Za-z0-9_.-]+', '-', plain.name)}"
-        if file in figures:
-            continue
-        chosen = shown_feature(features(plain, *lengths), feature)
-        if chosen is None:
-            typer.echo(f"no Figure 1 of {plain.name}: no pre-critical feature meets a new position")
-        else:
-            figures[file] = draw_figure1(plain, *lengths, chosen, _sizes(fitted))
+    # Of each encoding its own features, those of its plain form, and two forms in its Figure 1.
+    with _typed_lengths(), Bar("feature gaps", 4 * len(shown) * chunks(*lengths), after=1.0) as bar:
+        by_name = {key: features(encoding, *lengths, bar.advance) for key, encoding in rotary.items()}
+        figures = {"features": draw_features(by_name, _sizes(shown[0]))}
+        for fitted in shown:
+            plain = replace(rotary[fitted.name], name=fitted.name.removeprefix(RESONANCE), resonance=False)
+            # The name of a user's own encoding is a path.
+            file = f"figure1-{re.sub('[^A-Za-z0-9_.-]+', '-', plain.name)}"
+            if file in figures:
+                continue
+            chosen = shown_feature(features(plain, *lengths, bar.advance), feature)
+            if chosen is None:
+                typer.echo(f"no Figure 1 of {plain.name}: no pre-critical feature meets a new position")
+            else:
+                figures[file] = draw_figure1(plain, *lengths, chosen, _sizes(fitted), bar.advance)
     # Everything is drawn before anything is written.
     content = {f"{key}.{kind}": render(figure, kind) for key, figure in figures.items() for kind in ("png", "pdf")}
     for key, data in content.items():
@@ -164,12 +169,28 @@ def plot(
 
 def _features(fitted: Fitted) -> Features | None:
     """None for an encoding that does not rotate."""
-    from eval.evidence.figures.feature_gap import features
+    from eval.evidence.figures.feature_gap import chunks, features
+    from eval.running.progress import Bar
     from models.encodings import Rotary
 
     if not isinstance(fitted.encoding, Rotary):
         return None
-    return features(fitted.encoding, fitted.train_length, fitted.test_length)
+    lengths = (fitted.train_length, fitted.test_length)
+    with _typed_lengths(), Bar("feature gaps", chunks(*lengths), after=1.0) as bar:
+        return features(fitted.encoding, *lengths, bar.advance)
+
+
+@contextmanager
+def _typed_lengths() -> Iterator[None]:
+    """Within `with`: a length that is refused is called by its option."""
+    from posgen.errors import BadValue
+
+    try:
+        yield
+    except BadValue as error:
+        if error.key not in ("train_length", "test_length"):
+            raise
+        raise BadValue(f"--{error.key.replace('_', '-')}", error.value, error.remedy) from error
 
 
 def _json(fitted: Fitted, features: Features | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,15 @@ def _measure(run_ids: Sequence[str], requested: Request, lengths: list[int] | No
     records = []
     for origin, ids, encodings in jobs:
         settings = settings_of(base, origin.sweep, origin.profile, records_path(base, apart=True))
-        records += evaluate_runs(ids, settings, lengths, encodings, modes[accuracy])
+        records += evaluate_runs(ids, settings, lengths, encodings, modes[accuracy], _told)
     print(results_table(records))
+
+
+def _told(seconds: float) -> None:
+    from cli.shared.output import duration
+
+    line = f"posgen: about {duration(seconds)}, timed on a part of it just now; Ctrl-C ends it, with nothing written"
+    print(line, file=sys.stderr, flush=True)
 
 
 def _origin(runs: Path, run_id: str) -> _Origin:

@@ -26,7 +26,8 @@ def generate(
 
     from cli.shared.request import request
     from conf.compose import Choice, composer
-    from posgen.dataset import prepare
+    from eval.running.progress import Bar
+    from posgen.dataset import positions, prepare
 
     requested = request(
         overrides,
@@ -44,7 +45,8 @@ def generate(
             for name in requested.tasks
         ]
     for config in configs:
-        dataset = prepare(config.task, config.data, Path(config.paths.data))
+        with Bar(f"generating {config.task.name}", positions(config.data), after=1.0) as bar:
+            dataset = prepare(config.task, config.data, Path(config.paths.data), bar.advance)
         print(f"{dataset.path} {'written' if dataset.created else 'found, checked'}")
         print(f"  profile {config.profile.name} ({config.profile.label}), modulus {config.task.modulus}")
         for split, entry in dataset.manifest["splits"].items():

@@ -160,7 +160,7 @@ def _measure(
     from cli.shared.records import collection
     from cli.shared.request import request
     from conf.compose import Choice, compose
-    from eval.evidence.lengths.measuring import estimate, measure, todo
+    from eval.evidence.lengths.measuring import check_fits, estimate, measure, todo
     from eval.evidence.lengths.plan import plan_lengths
     from eval.running.request import settings_of
     from posgen.errors import UserError
@@ -196,9 +196,10 @@ def _measure(
     left = todo(there, run_settings, window, rules.sequences)
     print(f"{len(there) - len(left)} of {len(there)} measurements are done", flush=True)
     if left:
+        check_fits(left, run_settings, rules.sequences)
         seconds = estimate(left, run_settings, rules.sequences)
         print(
-            f"about {duration(seconds)} on {run_settings.device}, timed on one batch of each length just now",
+            f"about {duration(seconds)} on {run_settings.device}, timed on a part of each length just now",
             flush=True,
         )
     if not dry_run:

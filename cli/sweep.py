@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +27,6 @@ from cli.shared.options import (
 from posgen.errors import BadValue, UserError
 
 if TYPE_CHECKING:
-    from cli.shared.request import Request
     from eval.running.request import PlannedSweep
 
 
@@ -79,6 +78,7 @@ def sweep(
     sweeps = plan_sweeps(
         overrides, task=task, pe=pe, seed=seed, profile=profile, protocol=protocol, device=device, threads=threads,
         name=name, ledger=ledger, rows=rows, direction=direction, league=league, until=until,
+        fits=not dry_run, fresh=fresh,
     )  # fmt: skip
     train_all(sweeps, fresh, dry_run)
 
@@ -99,14 +99,14 @@ def plan_sweeps(
     device: str | None = None,
     threads: str | None = None,
     name: str | None = None,
-) -> list[PlannedSweep]:
+    fits: bool = False,
+    fresh: bool = False,
+) -> Sequence[PlannedSweep]:
     """The sweeps that the options ask for: one, or one for each combination of settings with several values. UserError
-    or BadValue for a mistake in any of them."""
-    from dataclasses import replace
-
+    or BadValue for a mistake in any of them. `fits` and `fresh`: as `eval.running.request.plan_sweeps` has them."""
     from cli.shared.request import request
-    from conf.overrides import expand
-    from eval.running.request import Sweep, SweepRequest, plan_sweep
+    from eval.running import request as planning
+    from eval.running.request import Sweep, SweepRequest
 
     kind = Sweep(_kind(ledger, league, rows, direction, protocol))
     requested = request(
@@ -123,13 +123,12 @@ def plan_sweeps(
         default_profile="quick",
         sweeps=True,
     )
-    numbered, bases = _ledger_rows(requested, rows, direction or "both") if ledger else (None, ())
+    numbered, bases = _ledger_rows(rows, direction or "both") if ledger else (None, ())
     choices = SweepRequest(
         requested.tasks, requested.pes, requested.seeds, requested.protocols, requested.profile,
-        sweep=kind, rows=numbered, bases=bases, name=name, until=until,
+        requested.overrides, sweep=kind, rows=numbered, bases=bases, name=name, until=until,
     )  # fmt: skip
-    # All are planned before the first begins: a mistake in the last leaves nothing half done.
-    return [plan_sweep(replace(choices, overrides=point)) for point in expand(requested.overrides)]
+    return planning.plan_sweeps(choices, fits, fresh)
 
 
 def _kind(ledger: bool, league: bool, rows: str | None, direction: str | None, protocol: str | None) -> str:
@@ -144,13 +143,9 @@ def _kind(ledger: bool, league: bool, rows: str | None, direction: str | None, p
     return "ledger" if ledger else "league" if league else "table1"
 
 
-def _ledger_rows(requested: Request, rows: str | None, direction: str) -> tuple[list[int] | None, tuple[str, ...]]:
-    """(rows, None for all; presets). Prints how many cells there are to plan: each takes a tenth of a second."""
+def _ledger_rows(rows: str | None, direction: str) -> tuple[list[int] | None, tuple[str, ...]]:
+    """(rows, None for all; presets)."""
     from conf.ledger import directions
     from conf.overrides import numbers
-    from eval.running.plan import ledger_places
 
-    numbered, bases = None if rows is None else numbers("rows", rows), directions(direction)
-    cells = len(ledger_places(requested.tasks, requested.pes, numbered, bases))
-    print(f"posgen: planning {cells} cells", file=sys.stderr, flush=True)
-    return numbered, bases
+    return None if rows is None else numbers("rows", rows), directions(direction)

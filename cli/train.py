@@ -42,7 +42,7 @@ def train(
     """
     from cli.shared.request import request
     from cli.shared.training import train_all
-    from eval.running.request import Sweep, SweepRequest, plan_sweep
+    from eval.running.request import Sweep, SweepRequest, plan_sweeps
 
     requested = request(
         overrides,
@@ -61,4 +61,4 @@ def train(
         requested.tasks, requested.pes, requested.seeds, requested.protocols, requested.profile,
         requested.overrides, sweep=Sweep.few,
     )  # fmt: skip
-    train_all([plan_sweep(choices)], fresh, dry_run)
+    train_all(plan_sweeps(choices, fits=not dry_run, fresh=fresh), fresh, dry_run)

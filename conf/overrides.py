@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from conf import files
@@ -18,7 +20,7 @@ from posgen.errors import BadValue, UserError, nearest, require, shortened
 from posgen.plain import restore
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
+    from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
 # Chosen by an option (--task, --pe, ...), which takes a comma list; everything else stays an override.
 CHOSEN = ("task", "pe", "protocol", "profile", "seed")
@@ -26,7 +28,7 @@ CHOSEN = ("task", "pe", "protocol", "profile", "seed")
 # record names its device.)
 _NEUTRAL = ("paths", "tracker", "backend", "profile", "device", "threads", "compiled", "save_seconds")
 # Combinations of swept settings that one call plans at most: each is a sweep of its own.
-_POINTS = 200
+_POINTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -84,30 +86,57 @@ def read(arguments: Iterable[str], sweeps: bool = False) -> Trailing:
 
 def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """Every combination that comma lists and ranges ask for, the last key fastest; one when there are none."""
-    points: list[tuple[str, ...]] = [()]
+    for end, text in enumerate(overrides, start=1):
+        if points(overrides[:end]) > _POINTS:
+            key, _, value = text.partition("=")
+            raise BadValue(key, value, f"makes more than {_POINTS:,} combinations; give fewer values at once")
+    combined: list[tuple[str, ...]] = [()]
     for text in overrides:
         override = parse(text)
         values = _values(text, override) if override.is_sweep_override() else [text]
-        if len(points) * len(values) > _POINTS:
-            key, _, value = text.partition("=")
-            raise BadValue(key, value, f"makes more than {_POINTS} combinations; give fewer values at once")
-        points = [(*point, value) for point in points for value in values]
-    return points
+        combined = [(*point, value) for point in combined for value in values]
+    return combined
+
+
+def points(overrides: Sequence[str]) -> int:
+    """How many combinations `expand` gives, counted without making them. BadValue for what names no values."""
+    total = 1
+    for text in overrides:
+        override = parse(text)
+        total *= _count(text, _swept(text, override)) if override.is_sweep_override() else 1
+    return total
+
+
+def _swept(text: str, override: Override) -> ChoiceSweep | RangeSweep:
+    """The values of one setting that has several."""
+    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+
+    swept = override.value()
+    if not isinstance(swept, (ChoiceSweep, RangeSweep)) or swept.shuffle:
+        value = text.partition("=")[2]
+        raise BadValue(override.key_or_group, value, "cannot be listed; give its values, such as 1,2,3 or range(1,4)")
+    return swept
+
+
+def _count(text: str, swept: ChoiceSweep | RangeSweep) -> int:
+    from hydra.core.override_parser.types import ChoiceSweep
+
+    if isinstance(swept, ChoiceSweep):
+        return len(swept.list)
+    key, _, value = text.partition("=")
+    try:
+        start, stop, step = (Fraction(number) for number in (swept.start, swept.stop, swept.step))
+        count = -((start - stop) // step)
+    except (ValueError, TypeError, ArithmeticError):  # range(1,2,0), without an end, or of texts
+        raise BadValue(key, value, "is no range; write range(START,STOP) or range(START,STOP,STEP)") from None
+    require(count > 0, key, value, "is an empty range; write range(START,STOP) with START below STOP")
+    return count
 
 
 def _values(text: str, override: Override) -> list[str]:
-    """The settings that one setting with several values stands for, checked; of very many only the first."""
-    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
-
-    key, value = override.key_or_group, text.partition("=")[2]
-    swept = override.value()
-    if not isinstance(swept, (ChoiceSweep, RangeSweep)) or swept.shuffle:
-        raise BadValue(key, value, "cannot be listed; give its values, such as 1,2,3 or range(1,4)")
-    try:
-        values = [f"{key}={v}" for v in islice(override.sweep_string_iterator(), _POINTS + 1)]
-    except (ValueError, TypeError, ArithmeticError):  # range(1,2,0), or of texts
-        raise BadValue(key, value, "is no range; write range(START,STOP) or range(START,STOP,STEP)") from None
-    require(bool(values), key, value, "is an empty range; write range(START,STOP) with START below STOP")
+    """The settings that one setting with several values stands for, checked."""
+    _swept(text, override)
+    values = [f"{override.key_or_group}={v}" for v in override.sweep_string_iterator()]
     for each in values:
         _check(each, parse(each), sweeps=False)
     return values
@@ -188,9 +217,8 @@ def _check_type(key: str, value: Any, text: str, hint: Any) -> None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    config = OmegaConf.structured(Config)
-    OmegaConf.set_readonly(config, False)
-    parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+    group = key.rpartition(".")[0]
+    parent = copy.deepcopy(OmegaConf.select(_schema(), group) if group else _schema())
     OmegaConf.set_readonly(parent, False)
     try:
         OmegaConf.update(parent, key.rpartition(".")[2], value)
@@ -221,6 +249,14 @@ _REMEDIES = {
     "Unsupported interpolation type": "${NAME:...} takes oc.env; others have no use on the command line",
     "Recursive interpolation": "let it refer to a setting that does not refer back",
 }
+
+
+@functools.cache
+def _schema() -> Any:
+    """The types of all keys. Never changed: making it takes as long as composing a configuration."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.structured(Config)
 
 
 def _nearest_key(key: str, known: list[str]) -> str:

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from models.bench_products import Reach, wait
 from models.encodings import Rotary, build
-from models.memory import Peak, release
+from models.memory import Peak, free_bytes, release, resident_bytes, smaller, step_bytes
 from models.plain import Layer, PlainDecoder, PlainTraining
 from models.population import Population
 from models.precision import allowed
 from models.spec import MemberSpec, Precision
 from models.streams import stream
 from models.transformer import model_inputs
+from posgen.errors import BadValue
+from posgen.resources import dominant, size
 
 LARGE = 1e11
 """Above this many operations in a member's step, two members of the plain implementation are timed instead of four."""
@@ -60,6 +62,25 @@ class StepTimes:
     def tokens_per_s(self) -> float:
         """Tokens per second of training, all members together."""
         return self.tokens / self.together
+
+
+def check_memory(spec: MemberSpec, members: int, device: str) -> None:
+    """Raise BadValue, with the numbers, where so many members cannot be timed for want of memory: they stand in it as
+    one population and once more one by one, beside some of the plain implementation."""
+
+    def needed(one: MemberSpec) -> int:
+        copies = members * (2 if members > 1 else 1) + min(members, 4)
+        return copies * resident_bytes(one) + 2 * step_bytes(one)
+
+    place = torch.device(device)
+    free = free_bytes(place)
+    if free is None or needed(spec) <= free:
+        return
+    alone = 2 * resident_bytes(spec) + 2 * step_bytes(spec)
+    key, value = dominant(needed, smaller(spec)) if alone > free else ("population", members)
+    several = f"{members} members at a time need" if members > 1 else "a training needs"
+    remedy = f"{several} about {size(needed(spec))} of memory and {size(free)} are free: use a smaller value"
+    raise BadValue(key, value, remedy)
 
 
 def step_times(

@@ -18,7 +18,7 @@ from torch import Tensor
 from models.kernels import has_linear, linear
 from models.population import Population
 from models.precision import allowed, product
-from models.spec import Precision
+from models.spec import MemberSpec, Precision
 from models.workers import parallel
 
 Kernel = Callable[[Tensor, Tensor, Tensor], Iterable[Tensor]]
@@ -28,6 +28,10 @@ LONG_ENOUGH = {"cpu": 1e8, "cuda": 2e11}
 """Operations that make the cost of starting threads or GPU kernels negligible; smaller products are repeated."""
 HOPELESS = 1.5
 """Kernels slower than the fastest by more than this factor in the warm-up round are dropped."""
+
+
+_SIDE = {"cpu": 768, "cuda": 8192}
+"""Of the square matrices whose product is timed by `rate`."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,13 @@ class Product:
         return 2 * self.count * self.rows * self.inner * self.columns
 
 
-def matrix_products(population: Population) -> list[Product]:
-    """The products of one member's forward and backward pass over a full batch, in the order of the forward pass.
+def matrix_products(spec: MemberSpec) -> list[Product]:
+    """The products of a member's forward and backward pass over a full batch, in the order of the forward pass.
     Attention counts as a whole, with the half that the causal mask hides."""
-    model, length = population.model, population.positions.inputs
+    model, length = spec.model, spec.data.train_length + int(spec.model.bos) - 1
     D, inner, precision = model.d_model, model.heads * model.head_dim, model.precision
-    rows, heads = population.optim.batch_size * length, population.optim.batch_size * model.heads
-    vocabulary = population.members[0].task.vocabulary
+    rows, heads = spec.optim.batch_size * length, spec.optim.batch_size * model.heads
+    vocabulary = spec.task.vocabulary
     ends = Precision.fp32 if precision is Precision.bf16 else precision  # as models.transformer has it
     trained = not model.freeze_ffn
     layer = [
@@ -93,13 +97,32 @@ def _with_gradients(
     return products
 
 
+def step_operations(spec: MemberSpec) -> int:
+    """Floating-point operations of the products of a member's step over a full batch."""
+    return sum(product_.operations for product_ in matrix_products(spec))
+
+
+def rate(device: str) -> float:
+    """Operations a second of one large product here and now, the best of a few: an upper limit for a whole step."""
+    side = _SIDE[torch.device(device).type]
+    a, b = (torch.randn(1, side, side, device=device) for _ in range(2))
+    times = []
+    for _ in range(4):
+        wait(device)
+        before = time.perf_counter()
+        product(a, b, Precision.fp32)
+        wait(device)
+        times.append(time.perf_counter() - before)
+    return 2 * side**3 / min(times)
+
+
 class Reach:
     """What the machine can reach on the products of a population's step. Call `time` once in each round, beside the
     other timings; then ask for `seconds`."""
 
     def __init__(self, population: Population) -> None:
         self.device, self.members = population.device, len(population)
-        self.products = Counter(matrix_products(population))  # equal products are timed once
+        self.products = Counter(matrix_products(population.members[0]))  # equal products are timed once
         self.at_once = max(chunk.stop - chunk.start for chunk in population.chunks())
         # As in the population, every core computes a product of its own, even with fewer members than cores.
         self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +15,8 @@ import torch
 from models.encodings import build
 from models.parameters import parameter_count
 from models.spec import MemberSpec, ModelSpec, Precision
+from posgen.errors import UserError
+from posgen.resources import free_memory, reductions, size
 
 SHARE = 0.8
 """Fraction of the free memory that a plan may take; allocators lose some, and other programs need some."""
@@ -50,22 +55,36 @@ def activation_bytes(model: ModelSpec, batch: int, inputs: int, vocabulary: int)
 
 
 def step_bytes(spec: MemberSpec) -> int:
-    """`activation_bytes` of a member's full batch, and as much again as one layer's gradients need on the way back."""
+    """`activation_bytes` of a member's largest batch, and as much again as a layer's gradients need on the way back."""
     inputs = spec.data.train_length + int(spec.model.bos) - 1
-    kept = activation_bytes(spec.model, spec.optim.batch_size, inputs, spec.task.vocabulary)
+    batch = min(spec.optim.batch_size, spec.data.train_size)
+    kept = activation_bytes(spec.model, batch, inputs, spec.task.vocabulary)
     return kept + kept // spec.model.layers
 
 
+def saved_bytes(spec: MemberSpec) -> int:
+    """A member's state as it is copied to the host and written: weights, two moments, and its chosen checkpoints."""
+    return 3 * 4 * weight_count(spec) + checkpoint_bytes(spec)
+
+
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that this process could still take on the device; None where the system does not say."""
+    """Memory that this process could still take on the device, limits of this process and its containers respected;
+    None where the system does not say."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + cached
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return None
+    return free_memory()
+
+
+def smaller(spec: MemberSpec) -> Iterator[tuple[str, object, MemberSpec]]:
+    """The member with one of its sizes reduced, as (dotted key, present value, member)."""
+    for group in ("model", "data", "optim", "task"):
+        for key, value, reduced in reductions(getattr(spec, group)):
+            yield f"{group}.{key}", value, replace(spec, **{group: reduced})
+    for key, value in spec.train_encoding.params.items():
+        if type(value) is int and value > 1:
+            halved = replace(spec.train_encoding, params={**spec.train_encoding.params, key: value // 2})
+            yield f"pe.params.{key}", value, replace(spec, train_encoding=halved, test_encodings=(halved,))
 
 
 def parts(members: int, each: int, once: int, free: int | None) -> int:
@@ -88,6 +107,20 @@ def ran_out(error: BaseException) -> bool:
         return True
     words = str(error).lower()
     return any(sign in words for sign in ("can't allocate memory", "out of memory", "status_alloc_failed"))
+
+
+@contextmanager
+def shortage_told(work: str) -> Iterator[None]:
+    """Within `with`: memory that runs out all the same is a UserError, one line."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        free = free_memory()
+        left = "" if free is None else f" ({size(free)} are free now)"
+        remedy = "end other programs, or use fewer threads, a smaller model or shorter sequences"
+        raise UserError(f"memory ran out while {work}{left}: {remedy}") from error
 
 
 def release(device: torch.device) -> None:

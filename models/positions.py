@@ -12,6 +12,7 @@ from models.encodings.rotary import Rotary
 from models.spec import ModelSpec
 from models.streams import stream
 from posgen.errors import BadValue, UserError, require, told
+from posgen.resources import free_memory, size
 
 
 def measured_positions(
@@ -33,7 +34,13 @@ def measured_positions(
 
 def try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> None:
     """Ask the encoding for the first and last position of sequences of these lengths (BOS included), with initial
-    weights. Raises BadValue for mistakes that would otherwise end a training half-way."""
+    weights. Raises BadValue for mistakes that would otherwise end a training half-way, and for what does not fit into
+    memory."""
+    needed = 4 * sum(torch.Size(shape).numel() for shape in encoding.shapes(model).values())
+    needed += max(map(encoding.positions_bytes, lengths))
+    free = free_memory()
+    remedy = f"needs about {size(needed)} of memory and {size(free or 0)} are free: use smaller parameters or lengths"
+    require(free is None or needed <= free, "pe", encoding.name, remedy)
     try:
         _try_out(encoding, model, lengths)
     except UserError:

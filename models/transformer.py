@@ -27,11 +27,30 @@ from models.spec import ModelSpec, Precision, SoftmaxScale
 
 @dataclass
 class Cache:
-    """Rotated keys and values of the positions seen so far, one pair a layer, for free-running generation."""
+    """Rotated keys and values of the positions seen so far, one pair a layer: for free-running generation, and for
+    sequences that are read in pieces. Room for `capacity` positions is taken at once: copying what was seen at every
+    step would cost more than the step."""
 
+    capacity: int
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     length: int = 0
+    _mask: Tensor | None = None
+    _masked: tuple[int, int] = (0, 0)
+
+    def later(self, queries: int, keys: int, like: Tensor) -> Tensor:
+        """-inf where a key stands after the query, else 0 [queries, keys], for the last `queries` of `keys` positions.
+        In the numbers of the scores: the kernel would make them of true and false. One memory for all layers and
+        pieces, whose shapes change: what is freed and taken in turns grows."""
+        count = queries * keys
+        if self._mask is None or self._mask.numel() < count:
+            self._mask, self._masked = like.new_empty(1 << (count - 1).bit_length()), (0, 0)
+        mask = self._mask[:count].view(queries, keys)
+        if self._masked != (queries, keys):
+            mask.zero_()
+            mask[:, keys - queries :] = like.new_full((queries, queries), float("-inf")).triu(1)
+            self._masked = (queries, keys)
+        return mask
 
 
 def model_inputs(tokens: Tensor, bos: int | None) -> Tensor:
@@ -110,11 +129,14 @@ def _attention(
     scale = K**-0.5 if model.softmax_scale is SoftmaxScale.inverse_sqrt else 1.0
     if cache is not None:
         k, v = _extend(cache, int(name.split(".")[1]), k, v)
-    # torch's fused kernel where it computes the same: it takes neither our dropout masks nor a trained bias, does not
-    # emulate TF32, and its causal mask is for as many keys as queries.
-    if dropout is None and bias is None and k.shape[3] == T and not emulated(model.precision, x.device):
+    # torch's fused kernel where it computes the same: it takes neither our dropout masks nor a trained bias, and does
+    # not emulate TF32. Its causal mask is for as many keys as queries.
+    queries, seen = q.shape[3], k.shape[3]
+    if dropout is None and bias is None and (queries > 1 or seen == 1) and not emulated(model.precision, x.device):
+        causal = queries == seen
+        mask = None if causal or cache is None else cache.later(queries, seen, q)
         mixed = F.scaled_dot_product_attention(
-            q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), is_causal=True, scale=scale
+            q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask, is_causal=causal, scale=scale
         ).view(P, B, H, T, K)
     else:
         mixed = _explicit_attention(q, k, v, scale, bias, dropout, model.precision)
@@ -125,12 +147,12 @@ def _attention(
 def _extend(cache: Cache, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values [P, B, H, S, K] of all positions so far, the new ones included."""
     if layer == len(cache.keys):
-        cache.keys.append(k)
-        cache.values.append(v)
-    else:
-        cache.keys[layer] = torch.cat([cache.keys[layer], k], dim=3)
-        cache.values[layer] = torch.cat([cache.values[layer], v], dim=3)
-    return cache.keys[layer], cache.values[layer]
+        cache.keys.append(k.new_empty(*k.shape[:3], cache.capacity, k.shape[4]))
+        cache.values.append(v.new_empty(*v.shape[:3], cache.capacity, v.shape[4]))
+    seen = cache.length + k.shape[3]
+    for kept, new in ((cache.keys[layer], k), (cache.values[layer], v)):
+        kept[:, :, :, cache.length : seen] = new
+    return cache.keys[layer][:, :, :, :seen], cache.values[layer][:, :, :, :seen]
 
 
 def _explicit_attention(

@@ -31,8 +31,25 @@ def parallel(
     if threads == 1 or len(items) < threads or torch.device(device).type != "cpu":
         return [function(item) for item in items]
     working = [_pool(threads).submit(function, item) for item in items]
-    wait(working)  # all of them, before an error of one is raised: the caller may then start afresh
+    try:
+        wait(working)  # all of them, before an error of one is raised: the caller may then start afresh
+    except BaseException:  # Ctrl-C: without this the process would end only when all items are done
+        _stopped.set()
+        for work in working:
+            work.cancel()
+        wait(working)
+        _stopped.clear()
+        raise
     return [work.result() for work in working]
+
+
+def checkpoint() -> None:
+    """Called now and then by items that take long. Raises KeyboardInterrupt once the main thread was interrupted."""
+    if _stopped.is_set():
+        raise KeyboardInterrupt
+
+
+_stopped = threading.Event()
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from posgen import files, leftovers, manifest
-from posgen.errors import UserError, os_error_reason, os_error_remedy, require, shortened
-from posgen.generate import generate, token_dtype
+from posgen.errors import BadValue, UserError, os_error_reason, os_error_remedy, require, shortened
+from posgen.generate import BLOCK, Ticked, generate, nothing, token_dtype
+from posgen.resources import dominant, free_disk, free_memory, reductions, size
 from posgen.spec import DataSpec, Task
 from posgen.splits import SPLITS, draw
 
@@ -46,12 +47,13 @@ class Dataset:
     created: bool
 
 
-def prepare(task: Task, data: DataSpec, root: Path) -> Dataset:
+def prepare(task: Task, data: DataSpec, root: Path, ticked: Ticked = nothing) -> Dataset:
     """The data set of this task and data below `root`: found and checked, or generated, written and checked.
 
     A data set that is there is never touched. A new one is built beside its place and moved there whole, so that an
     interruption leaves nothing and two processes at once both end with the same good files. Raises `UserError`
-    when the parameters do not fit together, when the folder holds something else or is damaged, or cannot be written.
+    when the parameters do not fit together, when the data set does not fit into memory or onto the disk, when the
+    folder holds something else or is damaged, or cannot be written.
     """
     require(
         re.fullmatch(r"\w[\w.+-]{0,99}", task.name) is not None,
@@ -68,9 +70,11 @@ def prepare(task: Task, data: DataSpec, root: Path) -> Dataset:
     path = root / manifest.folder_name(task, data)
     leftovers.clear(path)
     if _occupied(path):
+        _refuse_beyond(free_memory(), "memory", held_bytes, task, data)
         return _load_as_asked(path, task, data)
-    _check_memory(task, data)
-    tokens = _generate(task, data)
+    _refuse_beyond(free_memory(), "memory", making_bytes, task, data)
+    _refuse_beyond(free_disk(root), f"disk space for {root}", disk_bytes, task, data)
+    tokens = _generate(task, data, ticked)
     described = manifest.describe(task, data, tokens)
     temporary = leftovers.beside(path)
     try:
@@ -109,26 +113,47 @@ def load(path: Path) -> Dataset:
     return Dataset(path, task, data, **tokens, manifest=described, created=False)
 
 
-def _check_memory(task: Task, data: DataSpec) -> None:
-    """Raise BadValue when the splits are larger than the machine's memory: filling it would end other programs."""
-    width = token_dtype(task.modulus).itemsize
-    sizes = {split: math.prod(data.shape(split)) * width for split in SPLITS}
-    largest = max(SPLITS, key=lambda split: sizes[split])
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # a system that does not say
+def held_bytes(task: Task, data: DataSpec) -> int:
+    """Memory of the three splits as a `Dataset` holds them."""
+    return token_dtype(task.modulus).itemsize * sum(_tokens_of(data))
+
+
+def making_bytes(task: Task, data: DataSpec) -> int:
+    """Memory that generating and writing a data set takes: the splits, the prefixes, and the largest split once more,
+    when it is read back."""
+    width, rows = token_dtype(task.modulus).itemsize, data.train_size + data.validation_size + data.test_size
+    return held_bytes(task, data) + rows * (4 * 8 + 2 * task.prefix_length * width) + width * max(_tokens_of(data))
+
+
+def disk_bytes(task: Task, data: DataSpec) -> int:
+    """Size of the files at the most: the bits of equally frequent tokens."""
+    return int(sum(_tokens_of(data)) * math.log2(task.modulus) / 8)
+
+
+def positions(data: DataSpec) -> int:
+    """What `ticked` of `prepare` adds up to, about, when the data set is new."""
+    return sum(-(-rows // BLOCK) * length for rows, length in map(data.shape, SPLITS))
+
+
+def _tokens_of(data: DataSpec) -> list[int]:
+    return [math.prod(data.shape(split)) for split in SPLITS]
+
+
+def _refuse_beyond(
+    free: int | None, what: str, need: Callable[[Task, DataSpec], int], task: Task, data: DataSpec
+) -> None:
+    """Raise BadValue that names the setting which matters most where a data set needs more than is free."""
+    needed = need(task, data)
+    if free is None or needed <= free:
         return
-    rows, length = data.shape(largest)
-    remedy = (
-        f"with {length} tokens each the data set takes {sum(sizes.values()) / 2**30:.0f} GiB of memory, this machine "
-        f"has {memory / 2**30:.0f}; use fewer or shorter sequences"
-    )
-    require(sum(sizes.values()) < memory, f"{largest}_size", rows, remedy)
+    key, value = dominant(lambda smaller: need(task, smaller), reductions(data))
+    remedy = f"the data set needs about {size(needed)} of {what} and {size(free)} are free: use a smaller value"
+    raise BadValue(f"data.{key}", value, remedy)
 
 
-def _generate(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
+def _generate(task: Task, data: DataSpec, ticked: Ticked) -> dict[str, np.ndarray]:
     prefixes = draw(task, data)
-    return {split: generate(task, prefixes[split], data.shape(split)[1]) for split in SPLITS}
+    return {split: generate(task, prefixes[split], data.shape(split)[1], ticked) for split in SPLITS}
 
 
 def _write(tokens: dict[str, np.ndarray], described: dict[str, Any], folder: Path) -> None:

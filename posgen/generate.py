@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -12,6 +14,8 @@ from posgen.spec import Task
 
 # Sequences made at once. Bounds the working memory beside the output and keeps a block's columns in the cache.
 BLOCK = 8_192
+# Positions between two words on how far it is.
+TOLD = 1_024
 
 
 def token_dtype(modulus: int) -> np.dtype:
@@ -19,7 +23,15 @@ def token_dtype(modulus: int) -> np.dtype:
     return np.min_scalar_type(modulus - 1)
 
 
-def generate(task: Task, prefixes: ArrayLike, length: int) -> np.ndarray:
+Ticked = Callable[[int], None]
+"""Called with the number of positions that were just made, of every `BLOCK` sequences."""
+
+
+def nothing(positions: int) -> None:
+    """Nobody watches."""
+
+
+def generate(task: Task, prefixes: ArrayLike, length: int, ticked: Ticked = nothing) -> np.ndarray:
     """Continue every prefix to `length` tokens by the task's rule (paper, section 4.1).
 
     prefixes: integers [N, far + near] in 0..modulus-1. Returns [N, length] in `token_dtype(modulus)`, row-major, whose
@@ -32,7 +44,7 @@ def generate(task: Task, prefixes: ArrayLike, length: int) -> np.ndarray:
     out = np.empty((len(seeds), length), token_dtype(task.modulus))
     for start in range(0, len(seeds), BLOCK):
         block = seeds[start : start + BLOCK]
-        out[start : start + BLOCK] = _block(task, h, block, length).T
+        out[start : start + BLOCK] = _block(task, h, block, length, ticked).T
     return out
 
 
@@ -50,7 +62,7 @@ def checked_prefixes(task: Task, prefixes: ArrayLike) -> np.ndarray:
     return seeds
 
 
-def _block(task: Task, h: Function, seeds: np.ndarray, length: int) -> np.ndarray:
+def _block(task: Task, h: Function, seeds: np.ndarray, length: int, ticked: Ticked) -> np.ndarray:
     """Tokens [length, n] of n seeds. Transposed, so that all sequences' tokens at one position lie side by side."""
     tokens = np.empty((length, len(seeds)), token_dtype(task.modulus))
     tokens[: task.prefix_length] = seeds.T
@@ -59,4 +71,6 @@ def _block(task: Task, h: Function, seeds: np.ndarray, length: int) -> np.ndarra
         # int64 for this position's arguments only: sums do not overflow, and h may write into its own copy
         args = tokens[[*far, *near]].astype(np.int64)
         tokens[position] = h(args.T, task.modulus)
+        if position % TOLD == 0:
+            ticked(TOLD)
     return tokens

@@ -14,30 +14,51 @@ if TYPE_CHECKING:
     from eval.measuring.planned import PlannedMember
     from eval.running.job import Outcome
     from eval.running.request import PlannedSweep
+    from eval.running.timing import Timing
     from eval.store.kinds import AccuracyRecord
 
 
 def train_all(sweeps: Sequence[PlannedSweep], fresh: bool, dry_run: bool) -> None:
-    """Train and measure the members of every sweep, one sweep after another; `dry_run`: only list and estimate them."""
+    """Train and measure the members of every sweep, one sweep after another; `dry_run`: only list and estimate them,
+    and then raise what the same call without it raises."""
     from pathlib import Path
 
     from eval.running.backends import backend_of
+    from eval.running.request import check_fits_here
     from eval.running.sweep import run_sweep
     from eval.store.runs import Run
 
+    timings: dict[str, Timing] = {}
     for sweep in sweeps:
         for pe, error in sweep.left_out.items():
             print(f"left out of the league, not trainable with these settings: {pe} ({error})", flush=True)
         print(announcement(sweep), flush=True)
         if dry_run:
-            print(_listing(sweep.members))
-            _estimate(sweep)
+            print(_listing(sweep.members), flush=True)
+            _estimate(sweep, timings)
+            check_fits_here(sweep, fresh)
             continue
         backend = backend_of(sweep.config.backend, sweep.settings, Path(sweep.config.paths.results))
         if fresh:
             for member in sweep.members:
                 Run(sweep.settings.runs_dir, member.spec.run_id).forget()
+        _tell_long(sweep)
         _show(sweep, run_sweep(sweep.members, sweep.settings, backend=backend))
+
+
+def _tell_long(sweep: PlannedSweep) -> None:
+    """Before long work begins on this machine: what it takes at the least."""
+    from eval.running.fitting import at_least
+    from eval.running.request import is_here
+
+    seconds = at_least(sweep.members, sweep.settings) if is_here(sweep) else None
+    if seconds is not None:
+        length = max(member.spec.data.test_length for member in sweep.members)
+        print(
+            f"posgen: at least about {duration(seconds.training)} of training and {duration(seconds.measuring)} of "
+            f"validation and test at {length} tokens, by counting operations; --dry-run estimates it from real steps",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
 
 
 def announcement(sweep: PlannedSweep) -> str:
@@ -89,34 +110,41 @@ def _listing(members: Sequence[PlannedMember]) -> str:
     return table(("run", "task", "trained with", "seed", "cells"), rows)
 
 
-def _estimate(sweep: PlannedSweep) -> None:
-    """Print how much memory and time these members take on this machine, from a few real steps."""
+def _estimate(sweep: PlannedSweep, timings: dict[str, Timing]) -> None:
+    """Print how much memory and time these members take on this machine."""
     from eval.measuring.planned import count
     from eval.running.job import check_device, compiles, set_threads
     from eval.running.populations import estimate, populations
     from eval.running.progress import Bar
+    from eval.running.timing import Basis
 
     settings = sweep.settings
     check_device(settings.device)
     set_threads(settings.threads)
     groups = populations(sweep.members, settings.device)
     compiled = compiles(settings.device, settings.compiled)
-    with Bar("timing a few steps", len(groups)) as bar:
-        estimates = estimate(groups, settings.device, compiled, bar.advance, settings.until)
+    with Bar("timing a few steps", len(groups), after=1.0) as bar:
+        estimates = estimate(groups, settings.device, compiled, bar.advance, settings.until, timings)
     for population in estimates:
         passes = f", each in {population.passes} passes" if population.passes > 1 else ""
         trainings = f", {population.trainings} training{'s' if population.trainings > 1 else ''}"
         shared = trainings if population.trainings < population.members else ""
+        least = "at least " if population.basis is Basis.operations else ""
         print(
             f"population of {count(population.members)}{shared}: {population.weights:,} weights each, "
-            f"{population.steps:,} steps{passes}, about {population.bytes / 2**30:.1f} GiB and "
-            f"{duration(population.seconds)}"
+            f"{population.steps:,} steps{passes}, about {population.bytes / 2**30:,.1f} GiB and "
+            f"{least}{duration(population.seconds)}"
         )
     free = {(m.spec.run_id, t.test_encoding) for m in sweep.members for t in m.targets if t.accuracy == "free_running"}
     if free:
         print(f"not in this estimate: {len(free)} free-running measurements")
     total = duration(sum(population.seconds for population in estimates))
-    print(f"about {total} in total on {settings.device}, estimated from a few steps; nothing has been trained")
+    counted = any(population.basis is Basis.operations for population in estimates)
+    basis = "estimated from " + max((population.basis.value for population in estimates), key=len)
+    if counted:
+        basis = "by counting operations, at the rate of one large matrix product here"
+    least = "at least " if counted else ""
+    print(f"{least}about {total} in total on {settings.device}, {basis}; nothing has been trained")
 
 
 def _show(sweep: PlannedSweep, outcome: Outcome) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eval.measuring.cost import as_tested
 from eval.measuring.metrics import Evaluation, Scores, measure
+from eval.measuring.passes import Ticked, nothing
 from eval.measuring.planned import PlannedMember
 from eval.store.kinds import AccuracyRecord, Maker, Metrics, Training, Validation, as_training
 from eval.store.provenance import maker
 from eval.store.runs import now
 from models.encodings import Encoding, build
 from models.population import Population
-from models.spec import AccuracyMode, EncodingSpec, MemberSpec, Precision
+from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 from models.training import Progress
 from posgen.dataset import Dataset, prepare
 from posgen.generate import generate
+from posgen.generate import nothing as nothing_made
 from posgen.plain import digest, plain
 
 
@@ -34,11 +37,11 @@ class Data:
         self._sets: dict[str, Dataset] = {}
         self._tensors: dict[tuple[str, str], Tensor] = {}
 
-    def of(self, spec: MemberSpec) -> Dataset:
-        """The member's data set, generated on first use."""
+    def of(self, spec: MemberSpec, ticked: Callable[[int], None] = nothing_made) -> Dataset:
+        """The member's data set, generated on first use; `ticked` is told of positions that were made."""
         key = digest([spec.task, spec.data])
         if key not in self._sets:
-            self._sets[key] = prepare(spec.task, spec.data, self.root)
+            self._sets[key] = prepare(spec.task, spec.data, self.root, ticked)
         return self._sets[key]
 
     def tokens(self, spec: MemberSpec, split: str) -> Tensor:
@@ -48,12 +51,12 @@ class Data:
             self._tensors[key] = _tensor(getattr(self.of(spec), split))
         return self._tensors[key]
 
-    def test_tokens(self, spec: MemberSpec, length: int) -> Tensor:
-        """The test sequences at any length: cut, or continued by the rule from their seeds."""
-        tokens = self.tokens(spec, "test")
+    def test_tokens(self, spec: MemberSpec, length: int, sequences: int | None = None) -> Tensor:
+        """The first so many test sequences (None: all) at any length: cut, or continued from their seeds."""
+        tokens = self.tokens(spec, "test")[:sequences]
         if length <= tokens.shape[1]:
             return tokens[:, :length]
-        prefixes = self.of(spec).test[:, : spec.task.prefix_length]
+        prefixes = self.of(spec).test[:sequences, : spec.task.prefix_length]
         return _tensor(generate(spec.task, prefixes, length))
 
 
@@ -64,10 +67,11 @@ def _tensor(tokens: np.ndarray) -> Tensor:
 
 class Validator:
     """Measures a population on its validation sequences, every served member under each of its test encodings.
-    `compiled`: fuse the passes with torch.compile, as a training does its steps."""
+    `compiled`: fuse the passes with torch.compile, as a training does its steps. `ticked`: told as a validation goes
+    what share of it was done."""
 
-    def __init__(self, data: Data, compiled: bool = False) -> None:
-        self.data, self.compiled = data, compiled
+    def __init__(self, data: Data, compiled: bool = False, ticked: Ticked = nothing) -> None:
+        self.data, self.compiled, self.ticked = data, compiled, ticked
         self._encodings: dict[str, tuple[Encoding, ...]] = {}
 
     def __call__(self, population: Population, members: Sequence[Progress]) -> list[dict[str, dict[str, float | None]]]:
@@ -79,8 +83,9 @@ class Validator:
                 evaluations.setdefault((member.slot, encoding.key), Evaluation(member.slot, built, tokens))
         first = population.members[0]
         measured = measure(
-            population.params, first.model, first.task, list(evaluations.values()), compiled=self.compiled
-        )
+            population.params, first.model, first.task, list(evaluations.values()), compiled=self.compiled,
+            ticked=self.ticked,
+        )  # fmt: skip
         scores = dict(zip(evaluations, measured, strict=True))
         summaries = []
         for member in members:
@@ -118,12 +123,13 @@ def scores_of(
     tokens: Tensor,
     accuracy: AccuracyMode,
     device: str,
+    ticked: Ticked = nothing,
 ) -> Scores:
     """One member's chosen weights (no member axis) on test sequences [N, L'] under an encoding; in fp32, whatever the
-    precision of the training, so that a record's numbers are those of the weights alone."""
+    precision of the training, so that a record's numbers are those of the weights alone. `ticked`: see `measure`."""
     params = {name: weight[None].to(device) for name, weight in weights.items()}
-    evaluation = Evaluation(0, build(encoding, spec.model.head_dim), tokens)
-    return measure(params, replace(spec.model, precision=Precision.fp32), spec.task, [evaluation], accuracy)[0]
+    evaluation, spec = Evaluation(0, build(encoding, spec.model.head_dim), tokens), as_tested(spec)
+    return measure(params, spec.model, spec.task, [evaluation], accuracy, ticked=ticked)[0]
 
 
 def record(

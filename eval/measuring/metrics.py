@@ -13,17 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from models.encodings import Encoding, PositionInputs
+from eval.measuring import passes
+from eval.measuring.passes import Ticked
+from models.encodings import Encoding
 from models.fusing import fused
 from models.memory import ran_out, release
 from models.positions import measured_positions
 from models.precision import allowed
 from models.spec import AccuracyMode, ModelSpec
-from models.transformer import Cache, forward, model_inputs
-from models.workers import parallel
+from models.workers import checkpoint, parallel
 from posgen.spec import Task
 
 
@@ -32,7 +32,7 @@ class Budget:
     Where memory runs out the passes are made smaller, for all threads of the process."""
 
     def __init__(self) -> None:
-        self._tokens = {"cpu": 8_192, "cuda": 524_288}
+        self._tokens = dict(passes.WHOLE)
         self._lock = threading.Lock()
 
     def tokens(self, device: torch.device) -> int:
@@ -92,25 +92,40 @@ def measure(
     evaluations: Sequence[Evaluation],
     mode: AccuracyMode = AccuracyMode.teacher_forced,
     compiled: bool = False,
+    ticked: Ticked = passes.nothing,
 ) -> list[Scores]:
     """Scores of every evaluation, in order. All must have equally many sequences of one length. An encoding that trains
     weights is measured with those of its member, so the member must have been trained with it.
 
     `params` is a population's [P, ...]; `task` gives the vocabulary and the length of the seed, which all share.
     `compiled`: torch.compile fuses the teacher-forced pass (it pays on a GPU, where many passes have one shape).
+    `ticked`: told as it goes what share of all evaluations was done, from any thread.
     """
     device = params["embedding"].device
     while True:
-        size = BUDGET.tokens(device)
+        size, watched = BUDGET.tokens(device), _Watched(ticked)
         try:
             with allowed(model.precision, device):
-                return _measure(params, model, task, evaluations, mode, size, compiled)
+                return _measure(params, model, task, evaluations, mode, size, compiled, watched)
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error) or size <= evaluations[0].tokens.shape[1]:
                 raise  # one sequence at a time already
         # Outside of `except`: there the traceback would keep the failed pass's tensors alive.
+        ticked(-watched.done)  # it is done again
         BUDGET.halve(device, size)
         release(device)
+
+
+class _Watched:
+    """Adds up what is told to `ticked`."""
+
+    def __init__(self, ticked: Ticked) -> None:
+        self.ticked, self.done, self._lock = ticked, 0.0, threading.Lock()
+
+    def __call__(self, share: float) -> None:
+        with self._lock:
+            self.done += share
+        self.ticked(share)
 
 
 def _measure(
@@ -121,6 +136,7 @@ def _measure(
     mode: AccuracyMode,
     budget: int,
     compiled: bool,
+    ticked: Ticked,
 ) -> list[Scores]:
     """With passes of at most `budget` tokens."""
     device = params["embedding"].device
@@ -129,10 +145,7 @@ def _measure(
     # First as many sequences of one evaluation as the budget takes; what is left of it takes further evaluations.
     sequences = max(1, min(rows, budget // length))
     at_once = max(1, budget // (sequences * length))
-    if mode is AccuracyMode.free_running:
-        score = _free_running
-    else:
-        score = fused(_teacher_forced) if compiled else _teacher_forced
+    whole = fused(passes.teacher_forced) if compiled else passes.teacher_forced
 
     @torch.no_grad()  # here, not around `parallel`: the setting belongs to a thread
     def run(part: Sequence[Evaluation]) -> list[Scores]:
@@ -146,7 +159,19 @@ def _measure(
         loss = torch.zeros(len(part), length, dtype=torch.float64)
         for n in range(0, rows, sequences):
             tokens = torch.stack([e.tokens[n : n + sequences] for e in part]).to(device).long()
-            hits, nats = score(weights, model, tokens, task.prefix_length, bos, positions)
+            given, share = task.prefix_length, tokens.shape[0] * tokens.shape[1] / (rows * len(evaluations))
+
+            def told(part_of_pass: float, share: float = share) -> None:
+                ticked(share * part_of_pass)
+
+            if mode is AccuracyMode.free_running:
+                hits, nats = passes.free_running(weights, model, tokens, given, bos, positions, told)
+            elif passes.in_pieces(device, length, positions.bias is not None):
+                hits, nats = passes.teacher_forced_in_pieces(weights, model, tokens, given, bos, positions, told)
+            else:
+                hits, nats = whole(weights, model, tokens, given, bos, positions)
+                told(1.0)
+            checkpoint()
             correct += hits.double().cpu()
             loss += nats.double().cpu()
         correct, loss = correct / rows, loss / rows
@@ -164,41 +189,3 @@ def _measure(
     scored = parallel(lambda part: run([evaluations[i] for i in part]), parts, device)
     by_index = dict(zip((i for part in parts for i in part), (s for scores in scored for s in scores), strict=True))
     return [by_index[i] for i in range(len(evaluations))]
-
-
-def _teacher_forced(
-    params: Mapping[str, Tensor],
-    model: ModelSpec,
-    tokens: Tensor,
-    prefix: int,
-    bos: int | None,
-    positions: PositionInputs,
-) -> tuple[Tensor, Tensor]:
-    """Correct tokens and losses [E, L'] summed over sequences, each token predicted from the true ones before it."""
-    shift = int(bos is not None)
-    # The output at an input predicts the token after it: the first that counts stands at the seed's last token.
-    logits = forward(params, model, model_inputs(tokens, bos), positions)[:, :, prefix - 1 + shift :]
-    targets = tokens[:, :, prefix:]
-    nats = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape).sum(1)
-    hits = (logits.argmax(-1) == targets).sum(1)
-    return F.pad(hits, (prefix, 0)), F.pad(nats, (prefix, 0))
-
-
-def _free_running(
-    params: Mapping[str, Tensor],
-    model: ModelSpec,
-    tokens: Tensor,
-    prefix: int,
-    bos: int | None,
-    positions: PositionInputs,
-) -> tuple[Tensor, Tensor]:
-    """Correct tokens [E, L'] summed over sequences when the model continues the seed greedily from its own tokens."""
-    # Keys and values of earlier tokens stay in the cache; only what is new goes through the model.
-    cache, seen = Cache(), model_inputs(tokens, bos)[:, :, : prefix + int(bos is not None)]
-    hits = torch.zeros(tokens.shape[0], tokens.shape[2], device=tokens.device)
-    for position in range(prefix, tokens.shape[2]):
-        now = slice(cache.length, cache.length + seen.shape[2])
-        logits = forward(params, model, seen, positions.rows(now), cache=cache)
-        seen = logits[:, :, -1:].argmax(-1)
-        hits[:, position] = (seen[:, :, 0] == tokens[:, :, position]).sum(1)
-    return hits, torch.full_like(hits, float("nan"))

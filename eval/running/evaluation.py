@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from eval.measuring.member import Context, Data, record, scores_of
+from eval.measuring.passes import Ticked
 from eval.measuring.planned import PlannedMember, Target, count
+from eval.running.fitting import check_measuring
 from eval.running.job import RunSettings, set_threads
 from eval.running.progress import Bar
+from eval.running.timing import Measuring, seconds_a_sequence, takes_long
 from eval.running.tracker import Tracker
 from eval.store.kinds import AccuracyRecord
 from eval.store.records import append
 from eval.store.runs import Run
+from models import memory
 from models.encodings import build
 from models.spec import AccuracyMode, EncodingSpec
 from models.workers import parallel
@@ -35,9 +39,7 @@ def evaluate_members(
     with Bar(f"testing {count(len(members))}", len(members), 0, settings.progress) as bar:
 
         def tested(entry: tuple[PlannedMember, Run]) -> list[AccuracyRecord]:
-            records = _test(*entry, settings, context, data)
-            bar.advance()
-            return records
+            return _test(*entry, settings, context, data, bar.advance)
 
         # Their outcomes, or states, are on disk already: should this be interrupted, the same call tests them again.
         records_by_member = parallel(tested, members, settings.device)
@@ -53,16 +55,25 @@ def evaluate_members(
         tracker.finish(member.spec.run_id, _summary(shown), run.status)
 
 
-def _test(member: PlannedMember, run: Run, settings: RunSettings, context: Context, data: Data) -> list[AccuracyRecord]:
+def _test(
+    member: PlannedMember, run: Run, settings: RunSettings, context: Context, data: Data, ticked: Ticked
+) -> list[AccuracyRecord]:
     spec, info, result = member.spec, run.info(), run.result()
     tokens = data.test_tokens(spec, spec.data.test_length)
     records = []
     # Several targets may ask for one measurement (paper and zero_shot_text both test RoPE): it is made once.
-    for label, accuracy in dict.fromkeys((target.test_encoding, target.accuracy) for target in member.targets):
+    places = dict.fromkeys((target.test_encoding, target.accuracy) for target in member.targets)
+
+    def told(share: float) -> None:
+        ticked(share / len(places))
+
+    for label, accuracy in places:
         encoding, mode, scores = spec.labels[label], AccuracyMode(accuracy), None
         served = tuple(t for t in member.targets if (t.test_encoding, t.accuracy) == (label, accuracy))
         if run.status != "diverged":
-            scores = scores_of(result.weights(label), spec, encoding, tokens, mode, settings.device)
+            scores = scores_of(result.weights(label), spec, encoding, tokens, mode, settings.device, told)
+        else:
+            told(1.0)
         records += [
             record(
                 replace(member, targets=served), context, pe, label, scores,
@@ -91,11 +102,14 @@ def evaluate_runs(
     lengths: Sequence[int] | None = None,
     encodings: Sequence[EncodingSpec] | None = None,
     accuracy: AccuracyMode = AccuracyMode.teacher_forced,
+    tell: Callable[[float], None] = lambda seconds: None,
 ) -> list[AccuracyRecord]:
     """Measure finished runs again: at other lengths (tokens), under other encodings, or by free-running generation.
 
     None: the lengths and encodings that the run was planned with. An encoding that was not validated is measured with
-    the weights chosen for the member's first test encoding. Appends the records and returns them.
+    the weights chosen for the member's first test encoding. Appends the records and returns them. `tell` is called
+    before long measurements, with the seconds that they take by those of shorter ones. Raises BadValue for what cannot
+    fit into memory.
     """
     set_threads(settings.threads)
     data, context = Data(settings.data_dir), Context.here(settings.sweep, settings.profile, settings.device)
@@ -124,16 +138,36 @@ def evaluate_runs(
             member = PlannedMember(spec, targets, run.config())
             measurements += [(run, member, encoding, length) for encoding in encodings or validated]
     # All of them are checked by now: a mistake in the last one leaves nothing half measured.
-    with Bar(f"measuring {len(measurements)} times", len(measurements), 0, settings.progress) as bar:
+    wanted = [Measuring(m.spec, e, n, m.spec.data.test_size, accuracy) for _, m, e, n in measurements]
+    check_measuring(wanted, settings)
+    title = f"measuring {len(measurements)} times"
+    with memory.shortage_told("measuring"):
+        if (seconds := _long(wanted, [run for run, _, _, _ in measurements], settings, data)) is not None:
+            tell(seconds)
+        with Bar(title, len(measurements), 0, settings.progress) as bar:
 
-        def measured(measurement: tuple[Run, PlannedMember, EncodingSpec, int]) -> AccuracyRecord:
-            record = _measure_again(*measurement, accuracy, settings, context, data)
-            bar.advance()
-            return record
+            def measured(measurement: tuple[Run, PlannedMember, EncodingSpec, int]) -> AccuracyRecord:
+                return _measure_again(*measurement, accuracy, settings, context, data, bar.advance)
 
-        records = parallel(measured, measurements, settings.device)
+            records = parallel(measured, measurements, settings.device)
     append(settings.records_path, records)
     return records
+
+
+def _long(wanted: Sequence[Measuring], runs: Sequence[Run], settings: RunSettings, data: Data) -> float | None:
+    """Seconds that long measurements take by those of shorter sequences; None where all are over soon."""
+    if not takes_long(wanted):
+        return None
+    timed: dict[tuple[str, str, int], float] = {}
+    total = 0.0
+    for one, run in zip(wanted, runs, strict=True):
+        key = (one.spec.shape_key, build(one.encoding, one.spec.model.head_dim).structure(), one.length)
+        if key not in timed:
+            result = run.result()
+            weights = result.weights(next(iter(result.chosen)))
+            timed[key] = seconds_a_sequence(one, weights, data, settings.device)
+        total += timed[key] * one.sequences
+    return total
 
 
 def _measure_again(
@@ -145,6 +179,7 @@ def _measure_again(
     settings: RunSettings,
     context: Context,
     data: Data,
+    ticked: Ticked,
 ) -> AccuracyRecord:
     spec, result = member.spec, run.result()
     labels = {label: test for label, test in run.labels(spec).items() if label in result.chosen}
@@ -153,7 +188,7 @@ def _measure_again(
     # What was not planned is called by its parameters too: two forms of one encoding are two measurements.
     label = planned[0] if planned else f"{encoding.name}~{encoding.key}"
     tokens = data.test_tokens(spec, length)
-    scores = scores_of(result.weights(validated), spec, encoding, tokens, accuracy, settings.device)
+    scores = scores_of(result.weights(validated), spec, encoding, tokens, accuracy, settings.device, ticked)
     return record(
         member, context, encoding.name, label, scores,
         encoding=encoding, length=length, accuracy=accuracy, checkpoint_epoch=result.chosen.get(validated),

@@ -23,6 +23,7 @@ from eval.store.claims import ClaimLostError
 from eval.store.kinds import AccuracyRecord
 from eval.store.records import load_if_there
 from eval.store.runs import Run
+from models.memory import shortage_told
 from models.spec import MemberSpec
 from posgen.errors import BadValue, require
 
@@ -110,13 +111,14 @@ def run(job: Job, tracker: Tracker | None = None) -> Outcome:
 
 def _run(job: Job, tracker: Tracker | None, outcome: Outcome) -> None:
     from eval.running.evaluation import evaluate_members
+    from eval.running.fitting import check_fits
     from eval.running.stopping import stop_on_signal
     from eval.running.training import stopped_at, train_members
 
     settings = job.settings
     check_device(settings.device)
     set_threads(settings.threads)
-    with ExitStack() as stack:
+    with shortage_told("training"), ExitStack() as stack:
         data, context = Data(settings.data_dir), Context.here(settings.sweep, settings.profile, settings.device)
         members = _claimed(job, stack, outcome)
         # Read after the claim: until then another process may have trained and recorded what this job planned.
@@ -134,6 +136,7 @@ def _run(job: Job, tracker: Tracker | None, outcome: Outcome) -> None:
         evaluate_members(trained, settings, context, data, tracker)
         outcome.remeasured += [m.spec.run_id for m, _ in trained]
         fresh = [entry for entry in members if entry not in trained]
+        check_fits([m for m, _ in fresh], settings)  # here: this may be another machine than the one that planned
         # A state may be at `until` already, tested into another store or not at all: it needs no step, only the test.
         stopped = [(m, f) for m, f in fresh if settings.until is not None and f.validated_epoch() == settings.until]
         stopped_at(stopped, settings, context, data, tracker, outcome)
@@ -207,12 +210,17 @@ def compiles(device: str, compiled: bool | None) -> bool:
     return torch.device(device).type == "cuda" if compiled is None else compiled
 
 
-def set_threads(threads: int | None) -> None:
-    """Let torch compute with so many threads; None: all processors that this process may use."""
+def thread_count(threads: int | None) -> int:
+    """Threads that a setting asks for; None: all processors that this process may use."""
     if threads is None:
         threads = available_threads()
     require(threads >= 1, "threads", threads, "use at least 1")
-    torch.set_num_threads(threads)
+    return threads
+
+
+def set_threads(threads: int | None) -> None:
+    """Let torch compute with so many threads; None: as `thread_count` says."""
+    torch.set_num_threads(thread_count(threads))
 
 
 def available_threads() -> int:

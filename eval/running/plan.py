@@ -43,15 +43,16 @@ def plan(
     profile: str,
     overrides: Sequence[str] = (),
     changed_profile: ProfileSpec | None = None,
+    ticked: Callable[[], None] = lambda: None,
 ) -> list[PlannedMember]:
     """The members, by task, training encoding and seed. Seeds and protocols None: the profile's. `changed_profile`: the
-    profile as `settings` gives it, with the overrides in its name.
+    profile as `settings` gives it, with the overrides in its name. `ticked` is called after each place of a table.
 
     Raises BadValue or UserError, one line each, for an unknown name, a value out of range or a scaling's bad parameter.
     """
     spec = changed_profile or settings(profile, overrides).profile
     places = [(task, pe, protocol) for task in tasks for pe in pes for protocol in protocols or spec.protocols]
-    return plan_places(places, seeds, profile, overrides, spec)
+    return plan_places(places, seeds, profile, overrides, spec, ticked)
 
 
 def plan_places(
@@ -60,6 +61,7 @@ def plan_places(
     profile: str,
     overrides: Sequence[str],
     changed_profile: ProfileSpec,
+    ticked: Callable[[], None] = lambda: None,
 ) -> list[PlannedMember]:
     """`plan` for a list of (task, pe, protocol) that need not be all combinations."""
     seeds = seeds or changed_profile.seeds
@@ -73,6 +75,7 @@ def plan_places(
 
         for task, pe, protocol in places:
             _collect(trainings, composed(task, pe, protocol), protocol, pe)
+            ticked()
         _check(trainings)
         _foresee(trainings, changed_profile, composed)
     return [_member(training, seed) for training in trainings.values() for seed in seeds]
@@ -204,6 +207,7 @@ def plan_league(
     profile: str,
     overrides: Sequence[str],
     changed_profile: ProfileSpec,
+    ticked: Callable[[], None] = lambda: None,
 ) -> tuple[list[PlannedMember], dict[str, UserError]]:
     """(members, encodings that cannot be trained with these settings, and why). Without `pes`: all of conf/pe;
     protocols None: `LEAGUE_PROTOCOLS`.
@@ -225,7 +229,7 @@ def plan_league(
             trainable.append(pe)
     if not trainable:
         raise next(iter(left_out.values()))
-    return plan(tasks, trainable, seeds, protocols, profile, overrides, changed_profile), left_out
+    return plan(tasks, trainable, seeds, protocols, profile, overrides, changed_profile, ticked), left_out
 
 
 def ledger_places(

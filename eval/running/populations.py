@@ -4,18 +4,16 @@ hold them all; and an estimate before a sweep starts: memory, and time from a fe
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from eval.measuring.metrics import Evaluation, measure
+from eval.measuring.cost import validations
 from eval.measuring.planned import PlannedMember
+from eval.running.timing import Basis, Timing, cost_class, timing
 from models import memory
-from models.bench import probe, wait
-from models.encodings import build
-from models.population import Population, population_key, total_steps
+from models.population import population_key, total_steps
 from models.spec import MemberSpec
 
 TOGETHER = 16
@@ -71,17 +69,11 @@ def rounds(group: Sequence[Sequence[PlannedMember]], device: str) -> int:
     )
 
 
-SEQUENCES = 8
-"""Of the probe that times a validation, whose time is proportional to their number."""
-STEPS = 2
-"""Timed training steps; the faster one counts."""
-
-
 @dataclass(frozen=True)
 class Estimate:
     """One population: so many `trainings` serve so many `members`. `seconds`: training, validation and test on this
     machine as it is now; `bytes`: weights, gradients, moments, chosen checkpoints and the activations of a step;
-    `passes`: the chunks of members that a step goes through."""
+    `passes`: the chunks of members that a step goes through. `basis`: what the seconds come from."""
 
     members: int
     trainings: int
@@ -90,6 +82,7 @@ class Estimate:
     passes: int
     bytes: int
     seconds: float
+    basis: Basis
 
 
 def estimate(
@@ -98,64 +91,43 @@ def estimate(
     compiled: bool = False,
     ticked: Callable[[], None] = lambda: None,
     until: int | None = None,
+    timings: dict[str, Timing] | None = None,
 ) -> list[Estimate]:
-    """What each population of `populations` takes, not counting compilation. Runs `STEPS` real steps and a small
-    validation of each. `until`: the epoch at which they stop for now."""
-    estimates = []
+    """What each population of `populations` takes, not counting compilation. `until`: the epoch at which they stop for
+    now. `timings` are added to, and used again: populations that differ in seeds and rates alone are timed once."""
+    timings, estimates = {} if timings is None else timings, []
     for group in groups:
-        estimates.append(_population([member.spec for member in group], device, compiled, until))
-        memory.release(torch.device(device))
+        estimates.append(_population([member.spec for member in group], device, compiled, until, timings))
         ticked()
     return estimates
 
 
-def _population(specs: Sequence[MemberSpec], device: str, compiled: bool, until: int | None) -> Estimate:
+def _population(
+    specs: Sequence[MemberSpec], device: str, compiled: bool, until: int | None, timings: dict[str, Timing]
+) -> Estimate:
     spec, leading = specs[0], trained(specs)
+    key = cost_class(leading)
+    if key not in timings:
+        timings[key] = timing(leading, device, compiled)
+        memory.release(torch.device(device))
+    timed = timings[key]
     validated = len({(s.trajectory, e.key) for s in specs for e in s.test_encodings})
     tested = sum(len(s.test_encodings) for s in specs)
-    # On a CPU time is proportional to their number once every core is busy: so many are enough. On a GPU it is not.
-    enough = 2 * torch.get_num_threads() if device == "cpu" else len(leading)
-    probed = leading[: max(1, enough)]
-    population = probe(probed, device, compiled)
-    step = _fastest(lambda: population.step(population.batch(0, 0)), STEPS, device) / len(probed)
-    sequence = _seconds_a_sequence(population, probed, device)
     epochs = until or spec.optim.epochs
     steps = total_steps(spec) * epochs // spec.optim.epochs
-    validations = -(-epochs // spec.optim.validate_every)
-    chunks = population.chunks()
-    largest = max(chunk.stop - chunk.start for chunk in chunks)
-    at_once = min(len(leading), largest * (torch.get_num_threads() if device == "cpu" else 1))
+    chunk = -(-len(leading) // timed.chunks)
+    at_once = min(len(leading), chunk * (torch.get_num_threads() if device == "cpu" else 1))
     return Estimate(
         members=len(specs),
         trainings=len(leading),
         weights=memory.weight_count(spec),
         steps=steps,
-        passes=1 if device == "cpu" else len(chunks),
+        passes=1 if device == "cpu" else timed.chunks,
         bytes=sum(map(memory.resident_bytes, leading))
         + sum(map(memory.checkpoint_bytes, specs))
         + at_once * memory.step_bytes(spec),
-        seconds=steps * len(leading) * step
-        + sequence * (validated * validations * spec.data.validation_size + tested * spec.data.test_size),
+        seconds=steps * len(leading) * timed.step
+        + timed.sequence
+        * (validated * validations(spec, until) * spec.data.validation_size + tested * spec.data.test_size),
+        basis=timed.basis,
     )
-
-
-def _seconds_a_sequence(population: Population, specs: Sequence[MemberSpec], device: str) -> float:
-    """What one sequence of one member takes to measure at the test length."""
-    spec = specs[0]
-    tokens = torch.zeros(SEQUENCES, spec.data.test_length, dtype=torch.int32)
-    evaluations = [Evaluation(i, build(s.test_encodings[0], s.model.head_dim), tokens) for i, s in enumerate(specs)]
-    seconds = _fastest(lambda: measure(population.params, spec.model, spec.task, evaluations), 1, device)
-    return seconds / (len(evaluations) * SEQUENCES)
-
-
-def _fastest(work: Callable[[], object], rounds: int, device: str) -> float:
-    """Seconds of the fastest round after one warm-up: the one least disturbed by whatever else the machine does."""
-    work()
-    times = []
-    for _ in range(rounds):
-        wait(device)
-        before = time.perf_counter()
-        work()
-        wait(device)
-        times.append(time.perf_counter() - before)
-    return min(times)

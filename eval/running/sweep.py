@@ -11,9 +11,11 @@ from eval.measuring.member import Data
 from eval.measuring.planned import PlannedMember, count
 from eval.running.job import Job, Outcome, RunSettings, check_until, complete, run, set_threads
 from eval.running.populations import TOGETHER, populations
+from eval.running.progress import Bar
 from eval.running.tracker import Tracker
 from eval.store.records import load_if_there
 from eval.store.runs import Run
+from posgen.dataset import positions
 
 Backend = Callable[[Sequence[Job]], Outcome]
 """Runs jobs somewhere and returns their joint outcome; no further job begins when one was interrupted."""
@@ -97,8 +99,11 @@ def not_complete(plan: Sequence[PlannedMember], settings: RunSettings, outcome: 
         if complete(member, folder, measured, settings.until):
             outcome.skipped.append(member.spec.run_id)
         else:
-            data.of(member.spec)
             pending.append(member)
+    sets = {(m.spec.task.name, m.spec.data): m.spec for m in pending}.values()
+    with Bar("generating data", sum(positions(spec.data) for spec in sets), 0, settings.progress, after=1.0) as bar:
+        for member in pending:
+            data.of(member.spec, bar.advance)
     return pending
 
 

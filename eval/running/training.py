@@ -144,12 +144,13 @@ class _Watch(Watcher):
         self.wait = settings.save_seconds
         # Those that diverged in this step.
         self.lost: list[Progress] = []
-        self.note, self.read, self.shortages = "", 0.0, 0
+        self.note, self.read, self.shortages, self.share = "", 0.0, 0, 0.0
 
     def stepped(self, steps: int, result: StepResult) -> None:
         if time.monotonic() - self.read > 0.5 or steps == self.last:
             loss, accuracy = result.loss.mean().item(), result.accuracy.mean().item()
             self.note, self.read = f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %", time.monotonic()
+        self.share = 0.0
         self.bar.at(steps, self.note)
         population = self.trainer.population
         if population.shortages > self.shortages:
@@ -160,6 +161,13 @@ class _Watch(Watcher):
         # training's last step: its outcome is written at once.
         if time.monotonic() - self.saved > self.wait and steps < self.last:
             self.due = True
+
+    def validating(self, share: float) -> None:
+        """A share of the validation at the end of an epoch is done; told where it takes long."""
+        self.share += share
+        if time.monotonic() - self.read > 0.5:
+            self.bar.say(f"{self.note}, validation {100 * self.share:.0f} %")
+            self.read = time.monotonic()
 
     def validated(self, member: Progress) -> None:
         self.tracker.log(member.spec.run_id, member.history[-1])
@@ -249,7 +257,7 @@ def _train(
     last = per_epoch * settings.until if settings.until else total_steps(specs[0])
     bar = Bar(title, last, steps, settings.progress)
     watch = _Watch(settings, tracker, stopping, bar, {m.spec.run_id: folder for m, folder, _ in group}, last)
-    trainer = Trainer(population, Validator(data, compiled), watch, specs)
+    trainer = Trainer(population, Validator(data, compiled, watch.validating), watch, specs)
     watch.follow(trainer)
     if saved:
         trainer.load(saved)

@@ -95,6 +95,10 @@ class Encoding:
         """Positions [length] of a sequence that is measured."""
         return torch.arange(length)
 
+    def positions_bytes(self, length: int) -> int:
+        """Bytes that `positions` takes for a sequence of this length while it is made: what estimates count."""
+        return 8 * length
+
     def rotation(self, positions: Tensor, length: int) -> tuple[Tensor, Tensor] | None:
         """cos and sin, float32 [T, head_dim / 2], of `positions` [T] in a sequence of `length` tokens."""
         return None
@@ -102,6 +106,10 @@ class Encoding:
     def bias(self, weights: Weights, positions: Tensor, model: ModelSpec) -> Tensor | None:
         """Attention bias [P or 1, heads, T, T] of queries (rows) on keys; what a causal mask hides is never read."""
         return None
+
+    def pair_bytes(self, model: ModelSpec) -> int:
+        """Bytes that `bias` takes while it is made, for each pair of positions of one member: what estimates count."""
+        return 3 * 8 + 3 * 4 * model.heads
 
     def embedding(self, weights: Weights, positions: Tensor, model: ModelSpec) -> Tensor | None:
         """[P or 1, T, d_model], added to the token embeddings."""

@@ -38,7 +38,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever an estimate times takes one second: what is estimated from that is the same on every machine."""
     seconds = itertools.count()
-    monkeypatch.setattr("eval.running.populations.time", SimpleNamespace(perf_counter=lambda: float(next(seconds))))
+    monkeypatch.setattr("eval.running.timing.time", SimpleNamespace(perf_counter=lambda: float(next(seconds))))
 
 
 def files(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -148,11 +148,19 @@ def shown_feature(features: Features, feature: int | None) -> int | None:
     return int(np.argmax(features.gaps[:count])) if feature is None else feature
 
 
-def draw_figure1(encoding: Rotary, train_length: int, test_length: int, feature: int, settings: str) -> Figure:
+def draw_figure1(
+    encoding: Rotary,
+    train_length: int,
+    test_length: int,
+    feature: int,
+    settings: str,
+    ticked: Callable[[], None] = lambda: None,
+) -> Figure:
     """The paper's Figure 1: the cosine of one feature's angle over positions, without and with Resonance.
 
     Beside it, on the same axis, all values that training showed and all new ones. At most 256 positions around the
-    training length are drawn, all are counted. `settings` stand above, in words.
+    training length are drawn, all are counted. `settings` stand above, in words. `ticked`: as `feature_gaps` has it,
+    for both.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -163,7 +171,7 @@ def draw_figure1(encoding: Rotary, train_length: int, test_length: int, feature:
         for (curve, strip), resonance in zip(grid, (False, True), strict=True):
             form = replace(encoding, resonance=resonance)
             wavelength = wavelengths(form, test_length)[feature]
-            gap = feature_gaps(form, train_length, test_length)[feature]
+            gap = feature_gaps(form, train_length, test_length, ticked)[feature]
             with_it = "with Resonance" if resonance else "without Resonance"
             curve.set_title(f"{with_it}: wavelength {wavelength:.6g} tokens, feature gap {gap:.3g}", loc="left")
             curve.set_ylabel(rf"$\cos(n\,\theta_{{{feature}}})$")

@@ -6,7 +6,7 @@ Wavelengths and lengths count tokens. Everything here is numpy in float64, and e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from torch import Generator
 
 from models.encodings import Encoding, Rotary
 from models.encodings.rotary import resonance_wavelengths
+from posgen.errors import require
+from posgen.resources import free_memory, size
 
 _CHUNK = 8_192  # positions whose angles are held at once
 
@@ -37,8 +39,30 @@ class Features:
     gaps: np.ndarray | None
 
 
-def features(encoding: Rotary, train_length: int, test_length: int) -> Features:
-    """All of it, as the encoding is in a sequence of `test_length` tokens (dynamic ones depend on that)."""
+def chunks(train_length: int, test_length: int) -> int:
+    """How often `feature_gaps` calls `ticked`."""
+    return -(-(test_length - train_length) // _CHUNK)
+
+
+def check_lengths(encoding: Encoding, train_length: int, test_length: int) -> None:
+    """Raise BadValue, with the numbers, where features over these lengths cannot fit into memory: the angles of all
+    trained positions, sorted, and those of one feature at all positions."""
+    trained = train_length * (encoding.head_dim // 2) * 8 * 4
+    free = free_memory()
+    for key, value, needed in (
+        ("train_length", train_length, trained),
+        ("test_length", test_length, test_length * 8 * 6 + encoding.positions_bytes(test_length)),
+    ):
+        remedy = f"{encoding.name} takes about {size(needed)} of memory and {size(free or 0)} are free"
+        require(free is None or needed <= free, key, value, f"{remedy}: use a shorter one")
+
+
+def features(
+    encoding: Rotary, train_length: int, test_length: int, ticked: Callable[[], None] = lambda: None
+) -> Features:
+    """All of it, as the encoding is in a sequence of `test_length` tokens (dynamic ones depend on that). `ticked`: as
+    `feature_gaps` has it. Raises BadValue as `check_lengths` does."""
+    check_lengths(encoding, train_length, test_length)
     inv_freq, attention_factor = encoding.frequencies(test_length)
     by_feature = wavelengths(encoding, test_length)
     drawn = draws_positions(encoding, train_length)
@@ -49,7 +73,7 @@ def features(encoding: Rotary, train_length: int, test_length: int) -> Features:
         wavelengths=by_feature,
         attention_factor=float(attention_factor),
         critical=critical_feature(by_feature, train_length),
-        gaps=None if drawn else feature_gaps(encoding, train_length, test_length),
+        gaps=None if drawn else feature_gaps(encoding, train_length, test_length, ticked),
     )
 
 
@@ -74,18 +98,21 @@ def critical_feature(wavelengths: np.ndarray, train_length: int) -> int | None:
     return int(reached[0]) if reached.size else None
 
 
-def feature_gaps(encoding: Rotary, train_length: int, test_length: int) -> np.ndarray:
+def feature_gaps(
+    encoding: Rotary, train_length: int, test_length: int, ticked: Callable[[], None] = lambda: None
+) -> np.ndarray:
     """The feature gap (paper, eq. 8) of every feature for unit vectors, float64 [head_dim / 2], from 0 to 2.
 
     max over new positions n, train_length <= n < test_length, of min over trained positions m < train_length of
     |f(x, m)_j - f(x, n)_j|: a feature turns x by an angle, so that its points lie on a circle, and the nearest trained
     point is one of the two neighbours among the sorted angles. NaN when no position is new. Without the attention
     factor, which lengthens all vectors alike; and within one table, that of the test length, also where the frequencies
-    depend on the length (dynamic NTK, LongRoPE).
+    depend on the length (dynamic NTK, LongRoPE). `ticked` is called after every few thousand positions (`chunks`).
     """
     widest = np.full(encoding.head_dim // 2, np.nan)
     for gaps in _gaps(encoding, train_length, test_length):
         widest = np.fmax(widest, gaps.max(axis=0))
+        ticked()
     return widest
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,17 @@ from torch import Tensor
 
 from eval.evidence.lengths.effective import last_window, windows
 from eval.measuring.member import Context, Data, metrics_of, scores_of
+from eval.measuring.passes import Ticked
+from eval.running.fitting import check_measuring
 from eval.running.job import RunSettings, set_threads
 from eval.running.progress import Bar
+from eval.running.timing import Measuring, seconds_a_sequence
 from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, PosGenRecord, Windows
 from eval.store.records import append, load_if_there
 from eval.store.runs import Run, now
 from models.encodings import Encoding, build
 from models.encodings.base import PREFIX
+from models.memory import shortage_told
 from models.positions import try_out
 from models.spec import AccuracyMode, EncodingSpec, ModelSpec
 from models.streams import stream
@@ -27,7 +30,6 @@ from posgen.errors import BadValue
 from posgen.plain import plain
 
 _AT_ONCE = 8  # measurements between two writes: what an interruption may cost
-_TIMED = 8_192  # tokens of the batch that an estimate times
 _MODE = AccuracyMode.teacher_forced
 # What a measurement by length has of its own; everything else is the member's, as its source record has it.
 _OF_MEASUREMENT = {
@@ -140,21 +142,27 @@ def todo(measurements: Sequence[Measurement], settings: RunSettings, window: int
     return [measurement for measurement in measurements if not done(measurement)]
 
 
+def check_fits(measurements: Sequence[Measurement], settings: RunSettings, sequences: int) -> None:
+    """Raise BadValue, with the numbers, where one of these measurements cannot fit into memory."""
+    jobs = (_Job(measurement, settings, Data(settings.data_dir)) for measurement in measurements)
+    check_measuring([job.wanted(sequences) for job in jobs], settings, key="lengths")
+
+
 def estimate(measurements: Sequence[Measurement], settings: RunSettings, sequences: int) -> float:
-    """Seconds that these measurements take here: a batch is timed for every length and kind of encoding."""
+    """Seconds that these measurements take here: a batch, or a part of a sequence where it is long, is timed for every
+    length and kind of encoding."""
     set_threads(settings.threads)
     data, timed = Data(settings.data_dir), dict[tuple[int, str], float]()
     total = 0.0
-    for measurement in measurements:
-        kind = (measurement.length, build(measurement.spec, measurement.source.training.model.head_dim).structure())
-        batch = max(1, min(measurement.rows(sequences), _TIMED // measurement.length))
-        if kind not in timed:
-            job = _Job(measurement, settings, data)
-            job.scores(1)  # the first time takes longer: test data are made
-            began = time.perf_counter()
-            job.scores(batch)
-            timed[kind] = time.perf_counter() - began
-        total += timed[kind] * measurement.rows(sequences) / batch
+    with shortage_told("measuring"), Bar("timing", len(measurements), 0, settings.progress, after=1.0) as bar:
+        for measurement in measurements:
+            kind = (measurement.length, build(measurement.spec, measurement.source.training.model.head_dim).structure())
+            if kind not in timed:
+                job = _Job(measurement, settings, data)
+                weights = job.run.weights(measurement.source.test_encoding)
+                timed[kind] = seconds_a_sequence(job.wanted(sequences), weights, data, settings.device)
+            total += timed[kind] * measurement.rows(sequences)
+            bar.advance()
     return total
 
 
@@ -162,12 +170,11 @@ def measure(measurements: Sequence[Measurement], settings: RunSettings, window: 
     """Measure and record. What is done is kept when this is interrupted, and the same call goes on from there."""
     set_threads(settings.threads)
     data, context = Data(settings.data_dir), Context.here(settings.sweep, settings.profile, settings.device)
-    with Bar(f"measuring {len(measurements)} times", len(measurements), 0, settings.progress) as bar:
+    title = f"measuring {len(measurements)} times"
+    with shortage_told("measuring"), Bar(title, len(measurements), 0, settings.progress) as bar:
 
         def measured(measurement: Measurement) -> LengthsRecord:
-            record = _record(_Job(measurement, settings, data), context, window, sequences)
-            bar.advance()
-            return record
+            return _record(_Job(measurement, settings, data), context, window, sequences, bar.advance)
 
         for start in range(0, len(measurements), _AT_ONCE):
             append(settings.records_path, parallel(measured, measurements[start : start + _AT_ONCE]))
@@ -181,17 +188,22 @@ class _Job:
         self.run = Run(settings.runs_dir, measurement.source.run_id)
         self.spec = self.run.spec()
 
-    def scores(self, sequences: int) -> Any:
+    def wanted(self, sequences: int) -> Measuring:
+        """What is to be measured when so many sequences are asked for."""
+        one = self.measurement
+        return Measuring(self.spec, one.spec, one.length, one.rows(sequences), _MODE)
+
+    def scores(self, sequences: int, ticked: Ticked) -> Any:
         """eval.measuring.metrics.Scores under the encoding, from the first so many test sequences."""
         measurement = self.measurement
-        tokens = self.data.test_tokens(self.spec, measurement.length)[:sequences]
+        tokens = self.data.test_tokens(self.spec, measurement.length, sequences)
         weights = self.run.weights(measurement.source.test_encoding)
-        return scores_of(weights, self.spec, measurement.spec, tokens, _MODE, self.settings.device)
+        return scores_of(weights, self.spec, measurement.spec, tokens, _MODE, self.settings.device, ticked)
 
 
-def _record(job: _Job, context: Context, window: int, sequences: int) -> LengthsRecord:
+def _record(job: _Job, context: Context, window: int, sequences: int, ticked: Ticked) -> LengthsRecord:
     measurement, source = job.measurement, job.measurement.source
-    scores = job.scores(sequences)
+    scores = job.scores(sequences, ticked)
     accuracy = [float(value) if value == value else None for value in scores.accuracy]
     by_end = windows(accuracy, window) if measurement.every else {}
     by_end |= {end: value for end in measurement.ends if (value := last_window(accuracy[:end], window)) is not None}

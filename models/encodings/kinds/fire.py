@@ -54,6 +54,9 @@ class FIRE(Encoding):
             "out.bias": uniform(self.width, model.heads),
         }
 
+    def pair_bytes(self, model: ModelSpec) -> int:
+        return super().pair_bytes(model) + 3 * 4 * self.width  # the hidden layer
+
     def bias(self, weights: Weights, positions: Tensor, model: ModelSpec) -> Tensor:
         net = {name.removeprefix(PREFIX): weight for name, weight in weights.items() if name.startswith(PREFIX)}
         c = net["c"].abs()[:, :, None]  # (P, 1, 1)

@@ -30,6 +30,9 @@ class RandomizedRotary(Rotary):
         )  # fmt: skip
         return torch.randperm(self.max_position, generator=generator)[:length].sort().values
 
+    def positions_bytes(self, length: int) -> int:
+        return 2 * 8 * self.max_position + 2 * 8 * length  # drawn from all, sorted
+
     def positions(self, length: int) -> Tensor:
         return self.training_positions(length, stream(0, "measured-positions", length))
 

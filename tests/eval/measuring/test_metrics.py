@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from eval.measuring.metrics import Evaluation, Scores, measure
+from eval.measuring import passes
+from eval.measuring.metrics import BUDGET, Evaluation, Scores, measure
 from models.encodings import build
 from models.parameters import initialise, stacked
 from models.plain import PlainDecoder
@@ -102,3 +103,42 @@ def test_a_number_that_is_not_finite_is_none_and_no_position_is_none() -> None:
     summary = Scores(accuracy, loss).summary(2, 6)
     assert summary == {"id_accuracy": 0.5, "ood_accuracy": None, "loss": None, "id_loss": None, "ood_loss": None}
     assert not math.isnan(Scores(accuracy, loss).summary(2, 4)["ood_loss"] or 0.0)
+
+
+@pytest.mark.parametrize("pe", [EncodingSpec("rope"), EncodingSpec("sinusoidal", kind="sinusoidal")])
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_sequence_in_pieces_scores_as_the_whole(
+    params: dict[str, torch.Tensor], tokens: torch.Tensor, pe: EncodingSpec, bos: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, model = [Evaluation(1, build(pe, 16), tokens)], replace(MODEL, bos=bos)
+    (whole,) = measure(params, model, TASK, job)
+    monkeypatch.setitem(passes.WHOLE, "cpu", 7)
+    monkeypatch.setitem(passes.MASK, "cpu", 30)
+    sizes = [piece.stop - piece.start for piece in passes.pieces(LENGTH, torch.device("cpu"))]
+    assert sum(sizes) == LENGTH
+    assert sizes[0] == 5  # 5 x 5 pairs are below 30
+    assert sizes[-1] == 1
+    (pieces,) = measure(params, model, TASK, job)
+    np.testing.assert_allclose(pieces.accuracy, whole.accuracy, atol=1e-12)
+    np.testing.assert_allclose(pieces.loss, whole.loss, rtol=2e-5)
+
+
+@pytest.mark.parametrize("mode", list(AccuracyMode))
+@pytest.mark.parametrize("whole", [10_000, 7])
+def test_progress_adds_up_to_the_whole(
+    params: dict[str, torch.Tensor],
+    tokens: torch.Tensor,
+    mode: AccuracyMode,
+    whole: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Within a measurement, and again where memory ran out on the way and it began anew."""
+    monkeypatch.setitem(passes.WHOLE, "cpu", whole)
+    monkeypatch.setattr("eval.measuring.metrics.BUDGET", type(BUDGET)())
+    jobs = [Evaluation(m, build(ENCODINGS[e], 16), tokens) for m, e in JOBS]
+    told: list[float] = []
+    measure(params, MODEL, TASK, jobs, mode, ticked=told.append)
+    assert sum(told) == pytest.approx(1.0)
+    assert min(told) > 0
+    if mode is AccuracyMode.free_running or whole == 7:
+        assert len(told) > len(JOBS)

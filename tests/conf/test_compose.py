@@ -1,0 +1,57 @@
+"""Composing many configurations against Hydra's own, which keeps nothing between two of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from conf.compose import TITLED, Choice, compose
+from posgen.errors import UserError
+from posgen.plain import plain
+
+CASES: list[tuple[dict[str, str], list[str]]] = [
+    ({}, []),
+    ({"task": "cot", "pe": "yarn", "protocol": "released", "profile": "paper"}, []),
+    ({"pe": "yarn", "profile": "smoke"}, ["optim.lr=0.5", "data.test_length=64", "model.heads=4"]),
+    ({"pe": "rope", "profile": "smoke"}, ["model.heads=2", "seed=7", "device=cpu"]),
+    ({"pe": "rope", "profile": "smoke"}, ["data.seed=3", "tracker=none", "profile.seeds=[1,2]"]),
+    ({"pe": "rope", "profile": "smoke"}, ["tracker=wandb", "tracker.project=mine", "protocol.layers=3"]),
+    ({"pe": "resonance_yarn"}, ["protocol.scaling_lengths=code", "protocol.beta_fast=16", "data.train_length=32"]),
+    ({"pe": "rope"}, ["threads=null", "paths.results=${oc.env:HOME}/x", "task.h=sum_mod"]),
+]
+
+
+def by_hydra(named: dict[str, str], overrides: list[str]) -> dict[str, Any]:
+    """Everything given to Hydra at once."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        node = hydra_compose("config", [f"{key}={name}" for key, name in named.items()] + overrides)
+    container: Any = OmegaConf.to_container(node, resolve=True, enum_to_str=False)
+    for group in TITLED:
+        container[group].pop("title", None)
+    return dict(container)
+
+
+@pytest.mark.parametrize("again", [1, 2])
+@pytest.mark.parametrize(("named", "overrides"), CASES)
+def test_a_configuration_is_hydras(named: dict[str, str], overrides: list[str], again: int) -> None:
+    """In any order and more than once: what one call sets is in no other."""
+    composed = plain(compose(Choice(**named), overrides))
+    assert {**composed, "pe": None, "task": None} == {**plain(by_hydra(named, overrides)), "pe": None, "task": None}
+    expected = plain(by_hydra(named, overrides))
+    for group in ("pe", "task"):  # composing adds the sum of a user's own code, which there is none of here
+        assert {**composed[group], "code": None} == {**expected[group], "code": None}
+
+
+@pytest.mark.parametrize("wrong", ["optim.lr=fast", "data.train_length=[1]", "model.heads={a: 1}"])
+def test_a_value_of_the_wrong_type_is_one_line(wrong: str) -> None:
+    with pytest.raises(UserError) as told:
+        compose(Choice(), [wrong])
+    assert wrong.partition("=")[0] in str(told.value)
+    assert "\n" not in str(told.value)
