@@ -125,7 +125,7 @@ def _count(text: str, swept: ChoiceSweep | RangeSweep) -> int:
         return len(swept.list)
     key, _, value = text.partition("=")
     try:
-        start, stop, step = (Fraction(number) for number in (swept.start, swept.stop, swept.step))
+        start, stop, step = (Fraction(number) for number in (swept.start, swept.stop, swept.step))  # type: ignore[arg-type]
         count = -((start - stop) // step)
     except (ValueError, TypeError, ArithmeticError):  # range(1,2,0), without an end, or of texts
         raise BadValue(key, value, "is no range; write range(START,STOP) or range(START,STOP,STEP)") from None

@@ -98,8 +98,8 @@ def check_measuring(wanted: Sequence[Measuring], settings: RunSettings, key: str
 
 
 def _left(members: Sequence[PlannedMember], settings: RunSettings, fresh: bool = False) -> list[MemberSpec]:
-    """The members that have no outcome yet."""
-    return [m.spec for m in members if fresh or not Run(settings.runs_dir, m.spec.run_id).done]
+    """The members that are not trained yet."""
+    return [m.spec for m in members if fresh or not Run(settings.runs_dir, m.spec.run_id).covers(m.spec)]
 
 
 def _check_memory(left: Sequence[MemberSpec], settings: RunSettings) -> None:

@@ -117,7 +117,7 @@ def test_what_is_done_needs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1)
     run = place.runs_dir / planned[0].spec.run_id
     run.mkdir(parents=True)
-    monkeypatch.setattr(fitting.Run, "done", property(lambda run: run.path.exists()))
+    monkeypatch.setattr(fitting.Run, "covers", lambda run, spec: run.path.exists())
     check_fits(planned, place)
     with pytest.raises(BadValue):
         check_fits(planned, place, fresh=True)
