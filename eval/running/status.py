@@ -229,6 +229,7 @@ def differences(file: Path, spec: MemberSpec) -> dict[str, tuple[Any, Any]]:
         return {}
     if not isinstance(stored, dict):
         return {}
+    stored.pop("digest", None)
     with contextlib.suppress(ValueError, TypeError, AttributeError):  # of a version with other fields
         stored = plain(restore(MemberSpec, stored))  # fields that came later have their defaults
     then, now = _flat(stored), _flat(plain(spec))
