@@ -16,6 +16,7 @@ from cli.generate import generate
 from cli.league import league
 from cli.ledger import ledger
 from cli.lengths import lengths
+from cli.llm import llm
 from cli.report import report
 from cli.show import show
 from cli.status import status
@@ -51,6 +52,7 @@ for command, summary in (
     app.command(short_help=summary)(command)
 app.command(name="export-rope", short_help="Write a RoPE configuration for transformers.")(export_rope)
 app.add_typer(bench, name="bench", short_help="Measure training speed on this machine.")
+app.add_typer(llm, name="llm", short_help="Measure and tune language models.")
 app.add_typer(encodings, name="encodings", short_help="List, show and draw the position encodings.")
 
 

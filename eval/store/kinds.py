@@ -1,9 +1,10 @@
 """What a record is: one measurement of one kind, with the fields that its kind requires.
 
 A record is a typed value; its line of JSON is checked against the type when it is read and when it is written. Each
-kind is a class: `AccuracyRecord` (Table 1, figures, verdicts, ledger, league) and `LengthsRecord` (effective lengths);
-another kind of measurement subclasses `Record`. Accuracies are fractions, losses are nats, lengths are tokens; a number
-that does not exist is null, never zero. Needs neither torch nor pandas.
+kind is a class: `AccuracyRecord` (Table 1, figures, verdicts, ledger, league), `LengthsRecord` (effective lengths) and
+those of language models (eval.store.lm_kinds); another kind of measurement subclasses `Record`. Accuracies are
+fractions, losses are nats, lengths are tokens; a number that does not exist is null, never zero. Needs neither torch
+nor pandas.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Training(Struct, frozen=True, dict=True):
     trained_by: tuple[Maker, ...]
 
     def __post_init__(self) -> None:
-        for node in ("task", "data", "model", "optim"):
+        # A language model came trained; what it is stands under a key of its own.
+        nodes = ("language_model",) if "language_model" in self.config else ("task", "data", "model", "optim")
+        for node in nodes:
             if not isinstance(self.config.get(node), dict):
                 raise ValueError(f"config.{node} is missing")
         if not self.trained_by:

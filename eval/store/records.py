@@ -20,6 +20,7 @@ from filelock import Timeout
 
 from eval.store.claims import writing
 from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, Maker, Record, Training, as_training
+from eval.store.lm_kinds import PerplexityRecord
 from eval.store.seal import is_sealed, sealed
 from posgen.errors import UserError, os_error_reason, os_error_remedy
 
@@ -28,7 +29,8 @@ LOCK = ".lock"
 """The file beside a store that its writers lock; it stays, and git ignores it."""
 _WAIT = 600.0  # seconds for another process that writes
 _TRAINING = re.compile(rb'\{"kind":"training","schema":\d+,"id":"([0-9a-f]{12})"')
-_SHOWN_BY = {kind.kind: kind.shown_by for kind in (AccuracyRecord, LengthsRecord)}
+KINDS: dict[str, type[Record]] = {kind.kind: kind for kind in (AccuracyRecord, LengthsRecord, PerplexityRecord)}
+"""Every kind of record, by the name that its lines have."""
 
 Kind = TypeVar("Kind", bound=Record)
 
@@ -161,7 +163,6 @@ def _write(file: Any, data: bytes) -> None:
 def check(path: Path) -> tuple[int, int, list[str]]:
     """(records of whatever kind, how many lines carry no digest, what is wrong with the others): every line is looked
     at, where `load` stops at the first that is damaged. UserError when the file cannot be read."""
-    kinds = {kind.kind: kind for kind in (AccuracyRecord, LengthsRecord)}
     records, unsealed, complaints = 0, 0, []
     trainings: dict[str, Training] = {}
     lost = set()  # trainings whose line is damaged: their records are not at fault
@@ -170,9 +171,9 @@ def check(path: Path) -> tuple[int, int, list[str]]:
             try:
                 record: Record | None = _parsed(line, AccuracyRecord, trainings)
             except _OtherKindError as error:
-                if error.kind not in kinds:
+                if error.kind not in KINDS:
                     raise ValueError(f"kind={error.kind} is unknown") from None
-                record = _parsed(line, kinds[error.kind], trainings)
+                record = _parsed(line, KINDS[error.kind], trainings)
         except _UndescribedError as error:
             if error.training not in lost:
                 complaints.append(_of_line(path, number, error))
@@ -228,7 +229,7 @@ def _read(path: Path, kind: type[Kind]) -> Iterator[Kind]:
         except _MALFORMED as error:
             raise UserError(_of_line(path, number, error)) from None
         except _OtherKindError as error:
-            shown = _SHOWN_BY.get(error.kind, "another command")
+            shown = KINDS[error.kind].shown_by if error.kind in KINDS else "another command"
             raise UserError(
                 f"{path} holds records of kind {error.kind}, and this takes {kind.kind}: show them with "
                 f"`{shown} --records {path}`"

@@ -1,0 +1,11 @@
+"""`posgen llm ...`: the paper's other half, Resonance in language models."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.llm.prepare import prepare
+
+llm = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Measure and tune language models.")
+for command, summary in ((prepare, "Fetch a small model and long texts to try."),):
+    llm.command(short_help=summary)(command)

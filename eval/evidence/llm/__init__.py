@@ -1,0 +1,1 @@
+"""Figures and tables of language models, from records alone."""

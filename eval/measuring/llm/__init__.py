@@ -1,0 +1,1 @@
+"""Measuring language models: protocols, texts, losses, answers."""

@@ -1,0 +1,164 @@
+"""Load a causal language model from a folder or a hub name, and say which one it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import models.hf  # noqa: F401 - registers the rope types, and says what to install
+from models.hf.finding import model_of
+from models.hf.ropes import layer_types, longest, read
+from posgen.errors import BadValue, UserError, nearest, told
+from posgen.plain import digest
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+NOTE = "posgen-model.json"
+"""A file in a model's folder that says what its weights are, such as `Q4_1, dequantised` (`posgen llm prepare`)."""
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model in evaluation mode and its tokenizer. `identity` is what a record keeps of it: name, digest of the
+    weights (of a hub model the commit), parameters, context length, rope parameters, and what its weights are."""
+
+    model: Any
+    tokenizer: Any
+    source: str
+    dtype: str
+    identity: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        note = self.identity.get("note")
+        return f"{self.identity['name']} ({note})" if note else str(self.identity["name"])
+
+    @property
+    def key(self) -> str:
+        """12 hex digits of its identity."""
+        return digest(self.identity)
+
+    @property
+    def owner(self) -> Any:
+        """The transformers model inside an adapter or another wrapper."""
+        return model_of(self.model)
+
+    @property
+    def config(self) -> Any:
+        """Of the text model."""
+        return self.owner.config.get_text_config(decoder=True)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def load(source: str, dtype: str = "fp32", device: str = "cpu", adapter: str | None = None) -> LanguageModel:
+    """A causal language model and its tokenizer, from a folder or from the Hugging Face hub; with `adapter`, a PEFT
+    adapter's folder on top of it, whose saved rope is put into the model first. `dtype` is one of `DTYPES`.
+
+    Raises UserError in one line when there is none, it cannot be read, or a file of it is missing.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # of a second's work
+    if dtype not in DTYPES:
+        raise BadValue("dtype", dtype, nearest(dtype, DTYPES))
+    check_source(source)
+    try:
+        config = AutoConfig.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=DTYPES[dtype])
+    except Exception as error:  # transformers raises many kinds for a folder that lacks a file
+        raise UserError(f"model={source}: cannot be loaded ({told(error)}); name a folder that has one") from error
+    model.eval().requires_grad_(False)
+    described = identity(source, config)
+    if adapter is not None:
+        model = _with_adapter(model, adapter)
+        described["adapter"] = {"name": Path(adapter).name, "weights": weights_digest(Path(adapter))}
+    try:
+        torch.nn.Module.to(model, device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadValue("device", device, f"torch cannot use it ({told(error)}); use cpu") from error
+    return LanguageModel(model, tokenizer, source, dtype, described)
+
+
+def check_source(source: str) -> None:
+    """UserError unless `source` is a folder with a config, or may be a name on the hub."""
+    folder = Path(source)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise BadValue("model", source, "the folder has no config.json; name one that transformers can load")
+    elif folder.exists():
+        raise BadValue("model", source, "is a file; name the folder that transformers can load, or convert a GGUF file "
+                       "with posgen llm prepare --gguf FILE")  # fmt: skip
+    elif source.count("/") != 1 or source.startswith(("/", ".")):
+        raise BadValue("model", source, "is no folder; name one, or a model of the hub such as owner/name")
+
+
+def identity(source: str, config: Any) -> dict[str, Any]:
+    """What a record keeps of a model: nothing in it depends on where the folder lies."""
+    folder = Path(source)
+    text = config.get_text_config(decoder=True)
+    described: dict[str, Any] = {
+        "name": source if not folder.is_dir() else folder.resolve().name,
+        "architecture": (getattr(config, "architectures", None) or [type(config).__name__])[0],
+        "context": longest(text),
+        "rope": {str(name or "all"): read(text, name) for name in layer_types(text)},
+    }
+    if folder.is_dir():
+        described["weights"] = weights_digest(folder)
+        described |= _note(folder)
+    else:
+        described["weights"] = str(getattr(config, "_commit_hash", None) or "unknown")
+    return described
+
+
+def weights_digest(folder: Path) -> str:
+    """16 hex digits of the sha256 of the names and contents of a folder's weight files."""
+    files = sorted(path for suffix in ("safetensors", "bin", "gguf") for path in folder.glob(f"*.{suffix}"))
+    if not files:
+        raise UserError(f"{folder} has no weights (*.safetensors); name a folder that has")
+    total = hashlib.sha256()
+    for path in files:
+        total.update(path.name.encode())
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(_CHUNK):
+                    total.update(piece)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}): let this user read it") from None
+    return total.hexdigest()[:16]
+
+
+def _note(folder: Path) -> dict[str, Any]:
+    """What `posgen llm prepare` and `finetune` wrote about the weights; empty without such a file."""
+    try:
+        content = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / NOTE} cannot be read ({told(error)}); delete or restore it") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{folder / NOTE} is no JSON object; delete or restore it")
+    return {key: value for key, value in content.items() if key in ("name", "note", "tuning")}
+
+
+def _with_adapter(model: Any, adapter: str) -> Any:
+    try:
+        from peft import PeftModel
+    except ModuleNotFoundError:
+        raise BadValue("adapter", adapter, "needs peft: pip install 'posgen[llm]'") from None
+    from models.hf import load_rope
+
+    if not (Path(adapter) / "adapter_config.json").is_file():
+        raise BadValue("adapter", adapter, "the folder has no adapter_config.json; name one that PEFT saved")
+    load_rope(model, adapter)
+    return PeftModel.from_pretrained(model, adapter).eval().requires_grad_(False)
