@@ -99,7 +99,8 @@ def _set(*keys: Any, value: Any) -> Callable[[Path], None]:
 
 
 def _trained_and_tested_with(spec: Any, scaling: str) -> None:
-    for encoding in (spec["train_encoding"], *spec["test_encodings"]):
+    name = spec["train_encoding"]["name"]
+    for encoding in (spec["train_encoding"], *(e for e in spec["test_encodings"] if e["name"] == name)):
         encoding["scaling"] = scaling
 
 
