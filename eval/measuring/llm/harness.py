@@ -78,8 +78,8 @@ class Harness:
         tokenizer = _saved_tokenizer(model.tokenizer, folder / "tokenizer")
         self._place_for_sentences(folder / "nltk")
         self._metadata: dict[str, Any] = {"tokenizer": str(tokenizer)}
-        # Reading the index of all tasks takes seconds: once.
-        self._manager = TaskManager(include_path=None if include is None else str(include), metadata=self._metadata)
+        self._include = None if include is None else str(include)
+        self._manager = TaskManager(include_path=self._include, include_defaults=False, metadata=self._metadata)
 
     def close(self) -> None:
         self._files.close()
@@ -87,6 +87,9 @@ class Harness:
     def check(self, names: Sequence[str]) -> tuple[str, ...]:
         """The names, each once. BadValue for one that no task, group or tag has."""
         chosen = tuple(dict.fromkeys(names))
+        # Reading the index of lm-eval's own tasks takes seconds.
+        if not all(map(self.is_task, chosen)):
+            self._manager = TaskManager(include_path=self._include, metadata=self._metadata)
         for name in chosen:
             if name not in self._manager.all_tasks:
                 raise BadValue("tasks", name, f"no task of lm-eval {VERSION}; {_near(name, self._manager.all_tasks)}")
