@@ -45,7 +45,9 @@ class Request:
     def check(self) -> None:
         """BadValue for a number that is none."""
         check_names(self.ropes)
-        require(self.factor >= 1.0, "factor", self.factor, "use at least 1: the longest length over the length trained on")
+        require(
+            self.factor >= 1.0, "factor", self.factor, "use at least 1: the longest length over the length trained on"
+        )
         for length in self.lengths:
             require(length >= 128, "lengths", length, "use at least 128 tokens: prompts hold an instruction")
         require(self.limit is None or self.limit >= 1, "limit", self.limit, "use at least 1 sample")
