@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from models.hf.ropes import rotary_of
 from models.lm.ropes import NAMES, Ropes, check_names, plain_of, title
 from posgen.errors import BadValue
-from tests.models.tiny_language_models import GROUPED, L, SIZES, sentence, tiny
+from tests.models.tiny_language_models import GROUPED, SIZES, L, sentence, tiny
 
 SHORT = {**GROUPED, "max_position_embeddings": L}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": L}
@@ -24,7 +24,8 @@ LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_fr
 
 def llama(rope: dict[str, Any] | None = None, **keys: Any) -> Any:
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(**{**SHORT, **keys}, **({"rope_scaling": dict(rope)} if rope else {}))
+    sizes: dict[str, Any] = {**SHORT, **keys} | ({"rope_scaling": dict(rope)} if rope else {})
+    config = transformers.LlamaConfig(**sizes)
     return AutoModelForCausalLM.from_config(config).eval()
 
 
@@ -53,11 +54,12 @@ def test_a_name_is_what_stock_transformers_builds(name: str, rope: dict[str, Any
 
 def deepseek() -> Any:
     torch.manual_seed(0)
-    sizes = {**SIZES, "num_key_value_heads": 2, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 16,
-             "qk_nope_head_dim": 16, "v_head_dim": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1,
-             "topk_group": 1, "moe_intermediate_size": 16, "first_k_dense_replace": 2, "n_shared_experts": 1}  # fmt: skip
+    sizes: dict[str, Any] = {**SIZES, "num_key_value_heads": 2, "q_lora_rank": 16, "kv_lora_rank": 16, 
+             "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1,
+             "topk_group": 1, "moe_intermediate_size": 16, "first_k_dense_replace": 2,
+             "n_shared_experts": 1}  # fmt: skip
     rope = {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0}
-    return AutoModelForCausalLM.from_config(transformers.DeepseekV3Config(**sizes, rope_scaling=rope)).eval()
+    return AutoModelForCausalLM.from_config(transformers.DeepseekV3Config(**{**sizes, "rope_scaling": rope})).eval()
 
 
 @pytest.mark.parametrize("kind", ["plain", "yarn", "llama3", "resonance_yarn", "Gemma3", "DeepseekV3"])
@@ -74,7 +76,7 @@ def test_through_all_names_and_back_changes_no_bit(kind: str) -> None:
     scaling = [module.scaling for module in model.modules() if isinstance(getattr(module, "scaling", None), float)]
     assert ropes.install("none", 2.0).name == "none"
     assert torch.equal(logits(model, ids), before)
-    chosen = NAMES if kind == "plain" else ("yarn", "resonance_dynamic_ntk", "resonance")
+    chosen: tuple[str, ...] = NAMES if kind == "plain" else ("yarn", "resonance_dynamic_ntk", "resonance")
     if kind == "DeepseekV3":
         chosen = ("yarn", "resonance_yarn", "resonance")
     seen = {}

@@ -8,7 +8,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-WORDS = "a the of and to in that it was for his her with on as he she be at by not had from but all".split()
+_TEXT = "a the of and to in that it was for his her with on as he she be at by not had from but all"
+WORDS = _TEXT.split()
 
 
 def saved(folder: Path, **keys: object) -> Path:

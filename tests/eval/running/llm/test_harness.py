@@ -99,7 +99,8 @@ def test_numbers_equal_those_by_hand_and_are_not_measured_twice(
 ) -> None:  # fmt: skip
     records = tmp_path / "records.jsonl"
     command = ["llm", "harness", str(model), "--tasks", "own_rolling,own_choice", "--rope", "none,resonance_yarn",
-               "--factor", "2", "--lengths", f"{CONTEXT}", "--include", str(own), "--records", str(records)]  # fmt: skip
+               "--factor", "2", "--lengths", f"{CONTEXT}", "--include", str(own),
+               "--records", str(records)]  # fmt: skip
     assert run(*command, "--format", "terminal,csv") == 0
     shown = capsys.readouterr().out
     found = measured(records)
