@@ -55,7 +55,8 @@ def test_a_name_is_what_stock_transformers_builds(name: str, rope: dict[str, Any
 def deepseek() -> Any:
     torch.manual_seed(0)
     sizes: dict[str, Any] = {**SIZES, "num_key_value_heads": 2, "q_lora_rank": 16, "kv_lora_rank": 16, 
-             "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1,
+             "qk_rope_head_dim": 16,
+             "qk_nope_head_dim": 16, "v_head_dim": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1,
              "topk_group": 1, "moe_intermediate_size": 16, "first_k_dense_replace": 2,
              "n_shared_experts": 1}  # fmt: skip
     rope = {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0}
