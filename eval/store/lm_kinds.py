@@ -65,3 +65,29 @@ class PerplexityRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True
     @property
     def key(self) -> Key:
         return (*self.identity, self.document_sha, self.length)
+
+
+class HarnessRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True):
+    """A metric of a standard task of lm-eval. `length`: tokens that the task's samples were made for, None of a task
+    that has no length. `stderr`: of a mean over `samples`, None of anything else. `samples_hash`: of the prompts and
+    targets, equal where two encodings were asked the same. `longest`: tokens of the longest sequence that the model
+    saw."""
+
+    kind = "harness"
+    shown_by = "posgen llm harness"
+
+    task: str
+    asked: str
+    """The name that the task was asked for by: its own, or that of a group."""
+    task_version: str
+    samples_hash: str
+    length: int | None
+    metric: str
+    value: float
+    stderr: float | None
+    samples: int
+    longest: int
+
+    @property
+    def key(self) -> Key:
+        return (*self.identity, self.task, self.length, self.metric)

@@ -17,7 +17,7 @@ from models.hf.finding import model_of
 from models.hf.parameters import Present
 from models.hf.ropes import is_fixed, layer_types, rotary_of
 from models.spec import EncodingSpec
-from posgen.errors import BadValue, nearest
+from posgen.errors import BadValue, UserError, nearest
 
 PLAIN = "none"
 RESONANCE = "resonance"
@@ -90,17 +90,20 @@ class Ropes:
         Raises BadValue for a name, factor or parameter that is none; the model then stays as it was.
         """
         (name,) = check_names([name])
-        if not factor >= 1.0:
+        if not 1.0 <= factor < math.inf:
             raise BadValue("factor", factor, "use at least 1: the longest length over the length trained on")
         plain, resonance = plain_of(name), name != plain_of(name)
-        if plain == PLAIN:
-            if params:
-                raise BadValue(f"{name}.{next(iter(params))}", next(iter(params.values())), "it has no parameters")
-            self._restore(resonance)
-        else:
-            self._restore(False)
-            re_rope(self.owner, self.spec(name, plain, resonance, factor, dict(params or {})))
-        check_rope(self.owner)
+        if plain == PLAIN and params:
+            raise BadValue(f"{name}.{next(iter(params))}", next(iter(params.values())), "it has no parameters")
+        before = {layer: Present.of(self.config, layer).parameters for layer in self.present}
+        try:
+            self._restore(resonance and plain == PLAIN)
+            if plain != PLAIN:
+                re_rope(self.owner, self.spec(name, plain, resonance, factor, dict(params or {})))
+            check_rope(self.owner)
+        except UserError:
+            self._put(before)
+            raise
         rotary = {layer: rotary_of(self.config, layer) for layer in layer_types(self.config)}
         rope = {str(layer or "all"): Present.of(self.config, layer).parameters for layer in rotary}
         return Installed(name, rope, all(map(is_fixed, rotary.values())))
@@ -126,7 +129,10 @@ class Ropes:
 
     def _restore(self, resonance: bool) -> None:
         """What the model was loaded with, with Resonance on top or not."""
-        for layer, present in self.present.items():
-            re_rope(self.owner, present.parameters, layer_type=layer)
+        self._put({layer: present.parameters for layer, present in self.present.items()})
         if resonance:
             re_rope(self.owner)
+
+    def _put(self, parameters: Mapping[str | None, Mapping[str, Any]]) -> None:
+        for layer, values in parameters.items():
+            re_rope(self.owner, values, layer_type=layer)
