@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from cli.llm.figure4 import figure4
+from cli.llm.perplexity import perplexity
 from cli.llm.prepare import prepare
 
 llm = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Measure and tune language models.")
-for command, summary in ((prepare, "Fetch a small model and long texts to try."),):
+for command, summary in (
+    (prepare, "Fetch a small model and long texts to try."),
+    (perplexity, "Perplexity by length under several encodings."),
+    (figure4, "Draw Figure 4 from the records."),
+):
     llm.command(short_help=summary)(command)
