@@ -189,10 +189,8 @@ def _measure(request: Request, threads: str | None, dry_run: bool) -> None:
     summary = run.begin()
     for line in lines(run.language_model, request, run.parts):
         typer.echo(line)
-    typer.echo(
-        f"{summary.passes - summary.left} of {summary.passes} passes are done; "
-        f"{summary.flops / 1e12:,.1f} TFLOP are left"
-    )
+    operations = f"{summary.flops / 1e12:,.1f} TFLOP" if summary.flops > 1e11 else f"{summary.flops / 1e9:.1f} GFLOP"
+    typer.echo(f"{summary.passes - summary.left} of {summary.passes} passes are done; {operations} are left")
     if dry_run:
         seconds = run.estimate()
         if seconds is not None:

@@ -108,10 +108,10 @@ class PerplexityRun:
             for index, work in enumerate(self.left):
                 if stopping.asked:
                     break
+                began = time.monotonic()
                 if installed is not work.encoding:
                     self.ropes.install(work.encoding.name, work.part.factor, work.encoding.params)
                     installed = work.encoding
-                began = time.monotonic()
                 whole = self._measure(work, made_by, stopping)
                 if not whole:
                     break
