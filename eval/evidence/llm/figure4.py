@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SIZE = (9.6, 3.6)  # inches
+_SIZE = (9.6, 3.8)  # inches
 _BINS = 32  # that a panel shows at most
 _LOG_FROM = 3.0  # highest over lowest perplexity from which the axis is logarithmic
 _TITLE_CHARACTERS = 130
@@ -84,7 +84,9 @@ def _differences(panel: Axes, curves: Curves, drawn_as: dict[str, tuple[str, Any
         panel.text(0.5, 0.5, "no pairs measured", transform=panel.transAxes, ha="center", va="center", fontsize=SMALL)
         return
     gaps = [b - a for a, b in zip(curves.lengths, curves.lengths[1:], strict=False)]
-    step = 0.6 * min(gaps, default=curves.lengths[0]) / len(names)
+    room = 0.6 * min(gaps, default=curves.lengths[0])
+    step = room / len(names)
+    panel.set_xlim(0, curves.lengths[-1] + 0.7 * room)
     for index, name in enumerate(names):
         own = [pair for pair in curves.pairs if pair.encoding == name]
         shift = (index - (len(names) - 1) / 2) * step
@@ -120,7 +122,8 @@ def _legend(drawn: Figure, drawn_as: dict[str, tuple[str, Any]], curves: Curves)
             colour, dashes = drawn_as[name]
             handles.append(Line2D([], [], color=colour, linestyle=dashes, linewidth=1.5, label=title(name)))
     handles.append(Line2D([], [], **GUIDE, label=f"trained on {curves.first.train_length:,}"))
-    columns = min(5, -(-len(handles) // 2)) if len(handles) <= 10 else -(-len(handles) // 3)
+    rows = 2 if len(handles) <= 9 else 4  # even: a pair stays in one column
+    columns = -(-len(handles) // rows)
     drawn.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, handlelength=2.6,
                  fontsize=SMALL, columnspacing=1.2)  # fmt: skip
 

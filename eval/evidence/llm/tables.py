@@ -83,10 +83,11 @@ def caption(curves: Curves) -> str:
         "sliding": f"sliding windows, stride {first.protocol['stride']}",
         "disjoint": "disjoint windows",
     }
+    boses = {"none": "no BOS", "document": "BOS before a document", "window": "BOS before each window"}
     documents = len(curves.documents)
     return (
         f"{first.model}, {first.dtype}, trained on {first.train_length:,} tokens, s = {first.factor:g}: "
-        f"{ways[first.protocol['mode']]}, BOS {first.protocol['bos']}, each "
+        f"{ways[first.protocol['mode']]}, {boses[first.protocol['bos']]}, each "
         f"{first.protocol['weighting']} counts the same; {documents} document{'s' if documents > 1 else ''}. "
         f"Profile {first.profile}, protocol {first.protocol_key}."
     )
