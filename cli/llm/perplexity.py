@@ -184,18 +184,19 @@ def _measure(request: Request, threads: str | None, dry_run: bool) -> None:
 
     if threads is not None and not (threads.isdigit() and int(threads) > 0):
         raise BadValue("threads", threads, "use a whole number, at least 1")
-    torch.set_num_threads(thread_count(None if threads is None else int(threads)))
+    count = thread_count(None if threads is None else int(threads))
+    torch.set_num_threads(1)  # encodings are looked at with a few tokens: threads would wait for each other
     run = PerplexityRun(request)
     summary = run.begin()
+    torch.set_num_threads(count)
     for line in lines(run.language_model, request, run.parts):
-        typer.echo(line)
+        print(line, flush=True)
     operations = f"{summary.flops / 1e12:,.1f} TFLOP" if summary.flops > 1e11 else f"{summary.flops / 1e9:.1f} GFLOP"
-    typer.echo(f"{summary.passes - summary.left} of {summary.passes} passes are done; {operations} are left")
+    print(f"{summary.passes - summary.left} of {summary.passes} passes are done; {operations} are left", flush=True)
     if dry_run:
         seconds = run.estimate()
         if seconds is not None:
-            typer.echo(f"about {duration(seconds)}, by operations, timed on two short passes just now; long ones may "
-                       "be slower")  # fmt: skip
+            print(f"about {duration(seconds)}, by operations and the speed of a short pass just now", flush=True)
         return
     number = run.run()
     keys = {part.told_key for part in run.parts}

@@ -7,13 +7,15 @@ as one of 2,048. Time is estimated by operations, of which the machine's rate is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from models.lm.nll import CHUNK
+from models.lm.nll import CHUNK, token_nll
 from posgen.errors import UserError
 from posgen.resources import free_memory, size
 
@@ -21,12 +23,45 @@ BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def flops(owner: Any, length: int) -> float:
-    """Of one pass over `length` tokens: two for each weight and token, output layer included, and causal attention,
-    2 T^2 for each dimension of a layer's heads."""
+    """Of one pass over `length` tokens: of its products with weights and of its attention."""
+    return linear_flops(owner, length) + attention_flops(owner, length)
+
+
+def attention_flops(owner: Any, length: int) -> float:
+    """Of causal attention: 2 T^2 for each dimension of all layers' heads."""
     config = owner.config.get_text_config(decoder=True)
+    return float(2 * length**2 * _layers(config) * _heads(config))
+
+
+def linear_flops(owner: Any, length: int) -> float:
+    """Two for each weight and token, output layer included."""
     embeddings = owner.get_input_embeddings().weight
     weights = sum(weight.numel() for weight in owner.base_model.parameters()) - embeddings.numel()
-    return float(2 * (weights + embeddings.numel()) * length + 2 * length**2 * _layers(config) * _heads(config))
+    return float(2 * (weights + embeddings.numel()) * length)
+
+
+def speeds(owner: Any, length: int = 1024) -> tuple[float, float]:
+    """(products with weights, attention), operations a second, timed here: attention alone over twice the length, and
+    a pass over `length` tokens, less what its attention takes. Attention is several times slower in bf16 on a CPU."""
+    config = owner.config.get_text_config(decoder=True)
+    weight = owner.get_input_embeddings().weight
+    heads = int(config.num_attention_heads)
+    states = torch.randn(1, heads, 2 * length, _heads(config) // heads, dtype=weight.dtype, device=weight.device)
+    attend = partial(torch.nn.functional.scaled_dot_product_attention, states, states, states, is_causal=True)
+    attention = attention_flops(owner, 2 * length) / _layers(config) / _seconds(attend)
+    token_nll(owner, torch.zeros(128, dtype=torch.long))  # what a first pass sets up
+    whole = _seconds(partial(token_nll, owner, torch.zeros(length, dtype=torch.long)))
+    rest = max(whole - attention_flops(owner, length) / attention, 0.2 * whole)
+    return linear_flops(owner, length) / rest, attention
+
+
+@torch.inference_mode()
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 def stored_weights(folder: Path) -> int | None:
@@ -58,13 +93,6 @@ def check_memory(need: int, what: str, device: str, remedy: str) -> None:
     free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else free_memory()
     if free is not None and need > free:
         raise UserError(f"{what} needs about {size(need)} and {size(free)} is free on {device}; {remedy}")
-
-
-def rate(passes: Iterable[tuple[float, float]]) -> float | None:
-    """Operations a second of (operations, seconds) done; None without any."""
-    done = list(passes)
-    seconds = sum(second for _, second in done)
-    return sum(operations for operations, _ in done) / seconds if seconds > 0 else None
 
 
 def _layers(config: Any) -> int:

@@ -78,20 +78,12 @@ class PerplexityRun:
 
     def estimate(self) -> float | None:
         """Seconds for what is left, by short passes that are made for this alone; None without any left."""
-        import torch
-
-        from models.lm.nll import token_nll
-
         if not self.left:
             return None
-        longest = max(max(window.ids for window in work.todo.windows) for work in self.left)
-        done = []
-        for length in (256, min(longest, 1024), min(longest, 1024)):  # the first warms up
-            began = time.perf_counter()
-            token_nll(self.language_model.model, torch.zeros(length, dtype=torch.long))
-            done.append((cost.flops(self.language_model.owner, length), time.perf_counter() - began))
-        speed = cost.rate(done[1:])
-        return sum(map(self._flops, self.left)) / speed if speed else None
+        owner = self.language_model.owner
+        linear, attention = cost.speeds(owner)
+        lengths = [window.ids for work in self.left for window in work.todo.windows]
+        return sum(cost.linear_flops(owner, n) / linear + cost.attention_flops(owner, n) / attention for n in lengths)
 
     def run(self) -> int | None:
         """Measure what is left and add the records; the signal that asked for an end, if one did."""
