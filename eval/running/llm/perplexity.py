@@ -110,8 +110,7 @@ class PerplexityRun:
                 over += self._flops(work)
                 if index == 0 and len(self.left) > 1:
                     left = (time.monotonic() - began) * (total - over) / self._flops(work)
-                    bar.console.print(f"about {_duration(left)} for the other passes, by their operations",
-                                      highlight=False)  # fmt: skip
+                    bar.console.print(f"about {_duration(left)} for the other passes, by operations", highlight=False)
                 self._record(work, known)
                 bar.at(len(self.left) * over / total, f"{work.document.name}, {work.encoding.name}")
         return stopping.signal
