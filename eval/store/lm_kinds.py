@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import Struct
+
 from eval.store.kinds import Key, Nats, Record
 from posgen.plain import digest
 
@@ -42,10 +44,24 @@ def language_model_run_id(model_key: str, rope: dict[str, Any]) -> str:
     return digest(["language_model", model_key, rope])
 
 
+class AtLength(Struct, frozen=True, kw_only=True):
+    """What a document's losses come to at one length: the mean over the `scored` tokens, and over the means of
+    `windows` windows. Null where nothing is scored."""
+
+    length: int
+    nll: Nats | None
+    scored: int
+    window_nll: Nats | None
+    windows: int
+
+
 class PerplexityRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True):
-    """NLL of one document: means over bins of `width` token positions. `position` counts from the first text token of
-    the document's pass, `scored` is the number of tokens in each bin that have a loss. `length` is the longest context
-    of the pass, BOS included; encodings that follow the length have a record for each."""
+    """NLL of one document under one encoding. `length` is the longest of `at`, the lengths that one pass serves: all of
+    them where the document is truncated and the encoding does not follow the length, else one alone.
+
+    `nll` are means over bins of `width` positions, `scored` the number of tokens in each that have a loss; positions
+    count from the document's first token, from its BOS where lengths count that, so that lengths end where bins do.
+    """
 
     kind = "perplexity"
     shown_by = "posgen llm perplexity"
@@ -54,13 +70,17 @@ class PerplexityRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True
     document_sha: str
     tokens: int
     length: int
+    at: tuple[AtLength, ...]
     width: int
     nll: tuple[Nats | None, ...]
     scored: tuple[int, ...]
+    seconds: float
 
     def __post_init__(self) -> None:
         if len(self.nll) != len(self.scored):
             raise ValueError("nll and scored should be equally many")
+        if not self.at or self.length != max(each.length for each in self.at):
+            raise ValueError("length should be the longest of at")
 
     @property
     def key(self) -> Key:
