@@ -50,7 +50,7 @@ class AnswerFile:
                     os.fsync(file.fileno())
                 except OSError:
                     os.ftruncate(file.fileno(), start)
-                    file.raw.close()  # type: ignore[attr-defined] - closing the buffer would write its rest again
+                    getattr(file, "raw").close()  # noqa: B009 - closing the buffer would write its rest again
                     raise
         except OSError as error:
             raise UserError(f"cannot write {self.path} ({os_error_reason(error)}): {os_error_remedy(error)}") from None

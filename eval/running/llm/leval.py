@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ class LEvalRun:
         self.request = request
         check_names(request.ropes)
         self.data: dict[str, TaskData] = {task.name: read_task(request.data, task) for task in request.tasks}
+        for data in self.data.values():  # a gold answer that cannot be read is found now, not after hours
+            floor(data.task, [gold for document in data.documents for gold in document.outputs], request.scoring)
 
     def begin(self) -> None:
         """Load the model and truncate the documents. UserError when something is wrong with either."""
@@ -95,18 +98,18 @@ class LEvalRun:
     def _asks(self, data: TaskData) -> Iterator[Ask]:
         count, first = count_of(self.model.tokenizer), 0
         left = self.request.limit if self.request.limit is not None else data.questions
-        known: dict[str, str] = {}  # gsm100 has one document in every row
-        for document in data.documents:
+        # gsm100 has a row for each question, all about one document: it is computed once.
+        for text, rows in groupby(data.documents, key=lambda document: document.text):
             if left <= 0:
                 return
-            if document.text not in known:
-                known[document.text] = truncated(
-                    document.text, count, self.request.generation.budget, data.task.answer == "output"
-                )
-            text = known[document.text]
-            number = min(left, len(document.instructions))
-            yield Ask(data.task, document, text, count(text), first, number)
-            left, first = left - number, first + len(document.instructions)
+            alike = list(rows)
+            instructions, outputs = (
+                tuple(item for row in alike for item in getattr(row, name)) for name in ("instructions", "outputs")
+            )
+            short = truncated(text, count, self.request.generation.budget, data.task.answer == "output")
+            number = min(left, len(instructions))
+            yield Ask(data.task, Document(text, instructions, outputs), short, count(short), first, number)
+            left, first = left - number, first + len(instructions)
 
     @property
     def questions(self) -> int:
@@ -180,7 +183,6 @@ class LEvalRun:
         done = 0.0
         with Bar(f"{installed.name}", max(1, round(total)), enabled=self._left(files) > 0) as bar:
             for name, asks in self.asks.items():
-                shared: list[list[int]] | None = None
                 for ask in asks:
                     rows = files[name].rows
                     open_ones = [i for i in range(ask.count) if ask.first + i >= len(rows)]
@@ -189,12 +191,11 @@ class LEvalRun:
                         bar.first = bar.done = done
                         continue
                     try:
-                        shared = self._one_document(ask, open_ones, files[name], answerer, bar, done, installed)
+                        self._one_document(ask, open_ones, files[name], answerer, bar, done, installed)
                     except InterruptedAnswerError:
                         return False
                     done += ask.cost()
                     bar.at(min(done, bar.total), f"{name} {len(rows)}")
-                del shared
                 self._record(files[name], name, installed)
         return True
 
@@ -204,7 +205,7 @@ class LEvalRun:
     def _one_document(
         self, ask: Ask, numbers: list[int], file: AnswerFile, answerer: Answerer, bar: Bar, done: float,
         installed: Installed,
-    ) -> list[list[int]]:  # fmt: skip
+    ) -> None:  # fmt: skip
         prompts = self.prompts(ask)
         reading = ask.tokens * (1 + ask.tokens / 8192)
         answerer.begin(prompts, lambda share: bar.at(done + share * reading, f"{ask.task.name} {len(file.rows)}"))
@@ -227,7 +228,6 @@ class LEvalRun:
             })  # fmt: skip
             share = (numbers.index(number) + 1) / len(numbers)
             bar.at(done + reading + share * (ask.cost() - reading), f"{ask.task.name} {len(file.rows)}")
-        return prompts
 
     def _file(self, folder: Path, name: str) -> AnswerFile:
         data = self.data[name]

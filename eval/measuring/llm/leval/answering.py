@@ -102,13 +102,13 @@ class _Stop(StoppingCriteria):
     def __init__(self, asked: Callable[[], bool]) -> None:
         self.asked = asked
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
         return torch.full((input_ids.shape[0],), self.asked(), device=input_ids.device, dtype=torch.bool)
 
 
 def shared_length(prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens all prompts begin with, of each at most all but the last: an answer needs one to continue."""
-    first, last = min(prompts), max(prompts)
+    first, last = min(map(list, prompts)), max(map(list, prompts))
     most = min(map(len, prompts)) - 1
     return next((at for at in range(most) if first[at] != last[at]), most)
 
@@ -133,6 +133,8 @@ def check_memory(model: LanguageModel, tokens: int, shares: bool) -> int:
     needed = needed_bytes(model, tokens, shares)
     free = torch.cuda.mem_get_info(model.device)[0] if model.device.type == "cuda" else free_memory()
     if free is not None and needed > free:
-        raise UserError(f"prompts of {tokens:,} tokens need {size(needed)} beside the model, and {size(free)} are free; "
-                        "use a smaller --max-length, or dtype=bf16")  # fmt: skip
+        raise UserError(
+            f"prompts of {tokens:,} tokens need {size(needed)} beside the model, and {size(free)} are free; "
+            "use a smaller --max-length, or --dtype bf16"
+        )
     return needed
