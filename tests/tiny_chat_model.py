@@ -17,7 +17,8 @@ TREE = "The old tree stands by the river. Its roots drink the water, and its lea
 BOAT = "A boat of paper sails down the river until it meets the sea. " * 4
 ROWS: dict[str, list[dict]] = {
     "tpo": [
-        {"input": TREE, "instructions": ["where is the tree\nA. on a hill\nB. by the river", "what is green\nA. leaves"],
+        {"input": TREE,
+         "instructions": ["where is the tree\nA. on a hill\nB. by the river", "what is green\nA. leaves"],
          "outputs": ["B", "A"], "source": "own", "evaluation": "exam"},
         {"input": BOAT, "instructions": ["what is the boat made of\nA. wood\nB. iron\nC. paper"], "outputs": ["C"],
          "source": "own", "evaluation": "exam"},
@@ -29,7 +30,8 @@ ROWS: dict[str, list[dict]] = {
     ],
     "sci_fi": [
         {"input": "On Vega stones can sing.",
-         "instructions": ["Stones sing, True or False? Answer this question based on the world described in the document."],
+         "instructions": ["Stones sing, True or False? Answer this question based on the world described in the "
+                          "document."],
          "outputs": ["True [fact: False]"], "source": "own", "evaluation": "exam"},
     ],
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -30,15 +31,16 @@ class Estimate:
 def estimate(run: LEvalRun) -> Estimate:
     """Time a piece at two depths and some new tokens, and add up all questions. Questions that were answered before
     count too: it is the time of the whole."""
-    near, far = _piece_seconds(run, 0), _piece_seconds(run, 3 * PIECE)
-    # A piece of n tokens after p others costs base + slope p.
-    slope = max(0.0, far - near) / (3 * PIECE)
-    token, deeper = _token_seconds(run, 64), _token_seconds(run, 4 * PIECE)
+    near, far, deeper = _seconds(run, 4 * PIECE)
+    # A piece of n tokens after p others costs base + slope p; these two had one and three pieces before them.
+    slope = max(0.0, far - near) / (2 * PIECE)
+    base = max(0.0, near - slope * PIECE)
+    token = _seconds(run, 64)[2]
     token_slope = max(0.0, deeper - token) / (4 * PIECE - 64)
     encodings = len(run.request.ropes)
     asks = [ask for asks in run.asks.values() for ask in asks]
-    reading = sum(ask.tokens / PIECE * (near + slope * ask.tokens / 2) for ask in asks)
-    reading += sum(ask.count * _SUFFIX / PIECE * (near + slope * ask.tokens) for ask in asks)
+    reading = sum(ask.tokens / PIECE * (base + slope * ask.tokens / 2) for ask in asks)
+    reading += sum(ask.count * _SUFFIX / PIECE * (base + slope * ask.tokens) for ask in asks)
     new = sum(ask.count * ask.task.judgements * (token + token_slope * ask.tokens) for ask in asks)
     limit = run.request.generation.max_new_tokens
     return Estimate(
@@ -48,28 +50,17 @@ def estimate(run: LEvalRun) -> Estimate:
 
 
 @torch.inference_mode()
-def _piece_seconds(run: LEvalRun, before: int) -> float:
-    """Of one piece after so many tokens."""
+def _seconds(run: LEvalRun, before: int) -> tuple[float, float, float]:
+    """(of the second piece of so many tokens, of the last one, of a new token after them)."""
     answerer = Answerer(run.model, True, 1)
-    ids = [run.model.tokenizer.eos_token_id or 0] * (before + PIECE + 1)
-    told: list[float] = []
+    answerer.ends = []
+    ids = [run.model.tokenizer.eos_token_id or 0] * (before + 1)
+    told: list[float] = [time.perf_counter()]
     answerer.begin([ids], lambda _: told.append(time.perf_counter()))
-    if before == 0 or len(told) < 2:  # the first piece of a process pays for what is made once
-        began = time.perf_counter()
-        answerer.begin([ids])
-        return time.perf_counter() - began
-    return told[-1] - told[-2]
-
-
-def _token_seconds(run: LEvalRun, before: int) -> float:
-    """Of one new token after so many tokens."""
+    pieces = [after - began for began, after in pairwise(told)]
     seconds = []
-    for new in (1, 1 + _NEW):
-        answerer = Answerer(run.model, True, new)
-        answerer.ends = []
-        ids = [run.model.tokenizer.eos_token_id or 0] * (before + 1)
-        answerer.begin([ids])
+    for answerer.max_new_tokens in (1, 1 + _NEW):
         began = time.perf_counter()
         answerer.answer(ids)
         seconds.append(time.perf_counter() - began)
-    return max(0.0, seconds[1] - seconds[0]) / _NEW
+    return pieces[min(1, len(pieces) - 1)], pieces[-1], max(0.0, seconds[1] - seconds[0]) / _NEW

@@ -13,10 +13,10 @@ from tests.tiny_chat_model import tokenizer
 
 TOEFL = (
     "[INST]<<SYS>>\nNow you are given a very long document. Please follow the instruction based on this document. For "
-    "multi-choice questions, there is only a sinlge correct option. Please only provide the letter corresponding to the "
-    "answer (like A or B) when answering. For other questions, please directly give the concise and accurate answer. "
-    "\n<</SYS>>\n\nDocument is as follows. It {rains}. \nQuestion: why?.  Please directly give the answer without any "
-    "additional output or explanation [/INST]\nAnswer:"
+    "multi-choice questions, there is only a sinlge correct option. Please only provide the letter corresponding to "
+    "the answer (like A or B) when answering. For other questions, please directly give the concise and accurate answer"
+    ". \n<</SYS>>\n\nDocument is as follows. It {rains}. \nQuestion: why?.  Please directly give the answer without "
+    "any additional output or explanation [/INST]\nAnswer:"
 )
 GSM = (
     "[INST]<<SYS>>\nGiven several question answer pairs, you need to follow a similar format to answer the last "
@@ -44,8 +44,10 @@ def test_what_formatting_does_to_code() -> None:
 
 def test_the_chat_template() -> None:
     text, special = prompt(TASKS["tpo"], "It rains.", "why?", "chat", tokenizer())
-    assert text.startswith("<system>Now you are") and text.endswith("explanation \n<assistant>Answer:")
-    assert "[INST]" not in text and not special
+    assert text.startswith("<system>Now you are")
+    assert text.endswith("explanation \n<assistant>Answer:")
+    assert "[INST]" not in text
+    assert not special
     assert fact_prompt(QUESTION, "chat", tokenizer())[0].startswith("<user>Can it")
     bare = tokenizer()
     bare.chat_template = None

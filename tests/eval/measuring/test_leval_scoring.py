@@ -64,6 +64,7 @@ def test_constant_answers_to_the_real_keys(name: str) -> None:
         ("gsm", "70,000", "It costs $70000.", 1, 1),
         ("codeU", "BAD", "AD", 0.25, 0),
         ("codeU", "5", "it gives 15 of them", 1, 0),
+        ("codeU", "[6 15]", "so we get array([6, 15])", 1, 1),
         ("codeU", "[1, 2]", "so we get [1,2]", 1, 1),
         ("sci_fi", "True [fact: False]", "untrue [fact: False]", 1, 0.5),
         ("sci_fi", "True [fact: False]", "True. [fact: false]", 1, 1),
@@ -76,7 +77,8 @@ def test_where_the_presets_differ(task: str, gold: str, prediction: str, leval: 
 
 def test_switches_by_name() -> None:
     rules = preset("leval+default_a=false")
-    assert score(TASKS["tpo"], "A", "none", rules).score == 0 and rules.first_letter_anywhere
+    assert score(TASKS["tpo"], "A", "none", rules).score == 0
+    assert rules.first_letter_anywhere
     assert preset("strict").switches == dict.fromkeys(Scoring().switches, False)
     assert score(TASKS["sci_fi"], "True [fact: False]", "True", STRICT).scores == (1.0, 0.0)
     for text, message in (

@@ -64,7 +64,7 @@ def test_answers_are_those_of_the_whole_prompt(model: Path, tmp_path: Path) -> N
             for question in row["instructions"]:
                 ids = tok(prompt(task, row["input"], question, "leval", tok)[0], return_tensors="pt").input_ids
                 made = plain.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)
-                expected.append(tok.decode(made[0, ids.shape[1] :]).replace("</s>", ""))
+                expected.append(str(tok.decode(made[0, ids.shape[1] :])).replace("</s>", ""))
         assert said[f"{file}.pred.jsonl"] == expected
 
 
@@ -99,13 +99,15 @@ def test_a_run_that_was_killed_goes_on_equal(model: Path, tmp_path: Path, monkey
     before = killed.records.read_bytes()
     run(killed)  # nothing is left to do, and nothing is added
     assert killed.records.read_bytes() == before
-    assert [r.scores for r in load(whole.records, kind=AnswersRecord)] == [r.scores for r in full]
+    uninterrupted = load(whole.records, kind=AnswersRecord)
+    assert {r.key: r.scores for r in uninterrupted} == {r.key: r.scores for r in full}
 
 
 def test_an_encoding_that_follows_the_length_shares_nothing(model: Path, tmp_path: Path) -> None:
     asked = request(model, tmp_path, ropes=("dynamic_ntk",), tasks=(TASKS["tpo"],))
     made = run(asked)
-    assert not Answerer(made.model, False, 4).shares and Answerer(made.model, True, 4).shares
+    assert not Answerer(made.model, False, 4).shares
+    assert Answerer(made.model, True, 4).shares
     assert len(answers(asked)) == 1
 
 

@@ -131,8 +131,10 @@ def normalised(text: str) -> str:
 
 
 def tidy_output(text: str) -> str:
-    """A program's output with double quotes as single ones and no space at commas and brackets."""
-    return re.sub(r"\s*([\[\](){},:])\s*", r"\1", text.replace('"', "'").replace("\\", "")).strip()
+    """A program's output without quotes and backslashes; commas are spaces (gold answers have none), of which there is
+    one between words and none at the inside of brackets."""
+    words = " ".join(re.sub(r"[,]", " ", re.sub(r"['\"\\`]", "", text)).split())
+    return re.sub(r"(?<=[\[({]) | (?=[\])}])|(?<=\]) (?=\[)", "", words)
 
 
 def contains(text: str, part: str) -> bool:
