@@ -71,6 +71,7 @@ def test_pairs_and_holm() -> None:
         [np.array(part) for part in partial], lambda x, y: float(np.mean(x) - np.mean(y)),
         permutation_type="samples", n_resamples=100_000,
     )  # fmt: skip
+    assert coursera.p == pytest.approx(flips.pvalue)
     first, second = sorted([tpo.p, coursera.p])
     assert sorted([tpo.holm, coursera.holm]) == pytest.approx(
         sorted([min(1, 2 * first), max(min(1, 2 * first), second)])
