@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from eval.store.kinds import Key, Nats, Record
+from eval.store.kinds import Fraction, Key, Nats, Record
 from posgen.plain import digest
 
 
@@ -111,3 +111,40 @@ class HarnessRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True):
     @property
     def key(self) -> Key:
         return (*self.identity, self.task, self.length, self.metric)
+
+
+class AnswersRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True):
+    """Scores of a model's answers to one task of L-Eval, in the order of its data file: `scores` of each question, and
+    where a question is judged twice (sci_fi) `judgements`, both of each. `of_questions`: how many the task has; fewer
+    were asked where `--limit` said so. `floor` is the mean score of the best constant answer to these questions."""
+
+    kind = "answers"
+    shown_by = "posgen llm table2"
+
+    task: str
+    scores: tuple[Fraction, ...]
+    judgements: tuple[tuple[Fraction, ...], ...] | None = None
+    of_questions: int
+    data_sha: str
+    predictions_sha: str
+    floor: Fraction
+    floor_answer: str
+    unfinished: int
+    """Answers that were cut off at max_new_tokens."""
+
+    def __post_init__(self) -> None:
+        if not self.scores or len(self.scores) > self.of_questions:
+            raise ValueError("scores should be at least one, and no more than of_questions")
+        if self.judgements is not None and len(self.judgements) != len(self.scores):
+            raise ValueError("judgements and scores should be equally many")
+
+    @property
+    def questions(self) -> int:
+        return len(self.scores)
+
+    @property
+    def key(self) -> Key:
+        return (*self.identity, self.task, self.data_sha, self.questions)
+
+
+LANGUAGE_MODEL_KINDS: tuple[type[LanguageModelRecord], ...] = (PerplexityRecord, HarnessRecord, AnswersRecord)
