@@ -1,8 +1,8 @@
 """What fine-tuning and measuring a language model take: bytes on the device and operations, by arithmetic.
 
-The way counted is the one that `posgen llm finetune` goes: weights, gradients and AdamW's two moments in fp32 (16 bytes a
-weight that is trained), products in bf16 by autocast, activations computed again in the backward pass, attention that
-never holds a matrix of scores, logits of `CHUNK` positions at once.
+Counted is the way that `posgen llm finetune` goes: weights, gradients and AdamW's two moments in fp32 (16 bytes for
+each weight that is trained), products in bf16 by autocast, activations computed again in the backward pass, attention
+that never holds a matrix of scores, logits of `CHUNK` positions at once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ OPTIMISER = 8
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes, by what holds them. `inputs`: those of each layer, kept for the backward pass; `layer`: what one layer holds
-    while it is computed; `logits`: of one chunk."""
+    """Bytes, by what holds them. `inputs`: those of each layer, kept for the backward pass; `layer`: what one layer
+    holds while it is computed; `logits`: of one chunk."""
 
     weights: float
     gradients: float

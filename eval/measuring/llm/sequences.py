@@ -103,7 +103,7 @@ class Sequences:
 
 
 def sequences(
-    texts: Iterable[Text], tokenizer: Any, recipe: Recipe, vocabulary: int, told: Callable[[str], None] = str
+    texts: Iterable[Text], tokenizer: Any, recipe: Recipe, vocabulary: int, told: Callable[[str], object] = str
 ) -> Sequences:
     """Join the texts, with the tokenizer's BOS before and EOS after each as the recipe says, and cut them: the first
     `length` tokens of every `block`. What is left at the end is dropped. `told` is called with each text's name.
