@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def _record(
         "language_model": base.identity,
         "profile": {"name": recipe.name, "label": recipe.label},
         "tuning": {key: asked[key] for key in ("documents", "batches", "processes", "lora")},
+        "packages": {name: version(name) for name in ("transformers", "accelerate", "peft")},
         "command": {"texts": tuning.texts.name, "leave_out": list(tuning.leave_out), "params": tuning.params},
     }
     return AdaptationRecord(
