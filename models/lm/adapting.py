@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -47,7 +48,9 @@ def with_lora(model: Any, rank: int, alpha: float, dropout: float, seed: int, ch
     torch.manual_seed(seed)
     layers = {"target_modules": "all-linear", "task_type": "CAUSAL_LM"}
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, **layers)  # type: ignore[arg-type]
-    return get_peft_model(model, config).train()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that it has renamed
+        return get_peft_model(model, config).train()
 
 
 def _checkpointed(model: Any, checkpointing: bool) -> None:

@@ -100,7 +100,7 @@ def _finetune(tuning: Tuning, loop: Loop, tell: Callable[[str], None]) -> Tuned:
     else:
         model = trainable(base.model, recipe.checkpointing)
     torch.manual_seed(recipe.seed + loop.rank)
-    loop.prepare(MeanLoss(model), tuning.lora)
+    loop.prepare(MeanLoss(model))
     run_id = language_model_run_id(digest(base.identity), installed.rope)
     tracker = tracker_of(tuning.tracker) if loop.main else tracker_of(TrackerSpec())
     try:

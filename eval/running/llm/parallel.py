@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from conf.finetuning import Recipe
 from posgen.errors import BadValue, MissingPackage, UserError, told
 
-_ADAPTER = "adapter.safetensors"
+_TRAINED = "trained.safetensors"
 
 
 class Loop:
@@ -51,9 +51,8 @@ class Loop:
         self.model: Any = None
         self.optimiser: Any = None
 
-    def prepare(self, loss: nn.Module, adapter: bool) -> None:
-        """Take the module whose forward pass gives the loss of a batch; its weights that have gradients are trained.
-        `adapter`: states hold these alone."""
+    def prepare(self, loss: nn.Module) -> None:
+        """Take the module whose forward pass gives the loss of a batch; its weights that have gradients are trained."""
         recipe = self.recipe
         trained = [weight for weight in loss.parameters() if weight.requires_grad]
         assert all(weight.dtype == torch.float32 for weight in trained)
@@ -61,7 +60,7 @@ class Loop:
             trained, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), eps=recipe.eps, weight_decay=recipe.weight_decay
         )
         self.model, self.optimiser = self.accelerator.prepare(loss, optimiser)
-        if adapter and not self.sharded:
+        if not self.sharded:
             self.accelerator.register_save_state_pre_hook(_save_trained)
             self.accelerator.register_load_state_pre_hook(_load_trained)
 
@@ -127,19 +126,19 @@ def _trained(model: Any) -> dict[str, Tensor]:
 
 
 def _save_trained(models: list[Any], weights: list[Any], folder: str) -> None:
-    """In the place of all weights, most of which are frozen."""
+    """In the place of all weights: frozen ones need no state, and tied ones stand here once."""
     from accelerate import PartialState
     from safetensors.torch import save_file
 
     weights.clear()
     if PartialState().is_main_process:
-        save_file({name: weight.contiguous() for name, weight in _trained(models[0]).items()}, f"{folder}/{_ADAPTER}")
+        save_file({name: weight.contiguous() for name, weight in _trained(models[0]).items()}, f"{folder}/{_TRAINED}")
 
 
 def _load_trained(models: list[Any], folder: str) -> None:
     from safetensors.torch import load_file
 
-    saved = load_file(f"{folder}/{_ADAPTER}")
+    saved = load_file(f"{folder}/{_TRAINED}")
     with torch.no_grad():
         for name, weight in _trained(models.pop()).items():
             weight.copy_(saved[name])

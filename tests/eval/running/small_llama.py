@@ -1,0 +1,38 @@
+"""A random Llama with a tokenizer of single bytes, and texts: what a fine-tuning needs, in a folder of a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+CONTEXT = 64
+SIZES = {
+    **{"vocab_size": 300, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2},
+    **{"num_key_value_heads": 1, "max_position_embeddings": CONTEXT, "bos_token_id": 0, "eos_token_id": 1},
+}
+
+
+def write_model(folder: Path) -> Path:
+    """A model of 64 tokens' context, saved as transformers saves it."""
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**SIZES)).save_pretrained(folder)  # type: ignore[arg-type]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<s>": 0, "</s>": 1} | {letter: 2 + at for at, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    fast.save_pretrained(folder)
+    return folder
+
+
+def write_texts(folder: Path, count: int = 4, words: int = 120) -> Path:
+    """Text files of numbers in words, each another."""
+    folder.mkdir()
+    names = ["nought", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    for number in range(count):
+        line = " ".join(names[(place * place + number) % 10] for place in range(words))
+        (folder / f"text-{number}.txt").write_text(line, encoding="utf-8")
+    return folder

@@ -1,0 +1,311 @@
+"""`eval.running.llm.finetuning` against a plain torch loop with stock transformers, and against itself interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
+
+from conf.finetuning import recipe
+from eval.measuring.llm.sequences import read_texts, sequences
+from eval.running.llm.adaptation import Tuned, Tuning
+from eval.running.llm.finetuning import check_memory, finetune
+from eval.running.llm.parallel import Loop
+from eval.running.llm.states import FOLDER
+from eval.store.lm_kinds import AdaptationRecord
+from eval.store.records import check, load
+from models.hf.ropes import rotary_of
+from models.lm.loading import load as load_model
+from models.lm.loading import refuse_other_rope
+from models.lm.nll import token_nll
+from models.lm.ropes import Ropes
+from posgen.errors import BadValue, UserError
+from tests.eval.running.small_llama import CONTEXT, write_model, write_texts
+
+FAST = ("steps=4", "batch=4", "micro_batch=2", "length=32", "lr=1e-2", "warmup=0.25", "precision=fp32")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tuning")
+    write_model(folder / "model")
+    write_texts(folder / "texts")
+    return folder
+
+
+def tuning(place: Path, name: str, *changed: str, rope: str = "yarn", **other: Any) -> Tuning:
+    return Tuning(
+        model=str(place / "model"), texts=place / "texts", recipe=recipe("short", settings(*changed)), rope=rope,
+        factor=other.pop("factor", 2.0), out=place / name, records=place / "records.jsonl", threads=1, **other,
+    )  # fmt: skip
+
+
+def settings(*changed: str) -> list[str]:
+    """Those of `FAST`, some of them changed."""
+    return list(({each.partition("=")[0]: each for each in (*FAST, *changed)}).values())
+
+
+def quiet(asked: Tuning) -> Tuned:
+    return finetune(asked, lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def full(place: Path) -> Tuned:
+    return quiet(dataclasses.replace(tuning(place, "full"), records=place / "full.jsonl"))
+
+
+def record_of(tuned: Tuned) -> AdaptationRecord:
+    assert tuned.record is not None
+    return tuned.record
+
+
+def test_it_is_plain_torch_training(place: Path, full: Tuned) -> None:
+    """The same batches, transformers' own YaRN, loss and schedule, torch's AdamW, and no part of ours."""
+    tokenizer = AutoTokenizer.from_pretrained(place / "model")
+    texts = [path.read_text() for path in sorted((place / "texts").iterdir())]
+    stream = [token for text in texts for token in (0, *tokenizer(text)["input_ids"], 1)]
+    chunks = torch.tensor(stream[: len(stream) // 32 * 32]).view(-1, 32)
+    order = np.random.default_rng([0, 0]).permutation(len(chunks))
+
+    rope = {
+        **{"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": CONTEXT, "rope_theta": 10000.0},
+        **{"beta_fast": 32.0, "beta_slow": 1.0},
+    }
+    model = AutoModelForCausalLM.from_pretrained(place / "model", rope_parameters=rope, max_position_embeddings=128)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.01)
+    schedule = get_linear_schedule_with_warmup(optimiser, 1, 4)
+    losses = []
+    for step in range(4):
+        ids = chunks[order[4 * step : 4 * step + 4]]
+        loss = model(input_ids=ids, labels=ids).loss
+        losses.append(loss.item())
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+    assert full.losses == pytest.approx(losses, rel=1e-5)
+    assert losses[-1] < losses[0] - 0.1
+    written = load_file(place / "full" / "model.safetensors")
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(written[name], weight, rtol=0, atol=2e-4)  # Adam divides by what may be tiny
+
+
+def test_the_learning_rate_is_that_of_transformers() -> None:
+    asked = recipe("paper")
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([weight], lr=asked.lr)
+    schedule = get_linear_schedule_with_warmup(optimiser, asked.warmup_steps, asked.steps)
+    for step in range(asked.steps):
+        assert asked.learning_rate(step) == pytest.approx(schedule.get_last_lr()[0], rel=1e-12, abs=0)
+        optimiser.step()
+        schedule.step()
+
+
+def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, end: Any) -> None:
+    """Let the process end within step `step`, after those before it."""
+    original, done = Loop.step, []
+
+    def counted(self: Loop, *arguments: Any) -> float:
+        done.append(1)
+        if len(done) == step:
+            end()
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Loop, "step", counted)
+
+
+def killed() -> None:
+    raise SystemExit(137)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_killed_tuning_goes_on_bit_for_bit(place: Path, lora: bool) -> None:
+    """LoRA with its dropout, so that random numbers count."""
+    name = f"killed-{lora}"
+    whole = quiet(tuning(place, f"whole-{lora}", "precision=bf16", lora=lora))
+    with pytest.MonkeyPatch.context() as patched:
+        stopped_at(patched, 3, killed)
+        with pytest.raises(SystemExit):
+            quiet(tuning(place, name, "precision=bf16", lora=lora, save_seconds=1e-9))
+    assert not (place / name / "posgen-model.json").exists()
+    (place / name / FOLDER / ".writing").mkdir()  # and what a kill within writing leaves
+    again = quiet(tuning(place, name, "precision=bf16", lora=lora, save_seconds=1e-9))
+    assert (again.resumed, again.losses) == (2, whole.losses)
+    file = "adapter_model.safetensors" if lora else "model.safetensors"
+    assert (place / name / file).read_bytes() == (place / f"whole-{lora}" / file).read_bytes()
+    assert not (place / name / FOLDER).exists()
+
+
+def test_sigterm_saves_and_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        stopped_at(patched, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        ended = quiet(tuning(place, "ended"))
+    assert (ended.status, ended.signal, len(ended.losses)) == ("interrupted", signal.SIGTERM, 2)
+    assert quiet(tuning(place, "ended")).resumed == 2
+
+
+def test_a_damaged_state_is_refused(place: Path) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        stopped_at(patched, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        quiet(tuning(place, "damaged"))
+    (state,) = (place / "damaged" / FOLDER).glob("step-*/optimizer.bin")
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    with pytest.raises(UserError, match="does not have its checksum"):
+        quiet(tuning(place, "damaged"))
+
+
+def test_batches_are_the_same_under_every_encoding(place: Path, full: Tuned) -> None:
+    other = record_of(quiet(tuning(place, "resonant", rope="resonance_yarn")))
+    ours = record_of(full)
+    assert ours.batches == other.batches
+    assert ours.rope != other.rope
+    assert ours.run_id != other.run_id
+    assert ours.losses != other.losses
+    tokenizer = AutoTokenizer.from_pretrained(place / "model")
+    texts = list(read_texts(place / "texts"))
+    seeds = {seed: sequences(texts, tokenizer, recipe("short", [*FAST, f"seed={seed}"]), 300) for seed in (0, 1)}
+    assert seeds[0].digest == ours.batches != seeds[1].digest
+    fewer = sequences(texts[:-1], tokenizer, recipe("short", list(FAST)), 300)
+    assert fewer.digest != ours.batches
+
+
+def test_of_every_block_the_head_is_a_sequence(place: Path) -> None:
+    """As the authors' code cuts blocks of 65,536 tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(place / "model")
+    asked = recipe("short", ["length=8", "block=20", "steps=2", "batch=1", "separators=none"])
+    data = sequences(read_texts(place / "texts"), tokenizer, asked, 300)
+    stream = [
+        token for path in sorted((place / "texts").iterdir()) for token in tokenizer(path.read_text())["input_ids"]
+    ]
+    assert data.ids.tolist() == [stream[at : at + 8] for at in range(0, len(stream) - 19, 20)]
+
+
+def test_repeated_texts_are_gone_through_in_another_order(place: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(place / "model")
+    long = ["length=512", "batch=1", "steps=12"]
+    with pytest.raises(BadValue, match=r"give 4 sequences, and 12 steps of 1 take 12; .*repeat=true"):
+        sequences(read_texts(place / "texts"), tokenizer, recipe("short", long), 300)
+    data = sequences(read_texts(place / "texts"), tokenizer, recipe("short", [*long, "repeat=true"]), 300)
+    epochs = [[tuple(data.batch(4 * epoch + n)[0]) for n in range(4)] for epoch in range(3)]
+    assert len({tuple(sorted(epoch)) for epoch in epochs}) == 1
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def inv_freq(model: Any) -> Tensor:
+    return rotary_of(model.config).frequencies(2 * CONTEXT)[0]
+
+
+def test_a_tuned_model_loads_with_its_encoding(place: Path, full: Tuned) -> None:
+    tuned = load_model(str(place / "full"))
+    assert tuned.tuned_with == "yarn"
+    assert "short adaptation" in tuned.name
+    assert "% of the paper's tokens" in tuned.name
+    by_hand = load_model(str(place / "model"))
+    Ropes(by_hand.model).install("yarn", 2.0)
+    by_hand.model.load_state_dict(load_file(place / "full" / "model.safetensors"))
+    ids = torch.arange(100) % 300
+    expected = token_nll(by_hand.model, ids)
+    assert np.array_equal(token_nll(tuned.model, ids), expected)
+    ropes = Ropes(tuned.model)
+    assert ropes.train_length == CONTEXT
+    assert tuned.config.max_position_embeddings == 2 * CONTEXT
+    ropes.install("pi", 2.0)
+    assert not np.array_equal(token_nll(tuned.model, ids), expected)
+    ropes.install("none", 1.0)
+    assert np.array_equal(token_nll(tuned.model, ids), expected)
+    refuse_other_rope(tuned, ["none", "yarn"])
+    refuse_other_rope(tuned, ["pi"], override=True)
+    with pytest.raises(BadValue, match="was tuned with yarn"):
+        refuse_other_rope(tuned, ["pi"])
+
+
+def test_a_changed_config_is_no_tuned_model(place: Path, full: Tuned, tmp_path: Path) -> None:
+    shutil.copytree(place / "full", tmp_path / "copy")
+    config = tmp_path / "copy" / "config.json"
+    config.write_text(config.read_text().replace('"factor": 2.0', '"factor": 4.0'))
+    with pytest.raises(UserError, match="loads with another encoding than it was tuned with"):
+        load_model(str(tmp_path / "copy"))
+
+
+def test_an_adapter_brings_its_encoding(place: Path) -> None:
+    quiet(tuning(place, "adapter", lora=True, rope="resonance_yarn"))
+    plain, adapted = load_model(str(place / "model")), load_model(str(place / "model"), adapter=str(place / "adapter"))
+    assert adapted.tuned_with == "resonance_yarn"
+    assert adapted.identity["rope"] != plain.identity["rope"]
+    assert adapted.name != plain.name
+    assert adapted.key != plain.key
+    ids = torch.arange(100) % 300
+    with_rope = load_model(str(place / "model"))
+    Ropes(with_rope.model).install("resonance_yarn", 2.0)
+    assert torch.equal(inv_freq(adapted.owner), inv_freq(with_rope.owner))
+    with adapted.model.disable_adapter():
+        assert np.array_equal(token_nll(adapted.model, ids), token_nll(with_rope.model, ids))
+    assert not np.array_equal(token_nll(adapted.model, ids), token_nll(with_rope.model, ids))
+    with pytest.raises(BadValue, match="is an adapter"):
+        load_model(str(place / "adapter"))
+    weights = load_file(place / "adapter" / "adapter_model.safetensors")
+    layers = {name.split(".lora_")[0].rpartition(".")[2] for name in weights}
+    assert layers == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+def test_frozen_weights_may_be_bf16_trained_ones_not(place: Path) -> None:
+    record = record_of(quiet(tuning(place, "bf16-base", "base_precision=bf16", "precision=bf16", lora=True)))
+    weights = load_file(place / "bf16-base" / "adapter_model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert record.losses[-1] < record.losses[0]
+    with pytest.raises(BadValue, match="base_precision=bf16: weights that are trained stay fp32"):
+        quiet(tuning(place, "bf16-full", "base_precision=bf16"))
+    assert not (place / "bf16-full").exists()
+
+
+@pytest.mark.parametrize("rope", ["pi", "ntk", "dynamic_ntk", "resonance", "clip", "resonance_ntk_by_parts"])
+def test_every_encoding_is_saved_and_loaded(place: Path, rope: str, tmp_path: Path) -> None:
+    factor = 1.0 if rope == "resonance" else 2.0
+    asked = tuning(place, f"saved-{rope}", "steps=1", "batch=1", "micro_batch=1", rope=rope, factor=factor)
+    quiet(asked)
+    tuned, by_hand = load_model(str(asked.out)), load_model(str(place / "model"))
+    Ropes(by_hand.model).install(rope, factor)
+    assert torch.equal(inv_freq(tuned.owner), inv_freq(by_hand.owner))
+    assert Ropes(tuned.model).train_length == CONTEXT
+
+
+def test_the_record(place: Path, full: Tuned) -> None:
+    (record,) = load(place / "full.jsonl", kind=AdaptationRecord)
+    assert record == record_of(full)
+    assert (record.encoding, record.factor, record.train_length, record.tokens) == ("yarn", 2.0, CONTEXT, 4 * 4 * 32)
+    assert record.recipe.startswith("short adaptation with ")
+    assert record.recipe.endswith("0.000488 % of the paper's tokens")
+    assert record.protocol["lr"] == 1e-2
+    assert record.training.config["tuning"]["documents"].keys() == {f"text-{n}" for n in range(4)}
+    assert check(place / "full.jsonl")[2] == []
+
+
+def test_a_folder_is_one_tunings(place: Path, full: Tuned) -> None:
+    assert quiet(tuning(place, "full")).status == "there"
+    with pytest.raises(BadValue, match=r"another tuning \(recipe.lr was 0.01, now 0.02\)"):
+        quiet(dataclasses.replace(tuning(place, "full"), recipe=recipe("short", settings("lr=0.02"))))
+    with pytest.raises(BadValue, match="holds something else"):
+        quiet(tuning(place, "texts"))
+
+
+def test_what_cannot_fit_is_refused(place: Path) -> None:
+    """16 bytes a weight alone are more than what is free."""
+    model = AutoModelForCausalLM.from_pretrained(place / "model")
+    asked = tuning(place, "never")
+    need = 16 * model.num_parameters()
+    check_memory(model, asked, 100 * need)
+    with pytest.raises(UserError, match=r"tuning takes about .* has .* free: use --lora"):
+        check_memory(model, asked, need)
