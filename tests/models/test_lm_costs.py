@@ -57,7 +57,7 @@ def test_operations_are_those_that_torch_counts() -> None:
 
 def test_the_papers_fine_tuning_of_7b() -> None:
     """50 steps of 64 x 32,768 tokens. By hand: 6.476e9 weights of layers and 0.131e9 of the output layer give 2 x
-    6.607e9 x 32,768 = 4.33e14; attention 2 x 32 layers x 4,096 x 32,768² = 2.81e14; one pass again and two backward: x 4.
+    6.607e9 x 32,768 = 4.33e14; attention 2 x 32 layers x 4,096 x 32,768² = 2.81e14; with checkpoints x 4.
     """
     forward = 2 * (6_738_415_616 - 131_072_000 - 65 * 4096) * 32_768 + 2 * 32 * 4096 * 32_768**2
     assert SEVEN.forward_flops(32_768) == forward
