@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,4 +204,6 @@ def _with_adapter(model: Any, adapter: str) -> Any:
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise BadValue("adapter", adapter, "the folder has no adapter_config.json; name one that PEFT saved")
     load_rope(model, adapter)
-    return PeftModel.from_pretrained(model, adapter).eval().requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that it has renamed
+        return PeftModel.from_pretrained(model, adapter).eval().requires_grad_(False)

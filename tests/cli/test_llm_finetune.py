@@ -81,8 +81,8 @@ def test_wandb_offline(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_process_that_ends_goes_on(here: Path, signum: int, status: int) -> None:
-    words = ["llm", "finetune", "model", "--texts", "texts", *FAST[:1], "steps=200", "batch=2", "repeat=true"]
-    words += ["--threads", "1", "--save-seconds", "0.01", "--records", "records.jsonl"]
+    words = ["llm", "finetune", "model", "--texts", "texts", *FAST[:1], "steps=60", "batch=2", "repeat=true"]
+    words += ["--threads", "1", "--save-seconds", "0.5", "--records", "records.jsonl"]
     command = [sys.executable, "-c", "from cli.main import main; main()", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([*command, "--out", "whole"], check=True, env=environment, capture_output=True)

@@ -1,4 +1,4 @@
-"""docs/fine-tuning.md runs as it stands, block by block, in a folder of its own; its table is what `posgen llm plan` says."""
+"""docs/fine-tuning.md runs as it stands, block by block, in a folder of its own; its table is what the plan says."""
 
 from __future__ import annotations
 

@@ -142,16 +142,14 @@ def _steps(tuning: Tuning, loop: Loop, data: Sequences, tracker: Tracker, run_id
     if state is not None:
         loop.load(state.folder)
         losses, seconds, start = list(state.losses), state.seconds, state.step
-    began = saved = time.monotonic()
-
-    def spent() -> float:
-        return seconds + time.monotonic() - began
+    saved = time.monotonic()
 
     def save(step: int) -> None:
-        states.save(step, losses, spent(), loop.save, loop.main, loop.wait)
+        states.save(step, losses, seconds, loop.save, loop.main, loop.wait)
 
     with Bar("tuning", recipe.steps, start, enabled=loop.main) as bar:
         for step in range(start, recipe.steps):
+            began = time.monotonic()
             batch = torch.from_numpy(data.batch(step)).long()
             loss = loop.step(batch, recipe.learning_rate(step), partial(_show, bar, step, losses))
             if not math.isfinite(loss):
@@ -159,6 +157,7 @@ def _steps(tuning: Tuning, loop: Loop, data: Sequences, tracker: Tracker, run_id
                     f"the loss of step {step + 1} is not finite ({loss}): use a smaller lr, or precision=fp32"
                 )
             losses.append(loss)
+            seconds += time.monotonic() - began
             _show(bar, step, losses, 1.0)
             row = {"epoch": step + 1, "step": step + 1, "train_loss": loss, "lr": recipe.learning_rate(step)}
             tracker.log(run_id, {**row, "validation": {}})
@@ -166,11 +165,11 @@ def _steps(tuning: Tuning, loop: Loop, data: Sequences, tracker: Tracker, run_id
             asked, due = loop.agreed(stopping.asked, due)
             if asked and step + 1 < recipe.steps:
                 save(step + 1)
-                return Tuned("interrupted", tuple(losses), spent(), start, signal=stopping.signal)
+                return Tuned("interrupted", tuple(losses), seconds, start, signal=stopping.signal)
             if due or step + 1 == recipe.steps:
                 save(step + 1)
                 saved = time.monotonic()
-    return Tuned("finished", tuple(losses), spent(), start)
+    return Tuned("finished", tuple(losses), seconds, start)
 
 
 def _show(bar: Bar, step: int, losses: list[float], part: float) -> None:

@@ -15,10 +15,10 @@ SIZES = {
 }
 
 
-def write_model(folder: Path) -> Path:
-    """A model of 64 tokens' context, saved as transformers saves it."""
+def write_model(folder: Path, tied: bool = False) -> Path:
+    """A model of 64 tokens' context, saved as transformers saves it. `tied`: its output layer is the embedding."""
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**SIZES)).save_pretrained(folder)  # type: ignore[arg-type]
+    LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=tied)).save_pretrained(folder)  # type: ignore[arg-type]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {"<s>": 0, "</s>": 1} | {letter: 2 + at for at, letter in enumerate(alphabet)}
     tokenizer = Tokenizer(models.BPE(vocabulary, []))

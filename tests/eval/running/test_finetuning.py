@@ -39,6 +39,7 @@ FAST = ("steps=4", "batch=4", "micro_batch=2", "length=32", "lr=1e-2", "warmup=0
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tuning")
     write_model(folder / "model")
+    write_model(folder / "tied", tied=True)
     write_texts(folder / "texts")
     return folder
 
@@ -128,22 +129,28 @@ def killed() -> None:
     raise SystemExit(137)
 
 
-@pytest.mark.parametrize("lora", [False, True])
-def test_a_killed_tuning_goes_on_bit_for_bit(place: Path, lora: bool) -> None:
+@pytest.mark.parametrize("name", ["full", "tied", "lora"])
+def test_a_killed_tuning_goes_on_bit_for_bit(place: Path, name: str) -> None:
     """LoRA with its dropout, so that random numbers count."""
-    name = f"killed-{lora}"
-    whole = quiet(tuning(place, f"whole-{lora}", "precision=bf16", lora=lora))
+    model = str(place / "tied") if name == "tied" else str(place / "model")
+
+    def asked(folder: str) -> Tuning:
+        made = tuning(place, f"{folder}-{name}", "precision=bf16", lora=name == "lora", save_seconds=1e-9)
+        return dataclasses.replace(made, model=model)
+
+    whole = quiet(asked("whole"))
     with pytest.MonkeyPatch.context() as patched:
         stopped_at(patched, 3, killed)
         with pytest.raises(SystemExit):
-            quiet(tuning(place, name, "precision=bf16", lora=lora, save_seconds=1e-9))
-    assert not (place / name / "posgen-model.json").exists()
-    (place / name / FOLDER / ".writing").mkdir()  # and what a kill within writing leaves
-    again = quiet(tuning(place, name, "precision=bf16", lora=lora, save_seconds=1e-9))
+            quiet(asked("killed"))
+    out = asked("killed").out
+    assert not (out / "posgen-model.json").exists()
+    (out / FOLDER / ".writing").mkdir()  # and what a kill within writing leaves
+    again = quiet(asked("killed"))
     assert (again.resumed, again.losses) == (2, whole.losses)
-    file = "adapter_model.safetensors" if lora else "model.safetensors"
-    assert (place / name / file).read_bytes() == (place / f"whole-{lora}" / file).read_bytes()
-    assert not (place / name / FOLDER).exists()
+    file = "adapter_model.safetensors" if name == "lora" else "model.safetensors"
+    assert (out / file).read_bytes() == (asked("whole").out / file).read_bytes()
+    assert not (out / FOLDER).exists()
 
 
 def test_sigterm_saves_and_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
