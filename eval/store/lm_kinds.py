@@ -147,4 +147,33 @@ class AnswersRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True):
         return (*self.identity, self.task, self.data_sha, self.questions)
 
 
-LANGUAGE_MODEL_KINDS: tuple[type[LanguageModelRecord], ...] = (PerplexityRecord, HarnessRecord, AnswersRecord)
+class AdaptationRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True):
+    """How a model was fine-tuned under an encoding. `model` and `model_key` are those of the model before; `protocol`
+    is the recipe, spelled out, and `recipe` its label with the share of the paper's tokens. `losses`: mean NLL of each
+    step's batch, before that step. `batches`: digest of all batches in order; tunings with equal ones saw the same
+    tokens. `tokens`: of all batches. `tuned`: name of the folder that it gave, `weights` the digest of its weights."""
+
+    kind = "adaptation"
+    shown_by = "posgen llm finetune"
+
+    recipe: str
+    recipe_digest: str
+    lora: bool
+    batches: str
+    tokens: int
+    losses: tuple[Nats, ...]
+    tuned: str
+    weights: str
+    seconds: float
+
+    @property
+    def key(self) -> Key:
+        return (*self.identity, self.lora, self.batches)
+
+
+LANGUAGE_MODEL_KINDS: tuple[type[LanguageModelRecord], ...] = (
+    PerplexityRecord,
+    HarnessRecord,
+    AnswersRecord,
+    AdaptationRecord,
+)
