@@ -16,8 +16,8 @@ from posgen.errors import BadValue, UserError, nearest
 from posgen.plain import plain
 from posgen.spec import DataSpec, Task
 
-# Differs among members that are pooled (the rule of each task), or is only a label.
-_FREE = {"task.name", "task.rule"}
+# Differs among members that are pooled (the rule of each task), or is only a label or a place.
+_FREE = {"task.name", "task.rule", "task.corpus"}
 # A difference here, or in what a protocol switches (the ledger of text against released code), is not one of size.
 _ARITHMETIC = "model.precision"
 _SIZES = {"task": Task(), "data": DataSpec(), "model": ModelSpec(), "optim": OptimSpec()}

@@ -24,6 +24,7 @@ from models.population import Population
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 from models.training import Progress
 from posgen.dataset import Dataset, prepare
+from posgen.errors import require
 from posgen.generate import generate
 from posgen.generate import nothing as nothing_made
 from posgen.plain import digest, plain
@@ -56,6 +57,8 @@ class Data:
         tokens = self.tokens(spec, "test")[:sequences]
         if length <= tokens.shape[1]:
             return tokens[:, :length]
+        longest = f"a text is not continued: use at most its {tokens.shape[1]} tokens (data.test_length)"
+        require(not spec.task.is_text, "length", length, longest)
         prefixes = self.of(spec).test[:sequences, : spec.task.prefix_length]
         return _tensor(generate(spec.task, prefixes, length))
 
