@@ -132,7 +132,7 @@ class PathsSpec:
     results: str = "results"
     runs: str = "results/runs"
     data: str = "results/data"
-    texts: str = "results/llm/data/plays"
+    texts: str = "results/texts/shakespeare"
 
     def __post_init__(self) -> None:
         for key in ("results", "runs", "data", "texts"):

@@ -64,6 +64,22 @@ class Collection:
         return sorted(everything, key=lambda row: tasks.index(row[0]))
 
 
+def parted(collection: Collection) -> tuple[Collection | None, Collection | None]:
+    """(the cells of tasks that a rule computes, those of texts): the ones are measured by accuracy, the others by their
+    losses, and no table has both. None where there is no such cell."""
+
+    def part(texts: bool) -> Collection | None:
+        chosen = {
+            place: cell
+            for place, cell in collection.cells.items()
+            if (*cell.finished, *cell.diverged)[0].training.task.is_text is texts
+        }
+        protocols = tuple(name for name in collection.protocols if any(place[0] == name for place in chosen))
+        return dataclasses.replace(collection, protocols=protocols, cells=chosen) if chosen else None
+
+    return part(False), part(True)
+
+
 def collect(
     records: Sequence[AccuracyRecord], protocols: Sequence[str] | None = None, accuracy_mode: str = "teacher_forced"
 ) -> Collection:

@@ -202,15 +202,35 @@ class PosGenRecord(Record, frozen=True, kw_only=True, dict=True):
         """Of `metrics`; None for a diverged member too."""
         return self.metrics.ood_accuracy if self.metrics else None
 
+    @property
+    def id_loss(self) -> float | None:
+        """Of `metrics`, in nats; None for a diverged member too."""
+        return self.metrics.id_loss if self.metrics else None
+
+    @property
+    def ood_loss(self) -> float | None:
+        """Of `metrics`, in nats; None for a diverged member too."""
+        return self.metrics.ood_loss if self.metrics else None
+
+
+class PositionLosses(Struct, frozen=True, kw_only=True):
+    """Mean losses over bins of `width` positions: bin i is over the predicted positions of i width to (i + 1) width - 1,
+    the last one may be shorter. None where a loss was not finite."""
+
+    width: Annotated[int, Meta(ge=1)]
+    nats: tuple[Nats | None, ...]
+
 
 class AccuracyRecord(PosGenRecord, frozen=True, kw_only=True, dict=True):
-    """Accuracy and loss on the test split at one length. `accuracy_by_position` has null for the seed tokens."""
+    """Accuracy and loss on the test split at one length. `accuracy_by_position` has null for the seed tokens. A text,
+    which is measured by its losses, has `loss_by_position` in its place; other lines do not have that key."""
 
     kind = "accuracy"
     shown_by = "posgen table1"
 
     accuracy_by_position: tuple[Fraction | None, ...] | None = None
     history: tuple[Validation, ...] = ()
+    loss_by_position: PositionLosses | None = None
 
 
 class Windows(Struct, frozen=True, kw_only=True):
