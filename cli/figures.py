@@ -1,4 +1,4 @@
-"""`posgen figure3`, `positions`, `curves` and `gap`: figures from records alone, one for each protocol."""
+"""`posgen figure3`, `figure4`, `positions`, `curves` and `gap`: figures from records alone, one for each protocol."""
 
 from __future__ import annotations
 
@@ -71,6 +71,45 @@ def figure3(
     save(out or folder_of(records, profile), figures, {"figure3.csv": text}, formats, DPI)
     for name, series in by_protocol.items():
         typer.echo("\n".join(["", caption(cells, series), *panels.notes(name), *claims(series)]))
+
+
+def figure4(
+    records: RecordsOption = None,
+    profile: RecordedProfileOption = None,
+    protocol: RecordedProtocolOption = None,
+    format: PictureFormatOption = "png,pdf",
+    out: OutOption = None,
+    sweep: SweepOption = None,
+) -> None:
+    """Draw the loss of a language model at every position, trained with each encoding, from the records of a text.
+
+    The paper's Figure 4 shows fine-tuned models of 7B weights; this shows small ones that know no other encoding. Lines
+    are means over seeds, bands reach from the lowest to the highest seed; the training length is marked. Each protocol
+    becomes figure4-<protocol>.png and .pdf, with its numbers in figure4-<protocol>.csv. Default: profile text.
+
+    \b
+    posgen figure4 --profile text_quick
+    posgen table1 --profile text_quick      losses, and Resonance against plain
+    """
+    from cli.shared.output import chosen_formats, save
+    from cli.shared.records import collection, folder_of
+    from eval.evidence.cells import parted
+    from eval.evidence.figures import panels
+    from eval.evidence.figures.losses import caption, figure, numbers, rows
+    from eval.evidence.figures.style import FORMATS
+    from eval.evidence.table import csv_text
+    from posgen.errors import UserError
+
+    formats, profile = chosen_formats(format, FORMATS), profile or "text"
+    _, cells = parted(collection(records, profile, protocol, sweep))
+    if cells is None:
+        raise UserError("none of these records is of a text; run `posgen sweep --profile text_quick`")
+    series = {name: rows(cells, name) for name in cells.protocols}
+    figures = {f"figure4-{name}": figure(cells, of_one) for name, of_one in series.items()}
+    texts = {f"figure4-{name}.csv": csv_text(numbers(of_one)) for name, of_one in series.items()}
+    save(out or folder_of(records, profile), figures, texts, formats)
+    for name, of_one in series.items():
+        print("\n".join(["", caption(cells, of_one), *panels.notes(name)]))
 
 
 def positions(
