@@ -100,7 +100,8 @@ def figure4(
     from eval.evidence.table import csv_text
     from posgen.errors import UserError
 
-    formats, profile = chosen_formats(format, FORMATS), profile or "text"
+    formats = chosen_formats(format, FORMATS)
+    profile = profile if records else profile or "text"
     _, cells = parted(collection(records, profile, protocol, sweep))
     if cells is None:
         raise UserError("none of these records is of a text; run `posgen sweep --profile text_quick`")

@@ -27,8 +27,8 @@ def plain(value: Any) -> Any:
 
 
 def identity(value: Any) -> Any:
-    """`plain`, without the fields that stand at their `neutral` value (a key of the field's metadata), and without those
-    that are a `place`: where something is found says nothing about what it is.
+    """`plain`, without the fields that stand at their `neutral` value (a key of the field's metadata), and without
+    those that are a `place`: where something is found says nothing about what it is.
 
     A field that a later version adds is neutral where it changes nothing, so that earlier results keep their identity.
     """

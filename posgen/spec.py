@@ -12,7 +12,6 @@ from posgen import rules
 from posgen.errors import require
 from posgen.naming import check_name
 
-
 TEXT = "text"
 """The `rule` of a task whose sequences are read from files (posgen.texts) instead of computed by a rule."""
 BYTES = 256

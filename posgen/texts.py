@@ -148,7 +148,9 @@ def _identity(files: tuple[Path, ...]) -> str:
     try:
         state = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
     except OSError as error:
-        raise UserError(f"{error.filename}: {os_error_reason(error)}; {os_error_remedy(error, 'task.corpus')}") from None
+        raise UserError(
+            f"{error.filename}: {os_error_reason(error)}; {os_error_remedy(error, 'task.corpus')}"
+        ) from None
     return _identity_of_state(state)
 
 
@@ -165,7 +167,9 @@ def _documents(files: tuple[Path, ...]) -> list[Document]:
     try:
         total, free = sum(path.stat().st_size for path in files), free_memory()
         fits = free is None or 4 * total <= free
-        require(fits, "task.corpus", files[0].parent, f"{size(total)} of texts do not fit into memory; name fewer files")
+        require(
+            fits, "task.corpus", files[0].parent, f"{size(total)} of texts do not fit into memory; name fewer files"
+        )
         for path in files:
             content = path.read_bytes()
             require(bool(content), "task.corpus", path, "the file is empty; fill it or take it away")
@@ -178,5 +182,7 @@ def _documents(files: tuple[Path, ...]) -> list[Document]:
         place = getattr(error, "filename", None) or files[0].parent
         raise UserError(f"{place}: {os_error_reason(error)}; {os_error_remedy(error, 'task.corpus=DIR')}") from None
     enough = len(documents) >= 3
-    require(enough, "task.corpus", files[0].parent, f"holds {len(documents)} documents; three splits take three or more")
+    require(
+        enough, "task.corpus", files[0].parent, f"holds {len(documents)} documents; three splits take three or more"
+    )
     return list(documents.values())

@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from eval.evidence.cells import Collection
 
 
-def show_losses(
-    cells: Collection, formats: Sequence[str], out: Path | None, rules: VerdictRules | None = None
-) -> None:
+def show_losses(cells: Collection, formats: Sequence[str], out: Path | None, rules: VerdictRules | None = None) -> None:
     """Losses by encoding and the verdicts on their pairs: losses.md, .csv and .tex below `out`, or printed. `rules`
     None: as declared."""
     from cli.shared.output import show

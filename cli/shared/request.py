@@ -39,7 +39,7 @@ def request(
 ) -> Request:
     """Join options and trailing arguments (`--pe yarn` and `pe=yarn` are the same), each given once at most.
 
-    Without a task or an encoding the profile's own count (a profile for texts has them), and without these the defaults.
+    Without a task or an encoding those of the profile count (one for texts has them), and without these the defaults.
 
     `takes` are those of the five choices that the command supports, `roots` the groups of settings (None: all);
     anything else is an error, not ignored.
@@ -68,7 +68,7 @@ def request(
     check_choice("profile", chosen_profile)
 
     def names(group: str, default: str | None, everything: Sequence[str] = ()) -> list[str] | None:
-        text = options[group] or (default and ",".join(of_profile(f"{group}s", chosen_profile)) or default)
+        text = options[group] or ((default and ",".join(of_profile(f"{group}s", chosen_profile))) or default)
         if text is None:
             return None
         if text == "all" and everything:

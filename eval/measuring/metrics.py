@@ -70,7 +70,6 @@ class Scores:
             "ood_loss": _mean(self.loss[new]),
         }
 
-
     def binned_loss(self, width: int) -> list[float | None]:
         """Mean losses over bins of `width` positions; the first has the predicted ones alone, without the seed tokens
         that NaN stands for. None where one of them is not finite."""

@@ -214,8 +214,8 @@ class PosGenRecord(Record, frozen=True, kw_only=True, dict=True):
 
 
 class PositionLosses(Struct, frozen=True, kw_only=True):
-    """Mean losses over bins of `width` positions: bin i is over the predicted positions of i width to (i + 1) width - 1,
-    the last one may be shorter. None where a loss was not finite."""
+    """Mean losses over bins of `width` positions: bin i is over the predicted ones of i width to (i + 1) width - 1, the
+    last may be shorter. None where a loss was not finite."""
 
     width: Annotated[int, Meta(ge=1)]
     nats: tuple[Nats | None, ...]

@@ -1,8 +1,8 @@
 """Losses of every encoding on a text, from records alone, and Resonance against its plain form seed by seed.
 
-A loss is in nats a byte. ID: predicted positions below the training length, OOD: those from it on, both in the same test
-sequences. What an encoding costs at positions that it was not trained on is OOD - ID, taken within each seed. Nothing
-of this was published: the paper's Figure 4 fine-tunes a 7B model.
+A loss is in nats a byte. ID: predicted positions below the training length, OOD: those from it on, both in the same
+test sequences. What an encoding costs at positions that it was not trained on is OOD - ID, taken within each seed.
+Nothing of this was published: the paper's Figure 4 fine-tunes a 7B model.
 """
 
 from __future__ import annotations

@@ -73,14 +73,14 @@ def verdicts(table: LossTable) -> Document:
 def _how_judged(pairs: tuple[PairVerdict, ...], rules: VerdictRules) -> Iterator[str]:
     yield (
         "Below 0 Resonance has the lower loss. Paired by seed; the verdict is that of the paired t test at level "
-        f"{rules.alpha:g} after Holm's adjustment over the pairs of a protocol. Power: the probability of finding a true "
-        f"difference of {rules.effect_nats:g} nats, a lower bound. Undecided does not mean equal."
+        f"{rules.alpha:g} after Holm's adjustment over the pairs of a protocol. Power: the probability of finding a "
+        f"true difference of {rules.effect_nats:g} nats, a lower bound. Undecided does not mean equal."
     )
     fewest = min((len(pair.seeds) for pair in pairs if pair.seeds), default=0)
     if fewest and smallest_sign_flip(fewest) > rules.alpha:
         yield (
-            f"With {fewest} seed{'s' * (fewest > 1)} the sign-flip test, which assumes no normal differences, gives no p "
-            f"below {smallest_sign_flip(fewest):.3g}: it shows the spread and decides nothing."
+            f"With {fewest} seed{'s' * (fewest > 1)} the sign-flip test, which assumes no normal differences, gives no "
+            f"p below {smallest_sign_flip(fewest):.3g}: it shows the spread and decides nothing."
         )
     diverged = [f"{names.encoding(p.pe)} under {p.protocol}" for p in pairs if p.diverged]
     if diverged:
@@ -111,14 +111,14 @@ def _notes(collection: Collection) -> Iterator[str]:
     task, data = record.training.task, record.training.data
     L, longest, windows = data.train_length, data.test_length, data.test_size
     yield (
-        f"ID = positions {task.prefix_length} to {L - 1}, OOD = {L} to {longest - 1}, at the end = the last {L}, all in "
-        f"the same {windows} windows of {longest:,} bytes from documents that no training saw. Checkpoint "
+        f"ID = positions {task.prefix_length} to {L - 1}, OOD = {L} to {longest - 1}, at the end = the last {L}, all "
+        f"in the same {windows} windows of {longest:,} bytes from documents that no training saw. Checkpoint "
         f"{record.selection}. ± is the sample standard deviation over seeds; OOD - ID is taken within each seed. Bold "
         "(starred in a terminal): the lower of an encoding and its Resonance form, both when equal to three decimals."
     )
     yield (
-        f"A uniform guess costs {math.log(task.modulus):.3f} nats, 8 bits a byte. A longer context makes bytes easier to "
-        "predict: an encoding that uses it has OOD - ID below 0. Dynamic NTK and LongRoPE follow the length of the "
+        f"A uniform guess costs {math.log(task.modulus):.3f} nats, 8 bits a byte. A longer context makes bytes easier "
+        "to predict: an encoding that uses it has OOD - ID below 0. Dynamic NTK and LongRoPE follow the length of the "
         "sequence, so that under them the ID positions are measured with the table of the whole window."
     )
     seeds = sorted({record.seed for record in collection.records()})

@@ -83,7 +83,7 @@ class CellVerdict:
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """One pair. `difference` is Resonance - plain over the paired `seeds`, in points of OOD accuracy or nats of OOD loss.
+    """One pair. `difference` is Resonance - plain over the paired `seeds`, points of OOD accuracy or nats of OOD loss.
 
     `bootstrap` is an interval of the same mean, `bootstrap_improvement` the share of bootstrap means above 0 and
     `improvement` that of the seeds. `smallest_sign_flip` is what the sign-flip p cannot fall below with these seeds.

@@ -108,19 +108,23 @@ def _claims(verdicts: Verdicts) -> Table:
         Column("Claim"): lambda claim: claim.name,
         Column("What the paper says"): lambda claim: claim.text,
         Column("Verdict"): lambda claim: str(claim.outcome),
-        number_column("As\nclaimed"): lambda claim: f"{sum(c.agrees for c in claim.comparisons)} of {len(claim.comparisons)}",
+        number_column("As\nclaimed"): lambda claim: (
+            f"{sum(c.agrees for c in claim.comparisons)} of {len(claim.comparisons)}"
+        ),
         number_column("p\nholds"): lambda claim: p_cell(claim.p_holds),
         number_column("p\nfails"): lambda claim: p_cell(claim.p_fails),
     }
-    return table_by_protocol("Claims of the paper", verdicts.claims, columns, words.how_claims_are_judged(verdicts.rules))
+    return table_by_protocol(
+        "Claims of the paper", verdicts.claims, columns, words.how_claims_are_judged(verdicts.rules)
+    )
 
 
 def _comparisons(verdicts: Verdicts) -> Table:
     """A row a comparison; the epochs of a pair are counted in one."""
     columns = (
         Column("Claim"), Column("Task"), Column("Comparison"),
-        number_column(f"Difference\n[{verdicts.rules.confidence:.0%}]"), Column("Unit"), number_column("p"), number_column("p\nHolm"),
-        number_column("n"),
+        number_column(f"Difference\n[{verdicts.rules.confidence:.0%}]"), Column("Unit"), number_column("p"),
+        number_column("p\nHolm"), number_column("n"),
     )  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     sections = []
