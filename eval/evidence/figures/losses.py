@@ -123,9 +123,9 @@ def _guide_mark() -> object:
     return Line2D([], [], **GUIDE, label="training length L")
 
 
-def alt(series: Sequence[Series], train_length: int) -> str:
+def alt(series: Sequence[Series], collection: Collection) -> str:
     """What the figure shows, in words: the encodings by their mean loss beyond the training length, lowest first."""
-    means = []
+    means, train_length = [], next(collection.records()).train_length
     for curve in series:
         beyond = [value for at, value in zip(curve.at, curve.mean, strict=True) if at >= train_length]
         if beyond:
