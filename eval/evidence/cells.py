@@ -72,7 +72,7 @@ def parted(collection: Collection) -> tuple[Collection | None, Collection | None
         chosen = {
             place: cell
             for place, cell in collection.cells.items()
-            if (*cell.finished, *cell.diverged)[0].training.task.is_text is texts
+            if (*cell.finished, *cell.diverged)[0].of_text is texts
         }
         protocols = tuple(name for name in collection.protocols if any(place[0] == name for place in chosen))
         return dataclasses.replace(collection, protocols=protocols, cells=chosen) if chosen else None
@@ -194,7 +194,8 @@ def _cell(by_seed: dict[int, AccuracyRecord]) -> Cell:
 def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[AccuracyRecord]]) -> None:
     """One setting a protocol: data, model, optimiser, selection. Within a cell its task and encoding too."""
     everything = [record for records in cells.values() for record in records]
-    _agree(everything, ("data", "model", "optim"))
+    for texts in (False, True):  # whose checkpoints are chosen by accuracy, or by loss: no table has both
+        _agree([record for record in everything if record.of_text is texts], ("data", "model", "optim"))
     ends = {r.trained_epochs or r.training.optim.epochs for r in everything if r.finished}
     if len(ends) > 1:
         epochs = " and to epoch ".join(map(str, sorted(ends, key=str)))

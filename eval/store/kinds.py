@@ -17,7 +17,7 @@ from msgspec import Meta, Struct, structs, to_builtins
 from models.spec import EncodingSpec, ModelSpec, OptimSpec
 from posgen.own_code import refuse_untrusted
 from posgen.plain import digest, plain, restore
-from posgen.spec import DataSpec, Task
+from posgen.spec import TEXT, DataSpec, Task
 
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Nats = Annotated[float, Meta(ge=0.0)]
@@ -186,6 +186,11 @@ class PosGenRecord(Record, frozen=True, kw_only=True, dict=True):
         spec: EncodingSpec = _restored(EncodingSpec, self.encoding, "pe")
         refuse_untrusted((spec.kind, spec.scaling), f"the record of run {self.run_id}")
         return spec
+
+    @property
+    def of_text(self) -> bool:
+        """Whether the task is a text, which is measured by its losses and not by accuracy."""
+        return bool(self.training.config["task"].get("rule") == TEXT)
 
     @property
     def finished(self) -> bool:

@@ -82,7 +82,7 @@ class Reproduction:
         )
 
     def _is_of_texts(self) -> bool:
-        return all(record.training.task.is_text for record in self.collection.records())
+        return all(record.of_text for record in self.collection.records())
 
     def _tables(self) -> tuple[str, ...]:
         return ("table1",) if self._is_of_texts() else ("table1", "verdict")
