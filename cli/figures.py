@@ -55,7 +55,7 @@ def figure3(
     Example: posgen figure3 --profile quick --protocol paper,zero_shot
     """
     from cli.shared.output import chosen_formats, save
-    from cli.shared.records import collection, folder_of
+    from cli.shared.records import collection, computed, folder_of
     from conf import published
     from eval.evidence.figures import panels
     from eval.evidence.figures.figure3 import caption, claims, curves, figure, numbers
@@ -63,7 +63,7 @@ def figure3(
     from eval.evidence.table import csv_text
 
     formats = chosen_formats(format, FORMATS)
-    cells = collection(records, profile, protocol, sweep)
+    cells = computed(collection(records, profile, protocol, sweep))
     places, axes = list(published.table1()), published.figure3()
     by_protocol = {name: curves(cells, name, places) for name in cells.protocols}
     figures = {f"figure3-{name}": figure(cells, series, axes) for name, series in by_protocol.items()}
@@ -222,12 +222,12 @@ def _draw(
 ) -> None:
     """Draw every protocol that the options choose; everything is drawn before anything is written."""
     from cli.shared.output import chosen_formats, save
-    from cli.shared.records import collection, folder_of, of_tasks
+    from cli.shared.records import collection, computed, folder_of, of_tasks
     from eval.evidence.figures.style import FORMATS
     from eval.evidence.table import csv_text
 
     formats = chosen_formats(format, FORMATS)
-    cells, places, ending = of_tasks(collection(records, profile, protocol, sweep), task)
+    cells, places, ending = of_tasks(computed(collection(records, profile, protocol, sweep)), task)
     drawn = {name: drawer(cells, name, places) for name in cells.protocols}
     figures: dict[str, Figure] = {}
     texts: dict[str, str] = {}

@@ -186,6 +186,14 @@ def test_without_a_text_there_is_no_figure_4(stored: Path, capsys: pytest.Captur
     assert "none of these records is of a text" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["figure3", "positions", "curves", "gap"])
+def test_what_shows_accuracies_says_that_a_text_has_none(
+    stored: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert run(command, "--profile", "text") == 2
+    assert "are of a text, which is measured by its losses" in capsys.readouterr().err
+
+
 def test_the_effect_is_declared_in_nats() -> None:
     assert verdict_rules().effect_nats == 0.01
     with pytest.raises(BadValue, match=r"verdict.effect_nats=0"):
