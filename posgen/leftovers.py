@@ -17,20 +17,20 @@ _OWNER = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp")
 
 def beside(path: Path) -> Path:
     """A hidden path beside `path`, whose name says which process of which machine writes there."""
-    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name}.{machine()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def clear(path: Path) -> None:
     """Remove what processes of this machine that live no more left `beside` this path. What cannot be removed stays."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         owner = _OWNER.fullmatch(left.name.removeprefix(f".{path.name}"))
-        if owner and owner[1] == _machine() and not _lives(int(owner[2])):
+        if owner and owner[1] == machine() and not _lives(int(owner[2])):
             with contextlib.suppress(OSError):
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
-def _machine() -> str:
-    """Process ids mean nothing on another machine that shares the folder."""
+def machine() -> str:
+    """What tells this machine in such names: process numbers mean nothing on another that shares the folder."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 

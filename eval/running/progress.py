@@ -48,7 +48,8 @@ class Bar:
         self._bar.stop()
         long = time.monotonic() - self.began >= self.after
         if (
-            self.enabled
+            kind is None  # an error is told by its own line, and nothing is over
+            and self.enabled
             and not self.console.is_terminal
             and self.done > self.first
             and long

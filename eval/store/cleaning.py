@@ -19,15 +19,16 @@ from eval.store.in_use import RunSeen, in_records, look, stale_data
 from eval.store.locks import alive
 from eval.store.removing import Item
 from eval.store.runs import is_run_id
-from posgen import manifest
+from posgen import leftovers, manifest
 from posgen.errors import UserError
 from posgen.splits import SPLITS
 
 KINDS = ("states", "weights", "data")
 _RECENT = 3600.0  # seconds; what is younger may be in the middle of being written, perhaps on another machine
-_LEFT = re.compile(r"\..+\.(\d+)\.tmp")  # as eval.store.files.replacing names what it has not finished
+# As posgen.leftovers names what is not finished: .NAME.MACHINE-PID-DIGITS.tmp; before it, .NAME.PID.tmp.
+_LEFT = re.compile(r"\..+\.(?:([0-9a-f]{8})-)?(\d+)(?:-[0-9a-f]{8})?\.tmp")
 _DATA = re.compile(r"\w[\w.+-]*-[0-9a-f]{12}")
-_DATA_LEFT = re.compile(r"\.\w[\w.+-]*-[0-9a-f]{12}\.(\d+)-[0-9a-f]{8}")
+_DATA_LEFT = re.compile(r"\.\w[\w.+-]*-[0-9a-f]{12}\.(?:([0-9a-f]{8})-)?(\d+)-[0-9a-f]{8}(?:\.tmp)?")
 _DATA_FILES = {manifest.FILE, *(f"{split}.parquet" for split in SPLITS)}
 _OF_RUN = re.compile(r"history\.json|run\.json|spec\.json|config\.yaml|state\.pt|weights-.+\.safetensors|\..+\.tmp")
 _WEIGHTS = re.compile(r"weights-(.+)\.safetensors")
@@ -92,6 +93,11 @@ def _recent(path: Path) -> bool:
     return time.time() - path.lstat().st_mtime < _RECENT
 
 
+def _abandoned(name: re.Match[str]) -> bool:
+    """Whether the process that a name tells lives no more, as far as this machine can know."""
+    return name[1] not in (None, leftovers.machine()) or not alive(int(name[2]))
+
+
 def _tracked(root: Path) -> Iterator[Path]:
     try:
         call = ["git", "-C", str(root), "ls-files", "-z"]
@@ -105,7 +111,7 @@ def _states(inventory: Inventory, runs: Sequence[RunSeen], runs_dir: Path) -> No
     folder, held = runs_dir / states.FOLDER, any(seen.held for seen in runs)
     if folder.is_symlink():
         inventory.keep(folder, "is a link")
-    needed = {seen.info.get("population") for seen in runs if not seen.done}
+    needed = {seen.info["population"] for seen in runs if not seen.done and seen.info.get("population")}
     unknown = [seen.run.run_id for seen in runs if seen.problem]
     newest: dict[str, Path] = {}
     for file in _files(folder):
@@ -113,7 +119,7 @@ def _states(inventory: Inventory, runs: Sequence[RunSeen], runs_dir: Path) -> No
             newest[population] = file  # names rise with the steps
     for file in _files(folder):
         population = states.population_in(file.name)
-        if population in needed and newest[str(population)] == file:
+        if population in needed and newest[population] == file:
             continue
         if not population and not file.name.endswith((".new", ".tmp")):
             continue  # nobody here wrote it
@@ -144,7 +150,7 @@ def _left_behind(inventory: Inventory, results: Path, apart: Sequence[Path]) -> 
         folders[:] = [folder for folder in sorted(folders) if (Path(name) / folder).resolve() not in roots]
         for file in (Path(name) / each for each in sorted(files)):
             match = _LEFT.fullmatch(file.name)
-            if match and not file.is_symlink() and not _recent(file) and not alive(int(match[1])):
+            if match and not file.is_symlink() and not _recent(file) and _abandoned(match):
                 inventory.add("states", "files that killed processes left half written", file, [file])
 
 
@@ -192,7 +198,7 @@ def _data(inventory: Inventory, runs: Sequence[RunSeen], data_dir: Path) -> None
             inventory.keep(folder, f"holds {strange[0]}, which posgen did not write")
             continue
         if left:
-            if not _recent(folder) and not alive(int(left[1])):
+            if not _recent(folder) and _abandoned(left):
                 why = "data sets that killed processes left half written"
                 inventory.add("data", why, folder, files, folder=folder)
             continue

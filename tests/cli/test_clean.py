@@ -14,9 +14,12 @@ import pytest
 
 from eval.store import states
 from eval.store.cleaning import survey
-from eval.store.records import load
+from eval.store.leases import LEASE
+from eval.store.records import LOCK, load
 from eval.store.removing import remove
 from eval.store.runs import Run
+from posgen import leftovers
+from posgen.leftovers import beside
 from tests.command import run
 from tests.eval.running.test_sweep import StopAfter, measured, planned, run_sweep, settings
 
@@ -56,7 +59,9 @@ def untouched(place: Path) -> Iterator[None]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Without leases: taking a folder and giving it back leaves a later number."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(LEASE)]
+    return {str(path): path.read_bytes() for path in files}
 
 
 def cleaned(capsys: pytest.CaptureFixture[str], *options: str) -> str:
@@ -151,6 +156,8 @@ def test_states_go_when_nobody_goes_on_from_them_and_never_before(
     [
         f"results/runs/{states.FOLDER}/.{'a' * 12}.new.{NOBODY}.tmp", f"results/runs/{states.FOLDER}/{'a' * 12}.new",
         f"results/smoke/.table1.md.{NOBODY}.tmp", f"results/runs/RUN/.run.json.{NOBODY}.tmp",
+        f"results/smoke/.table1.md.{leftovers.machine()}-{NOBODY}-{'c' * 8}.tmp",
+        f"results/smoke/.table1.md.{'0' * 8}-{os.getpid()}-{'c' * 8}.tmp",
     ],
 )  # fmt: skip
 def test_what_killed_processes_left_goes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,6 +167,7 @@ def test_what_killed_processes_left_goes(name: str, capsys: pytest.CaptureFixtur
 
 def test_what_may_be_being_written_stays(capsys: pytest.CaptureFixture[str]) -> None:
     made(Path("results/smoke") / f".table1.md.{os.getpid()}.tmp")
+    made(beside(Path("results/smoke/table1.tex")))
     made(Path("results/smoke") / f".table1.csv.{NOBODY}.tmp", age=0)
     made(DATA / f".cot-{'a' * 12}.{os.getpid()}-{'b' * 8}" / "train.parquet")
     made(RUNS / states.FOLDER / "notes.txt")
@@ -174,7 +182,7 @@ def test_runs_that_no_record_names_go_and_are_trained_again(capsys: pytest.Captu
     out = cleaned(capsys, "--weights")
     assert "finished runs, with their weights, that no record names: 2" in out
     assert gone(capsys, "--weights") >= {str(folder / "history.json") for folder in lost}
-    assert [path for folder in lost for path in folder.iterdir() if path.name != ".lock"] == []
+    assert [path for folder in lost for path in folder.iterdir() if not path.name.startswith((LOCK, LEASE))] == []
     assert run(*SWEEP) == 0
     assert [(r.run_id, r.metrics, r.accuracy_by_position) for r in load(records)] == before
 

@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from eval.store import records
+from eval.store.leases import LEASE
 from tests.command import run
 from tests.committed import ROOT, results
 
@@ -27,7 +28,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.is_file()}
+    return {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(LEASE)}
 
 
 @pytest.mark.parametrize(

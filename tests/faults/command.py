@@ -111,7 +111,7 @@ def _plan_once(folder: Path) -> None:
 
     plan_sweep = request.plan_sweep
 
-    def planned(choices: request.SweepRequest) -> request.PlannedSweep:
+    def planned(choices: request.SweepRequest, *_: Any) -> request.PlannedSweep:
         file = folder / f"{digest(repr(choices))}.plan"
         if not file.exists():
             beside = file.with_suffix(f".{os.getpid()}")

@@ -9,13 +9,26 @@ from typing import Any
 
 import msgspec
 
+from eval.store import states
 from eval.store.files import checksum
 from eval.store.kinds import Record
-from eval.store.records import load
+from eval.store.leases import LEASE
+from eval.store.records import LOCK, load
 from posgen.dataset import load as load_data
 
-# When, how long, and by whom: what two runs of one thing may differ in.
-_OTHERWISE = ("created", "updated", "train_seconds", "measured_by", "trained_by", "population")
+# When, how long, by whom and where: what two runs of one thing may differ in.
+_OTHERWISE = (
+    "created",
+    "updated",
+    "train_seconds",
+    "measured_by",
+    "trained_by",
+    "population",
+    "recorded",
+    "pid",
+    "host",
+    "since",
+)
 
 
 def numbers(results: Path) -> dict[str, Any]:
@@ -61,7 +74,7 @@ def litter(results: Path, twice: bool = False) -> list[str]:
     left = [
         str(path.relative_to(results))
         for path in results.rglob("*")
-        if (path.name.startswith(".") and path.name not in (".lock", ".states"))
+        if (path.name.startswith(".") and not path.name.startswith((LOCK, LEASE, states.FOLDER)))
         or path.suffix in (".tmp", ".new", ".pt")
     ]
     for file in results.rglob("records.jsonl"):

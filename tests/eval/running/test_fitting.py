@@ -31,7 +31,8 @@ PAPER = 6_305_280
 """Weights of the paper's model."""
 
 
-def members(*overrides: str, profile: str = "paper", pe: str = "rope") -> list[PlannedMember]:
+def members(*overrides: str, profile: str = "paper", pe: str = "yarn") -> list[PlannedMember]:
+    """YaRN's are validated under one encoding; what is chosen for several counts once for each."""
     return plan(["cot"], [pe], [1], ["paper"], profile, overrides)
 
 
@@ -53,6 +54,10 @@ def test_a_training_of_the_paper_by_hand(tmp_path: Path) -> None:
     assert parts["checkpoints"] == 4 * PAPER
     assert parts["data"] == 10_000 * 64
     assert parts["activations of a step"] == 4 * PAPER + memory.step_bytes(member.spec)
+    # RoPE's are validated for Table 1's two ways of testing YaRN without training it, too.
+    (plain,) = members(pe="rope")
+    assert len(plain.spec.test_encodings) == 3
+    assert needs([plain.spec], CPU, 1, data=0)[CPU]["checkpoints"] == 3 * 4 * PAPER
 
 
 def test_what_a_gpu_holds_and_what_the_host(tmp_path: Path) -> None:
@@ -153,7 +158,6 @@ SWEEPS = [
     ("data.seed=range(1,10,4)", "optim.lr=1e-3,2e-3"),
     ("data.seed=range(10,1,-2)",),
     ("optim.lr=range(0.1,0.5,0.1)",),
-    ("data.seed=shuffle(range(3,8))",),
     ("data.seed=choice(3,8)", "optim.lr=1e-3"),
     (),
 ]
@@ -166,7 +170,7 @@ def test_points_are_counted_as_they_expand(overrides: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["data.seed=range(5,1)", "data.seed=range(1,5,0)"])
 def test_a_range_without_a_value_is_told(text: str) -> None:
-    with pytest.raises(BadValue, match="names no value"):
+    with pytest.raises(BadValue, match=r"write range\(START,STOP"):
         points([text])
 
 
@@ -217,7 +221,9 @@ def test_the_committed_table_is_planned_with_its_run_ids() -> None:
     """Whatever is kept between two compositions: the ids are those of the records."""
     planned = plan_sweep(SweepRequest(list(TASKS), list(PES), None, None, "quick"))
     recorded = {record.run_id for record in load(results() / "quick" / "records.jsonl")}
-    assert {member.spec.run_id for member in planned.members} == recorded
+    # Test encodings were part of an id then.
+    before = {"".join(member.spec.run_id_of_version_0_1) for member in planned.members}
+    assert before == recorded
 
 
 def test_populations_that_differ_in_seeds_and_rates_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
