@@ -7,6 +7,7 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,8 +90,8 @@ def test_a_moved_corpus_is_the_same_task_and_an_edited_one_is_another(corpus: Pa
     after = text_task(moved)
     assert identity(after) == identity(before)
     assert manifest.folder_name(after, DATA) == manifest.folder_name(before, DATA)
-    tokens = [texts.cut(task, DATA)[0]["train"] for task in (after, text_task(f"{moved}/*.txt"))]
-    assert np.array_equal(*tokens)
+    first, second = (texts.cut(task, DATA)[0]["train"] for task in (after, text_task(f"{moved}/*.txt")))
+    assert np.array_equal(first, second)
     file = moved / "renamed.txt"
     file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
     edited = text_task(moved)
@@ -169,7 +170,7 @@ def test_bad_corpora_are_one_line_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("key", "value"), [("modulus", 17), ("far", 1), ("near", 3), ("h", "sum_mod")])
 def test_a_text_has_one_form(key: str, value: object) -> None:
-    form = {"rule": "text", "modulus": 256, "far": 0, "near": 1, "h": "none"}
+    form: dict[str, Any] = {"rule": "text", "modulus": 256, "far": 0, "near": 1, "h": "none"}
     with pytest.raises(BadValue, match=f"^{key}="):
         Task(**{**form, key: value})
 
