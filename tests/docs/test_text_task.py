@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import math
 
 import pytest
 
-from conf import files
+from conf import files, names
 from conf.rules import verdict_rules
 from eval.measuring.metrics import bin_width
 from models.parameters import parameter_count
 from models.spec import ModelSpec
 from posgen.texts import PREPARE
-from tests.committed import ROOT
+from tests.committed import ROOT, results
 
 PAGE = (ROOT / "docs" / "text-task.md").read_text()
 WORDS = {1: "one", 2: "two", 4: "four", 5: "five", 6: "six", 7: "seven", 18: "eighteen"}
@@ -53,3 +54,15 @@ def test_the_numbers_in_the_text() -> None:
     assert f"{bin_width(256, 4096)} at 4,096" in " ".join(PAGE.split())
     assert PREPARE in PAGE
     assert parameter_count(ModelSpec(4, 128, 2, 64, 512), 261) == 820_992
+
+
+def test_the_losses_are_those_of_the_committed_table() -> None:
+    lines = list(csv.DictReader((results() / "text_quick" / "losses.csv").read_text().splitlines()))
+    by_place = {(line["protocol"], line["pe"]): line for line in lines}
+    for pe in dict.fromkeys(line["pe"] for line in lines):
+        trained, scaled = by_place["paper", pe], by_place["zero_shot_text", pe]
+        numbers = (trained["id_loss"], trained["ood_loss"], scaled["ood_loss"])
+        assert f"| {names.encoding(pe)} | {' | '.join(f'{float(number):.3f}' for number in numbers)} |" in PAGE
+    pairs = [line for line in lines if line["verdict"]]
+    assert {line["verdict"] for line in pairs} == {"undecided"}
+    assert (len(pairs), sum(float(line["difference"]) < 0 for line in pairs)) == (4, 3)

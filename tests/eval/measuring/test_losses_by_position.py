@@ -65,8 +65,8 @@ def test_a_loss_by_position_is_the_cross_entropy_of_that_byte_after_those_before
     assert read_back.loss_by_position is not None
     assert read_back.loss_by_position.width == 1
     assert read_back.loss_by_position.nats[0] is None
-    read = np.array(read_back.loss_by_position.nats[1:], dtype=float)
-    np.testing.assert_allclose(read, expected[1:], rtol=1e-5, atol=1e-6)
+    kept = np.array(read_back.loss_by_position.nats[1:], dtype=float)
+    np.testing.assert_allclose(kept, expected[1:], rtol=1e-5, atol=1e-6)
     assert read_back.id_loss == pytest.approx(expected[1:8].mean(), rel=1e-5)
     assert read_back.ood_loss == pytest.approx(expected[8:].mean(), rel=1e-5)
 
