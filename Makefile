@@ -23,7 +23,7 @@ WORKING := paths.runs=results/runs paths.data=results/data tracker.directory=res
 DEVICE = $(shell $(VENV)/bin/python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow reliability lint generate reproduce-table1 reproduce-figure4 figure3 report report-check bench
+.PHONY: help setup test test-slow reliability lint generate reproduce-table1 reproduce-figure4 figure3 figure4-llm report report-check bench
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-19s%s\n", $$1, $$2}' Makefile
@@ -96,6 +96,11 @@ reproduce-figure4: $(STAMP) ## train a small language model with each encoding o
 figure3: $(STAMP) ## draw Figure 3 again from the records, without training
 	@if [ -e $(MADE)/records.jsonl ]; then own="--records $(MADE)/records.jsonl"; fi; \
 	$(VENV)/bin/posgen figure3 --profile $(CHOSEN) $$own --out $(MADE)
+
+# Fetches the model and the plays, measures what is left, draws what is there; hours, and interrupted it goes on.
+figure4-llm: $(STAMP) ## measure Figure 4 on a small language model and draw it: hours on two cores, safe to interrupt
+	@$(VENV)/bin/posgen llm prepare && $(VENV)/bin/posgen llm perplexity --plan figure4 && \
+	$(VENV)/bin/posgen llm figure4 --profile figure4
 
 report: $(STAMP) ## write one page with all results from the records, without training
 	@if [ -e $(MADE)/records.jsonl ]; then own="paths.results=$(RESULTS)"; fi; \

@@ -1,4 +1,4 @@
-"""The paper's own numbers: Table 1, and the axes of Figure 3, from the CSV files of conf/published."""
+"""The paper's own numbers: Tables 1 and 2, and the axes of Figure 3, from the CSV files of conf/published."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ class Axes:
 
     epochs: tuple[float, float]
     loss: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PublishedAnswers:
+    """A row of the paper's Table 2: L-Eval scores in percent by task, and their mean. `fine_tune`: length x steps."""
+
+    model: str
+    encoding: str
+    fine_tune: str
+    context: int
+    scores: dict[str, float]
+    average: float
 
 
 def variance_from_std(std_points: float) -> float:
@@ -95,3 +107,19 @@ def table1_names() -> tuple[list[str], list[str]]:
     """(tasks, position encodings) of Table 1 in its order: what `all` means."""
     places = table1()
     return list(dict.fromkeys(task for task, _ in places)), list(dict.fromkeys(pe for _, pe in places))
+
+
+_TABLE2_TASKS = {"coursera": "coursera", "gsm": "gsm", "quality": "quality", "toefl": "tpo", "codeu": "codeU",
+                 "sfiction": "sci_fi"}  # fmt: skip
+
+
+def table2() -> list[PublishedAnswers]:
+    """The rows of Table 2 in its order, tasks by their L-Eval names."""
+    columns = ("model", "pe", "fine_tune", "context", *_TABLE2_TASKS, "average")
+    return [
+        PublishedAnswers(
+            row["model"], row["pe"], row["fine_tune"], int(row["context"]),
+            {task: float(row[column]) for column, task in _TABLE2_TASKS.items()}, float(row["average"]),
+        )
+        for row in _rows(files("conf") / "published" / "table2.csv", columns)
+    ]  # fmt: skip

@@ -82,8 +82,9 @@ def length_rules(overrides: Sequence[str] = ()) -> LengthRules:
     return declared(LengthRules, "lengths", overrides)
 
 
-def declared(kind: type[Settings], name: str, overrides: Sequence[str] = ()) -> Settings:
-    """conf/<name>.yaml as the dataclass `kind`, with `overrides` such as `<name>.key=value` in Hydra's grammar.
+def declared(kind: type[Settings], name: str, overrides: Sequence[str] = (), file: str | None = None) -> Settings:
+    """conf/<name>.yaml, or another `file` of conf/ without its suffix, as the dataclass `kind`, with `overrides` such
+    as `<name>.key=value` in Hydra's grammar.
 
     Raises BadValue or UserError, one line, for an unknown key or a value of the wrong type or out of range.
     """
@@ -92,7 +93,8 @@ def declared(kind: type[Settings], name: str, overrides: Sequence[str] = ()) -> 
 
     node = OmegaConf.structured(kind)
     OmegaConf.set_readonly(node, False)
-    written = OmegaConf.create(files("conf").joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    file = file or name
+    written = OmegaConf.create(files("conf").joinpath(f"{file}.yaml").read_text(encoding="utf-8"))
     for key, value in typing.cast(DictConfig, written).items():
         _set(kind, node, name, f"{name}.{key!s}", value, str(value))
     changed = set()
@@ -107,7 +109,7 @@ def declared(kind: type[Settings], name: str, overrides: Sequence[str] = ()) -> 
         changed.add(key)
     try:
         if missing := OmegaConf.missing_keys(node):
-            raise UserError(f"conf/{name}.yaml: {', '.join(sorted(missing))} is missing; restore the file")
+            raise UserError(f"conf/{file}.yaml: {', '.join(sorted(missing))} is missing; restore the file")
         return typing.cast(Settings, OmegaConf.to_object(node))
     except BadValue as error:
         raise error.under(name) from error

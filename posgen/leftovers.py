@@ -22,11 +22,17 @@ def beside(path: Path) -> Path:
 
 def clear(path: Path) -> None:
     """Remove what processes of this machine that live no more left `beside` this path. What cannot be removed stays."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for left in _beside(path):
         owner = _OWNER.fullmatch(left.name.removeprefix(f".{path.name}"))
         if owner and owner[1] == machine() and not _lives(int(owner[2])):
             with contextlib.suppress(OSError):
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> list[Path]:
+    with contextlib.suppress(OSError):  # a folder that cannot be read: whoever writes there is told
+        return list(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+    return []
 
 
 def machine() -> str:

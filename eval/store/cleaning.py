@@ -119,7 +119,7 @@ def _states(inventory: Inventory, runs: Sequence[RunSeen], runs_dir: Path) -> No
             newest[population] = file  # names rise with the steps
     for file in _files(folder):
         population = states.population_in(file.name)
-        if population in needed and newest[population] == file:
+        if population is not None and population in needed and newest[population] == file:
             continue
         if not population and not file.name.endswith((".new", ".tmp")):
             continue  # nobody here wrote it

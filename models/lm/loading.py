@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,11 @@ from typing import Any
 import torch
 
 import models.hf  # noqa: F401 - registers the rope types, and says what to install
+from models.hf.adapter import FILE as ROPE_FILE
+from models.hf.adapter import check_saved_rope
 from models.hf.finding import model_of
 from models.hf.ropes import layer_types, longest, read
+from models.lm.ropes import PLAIN
 from posgen.errors import BadValue, UserError, nearest, told
 from posgen.plain import digest
 
@@ -35,9 +40,17 @@ class LanguageModel:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
-        note = self.identity.get("note")
-        return f"{self.identity['name']} ({note})" if note else str(self.identity["name"])
+        """What tables call it: with an adapter, the adapter's name and notes."""
+        adapter = self.identity.get("adapter", {})
+        note = adapter.get("note") or self.identity.get("note")
+        name = adapter.get("name") or self.identity["name"]
+        return f"{name} ({note})" if note else str(name)
+
+    @property
+    def tuned_with(self) -> str | None:
+        """The name of the encoding that `posgen llm finetune` tuned it with (models.lm.ropes); None when it did not."""
+        tuning = (self.identity.get("adapter") or self.identity).get("tuning") or {}
+        return tuning.get("encoding")
 
     @property
     def key(self) -> str:
@@ -82,7 +95,11 @@ def load(source: str, dtype: str = "fp32", device: str = "cpu", adapter: str | N
     described = identity(source, config)
     if adapter is not None:
         model = _with_adapter(model, adapter)
-        described["adapter"] = {"name": Path(adapter).name, "weights": weights_digest(Path(adapter))}
+        folder = Path(adapter)
+        described["adapter"] = {"name": folder.resolve().name, "weights": weights_digest(folder), **_note(folder)}
+        described["rope"] = _rope(model_of(model).config.get_text_config(decoder=True))
+    else:
+        _check_rope_of(model, source)
     try:
         torch.nn.Module.to(model, device)
     except (RuntimeError, AssertionError) as error:
@@ -94,6 +111,8 @@ def check_source(source: str) -> None:
     """UserError unless `source` is a folder with a config, or may be a name on the hub."""
     folder = Path(source)
     if folder.is_dir():
+        if (folder / "adapter_config.json").is_file():
+            raise BadValue("model", source, "is an adapter; name its base as the model and this folder as the adapter")
         if not (folder / "config.json").is_file():
             raise BadValue("model", source, "the folder has no config.json; name one that transformers can load")
     elif folder.exists():
@@ -111,7 +130,7 @@ def identity(source: str, config: Any) -> dict[str, Any]:
         "name": source if not folder.is_dir() else folder.resolve().name,
         "architecture": (getattr(config, "architectures", None) or [type(config).__name__])[0],
         "context": longest(text),
-        "rope": {str(name or "all"): read(text, name) for name in layer_types(text)},
+        "rope": _rope(text),
     }
     if folder.is_dir():
         described["weights"] = weights_digest(folder)
@@ -119,6 +138,30 @@ def identity(source: str, config: Any) -> dict[str, Any]:
     else:
         described["weights"] = str(getattr(config, "_commit_hash", None) or "unknown")
     return described
+
+
+def _rope(text: Any) -> dict[str, Any]:
+    return {str(name or "all"): read(text, name) for name in layer_types(text)}
+
+
+def _check_rope_of(model: Any, source: str) -> None:
+    """UserError when the folder of a tuned model says that it was tuned with another encoding than it loads with."""
+    if (Path(source) / ROPE_FILE).is_file():
+        try:
+            check_saved_rope(model, source)
+        except UserError as error:
+            raise UserError(
+                f"model={source}: loads with another encoding than it was tuned with ({error}); restore its config.json"
+            ) from None
+
+
+def refuse_other_rope(model: LanguageModel, names: Iterable[str], override: bool = False) -> None:
+    """BadValue when a model that was tuned with an encoding is asked for another one, unless `override` says that this
+    is meant: its weights have adapted to theirs, which is `none`."""
+    for name in names:
+        if model.tuned_with is not None and name not in (PLAIN, model.tuned_with) and not override:
+            remedy = f"{model.name} was tuned with {model.tuned_with}; use none, which is that encoding, or override it"
+            raise BadValue("rope", name, remedy)
 
 
 def weights_digest(folder: Path) -> str:
@@ -161,4 +204,6 @@ def _with_adapter(model: Any, adapter: str) -> Any:
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise BadValue("adapter", adapter, "the folder has no adapter_config.json; name one that PEFT saved")
     load_rope(model, adapter)
-    return PeftModel.from_pretrained(model, adapter).eval().requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that it has renamed
+        return PeftModel.from_pretrained(model, adapter).eval().requires_grad_(False)

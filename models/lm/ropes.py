@@ -7,7 +7,7 @@ fraction and YaRN betas (models.hf.re_rope). `none` is what the model was loaded
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,49 +16,11 @@ from models.hf import check_rope, re_rope
 from models.hf.finding import model_of
 from models.hf.parameters import Present
 from models.hf.ropes import is_fixed, layer_types, rotary_of
+from models.lm.names import CLIP, NAMES, PLAIN, RESONANCE, SCALINGS, TITLES, check_names, plain_of, title
 from models.spec import EncodingSpec
-from posgen.errors import BadValue, nearest
+from posgen.errors import BadValue, UserError, nearest
 
-PLAIN = "none"
-RESONANCE = "resonance"
-CLIP = "clip"
-_SCALINGS = {
-    "pi": "pi", "ntk": "ntk", "ntk_by_parts": "ntk_by_parts", "dynamic_ntk": "dynamic_ntk", "yarn": "yarn",
-    "llama3": "llama3",
-}  # fmt: skip
-TITLES = {
-    PLAIN: "None", "pi": "PI", "ntk": "NTK-aware", "ntk_by_parts": "NTK-by-parts", "dynamic_ntk": "Dynamic NTK",
-    "yarn": "YaRN", "llama3": "Llama 3", CLIP: "Clip",
-}  # fmt: skip
-NAMES = tuple(
-    name for plain in (PLAIN, *_SCALINGS, CLIP)
-    for name in (plain, RESONANCE if plain == PLAIN else f"{RESONANCE}_{plain}")
-)  # fmt: skip
-"""Every name that --rope takes; each second one has Resonance on top of the one before it."""
-
-
-def title(name: str) -> str:
-    """What tables call an encoding: `Resonance YaRN`."""
-    if name == RESONANCE:
-        return "Resonance"
-    plain = name.removeprefix(f"{RESONANCE}_")
-    return f"Resonance {TITLES[plain]}" if plain != name else TITLES[name]
-
-
-def plain_of(name: str) -> str:
-    """The encoding without Resonance: `yarn` of `resonance_yarn`, `none` of `resonance`."""
-    return PLAIN if name == RESONANCE else name.removeprefix(f"{RESONANCE}_")
-
-
-def check_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, each once. BadValue for one that is unknown."""
-    chosen = tuple(dict.fromkeys(names))
-    for name in chosen:
-        if name not in NAMES:
-            raise BadValue("rope", name, nearest(name, NAMES))
-    if not chosen:
-        raise BadValue("rope", "", f"name one of {', '.join(NAMES)}")
-    return chosen
+__all__ = ["NAMES", "RESONANCE", "TITLES", "Installed", "Ropes", "check_names", "plain_of", "title"]
 
 
 @dataclass(frozen=True)
@@ -90,24 +52,27 @@ class Ropes:
         Raises BadValue for a name, factor or parameter that is none; the model then stays as it was.
         """
         (name,) = check_names([name])
-        if not factor >= 1.0:
+        if not 1.0 <= factor < math.inf:
             raise BadValue("factor", factor, "use at least 1: the longest length over the length trained on")
         plain, resonance = plain_of(name), name != plain_of(name)
-        if plain == PLAIN:
-            if params:
-                raise BadValue(f"{name}.{next(iter(params))}", next(iter(params.values())), "it has no parameters")
-            self._restore(resonance)
-        else:
-            self._restore(False)
-            re_rope(self.owner, self.spec(name, plain, resonance, factor, dict(params or {})))
-        check_rope(self.owner)
+        if plain == PLAIN and params:
+            raise BadValue(f"{name}.{next(iter(params))}", next(iter(params.values())), "it has no parameters")
+        before = {layer: Present.of(self.config, layer).parameters for layer in self.present}
+        try:
+            self._restore(resonance and plain == PLAIN)
+            if plain != PLAIN:
+                re_rope(self.owner, self.spec(name, plain, resonance, factor, dict(params or {})))
+            check_rope(self.owner)
+        except UserError:
+            self._put(before)
+            raise
         rotary = {layer: rotary_of(self.config, layer) for layer in layer_types(self.config)}
         rope = {str(layer or "all"): Present.of(self.config, layer).parameters for layer in rotary}
         return Installed(name, rope, all(map(is_fixed, rotary.values())))
 
     def spec(self, name: str, plain: str, resonance: bool, factor: float, params: dict[str, Any]) -> EncodingSpec:
         """The encoding as this suite describes it; what it leaves open comes from the model in `re_rope`."""
-        scaling = "p_rope" if plain == CLIP else _SCALINGS[plain]
+        scaling = "p_rope" if plain == CLIP else SCALINGS[plain]
         known = parameter_names("rotary", scaling)
         for key, value in params.items():
             if key not in known:
@@ -126,7 +91,10 @@ class Ropes:
 
     def _restore(self, resonance: bool) -> None:
         """What the model was loaded with, with Resonance on top or not."""
-        for layer, present in self.present.items():
-            re_rope(self.owner, present.parameters, layer_type=layer)
+        self._put({layer: present.parameters for layer, present in self.present.items()})
         if resonance:
             re_rope(self.owner)
+
+    def _put(self, parameters: Mapping[str | None, Mapping[str, Any]]) -> None:
+        for layer, values in parameters.items():
+            re_rope(self.owner, values, layer_type=layer)

@@ -47,7 +47,8 @@ def test_a_path_from_the_environment_is_used_and_stored_as_written(
     monkeypatch.setenv("POSGEN_PLACE", SECRETS["POSGEN_PLACE"])
     words = ("train", "--profile", "smoke", "--pe", "rope", "--threads", "1", "optim.epochs=1")
     assert run(*words, "paths.results=${oc.env:POSGEN_PLACE}/results") == 0
-    (folder,) = (path for path in (tmp_path / SECRETS["POSGEN_PLACE"] / "results" / "runs").iterdir() if path.is_dir())
+    runs = tmp_path / SECRETS["POSGEN_PLACE"] / "results" / "runs"
+    (folder,) = (path.parent for path in runs.glob("*/run.json"))
     config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=False)
     assert isinstance(config, dict)
     assert config["paths"]["runs"] == "${oc.env:POSGEN_PLACE}/results/runs"  # through an interpolation, too

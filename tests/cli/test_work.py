@@ -98,6 +98,12 @@ def _set(*keys: Any, value: Any) -> Callable[[Path], None]:
     return edited(change)
 
 
+def _trained_and_tested_with(spec: Any, scaling: str) -> None:
+    name = spec["train_encoding"]["name"]
+    for encoding in (spec["train_encoding"], *(e for e in spec["test_encodings"] if e["name"] == name)):
+        encoding["scaling"] = scaling
+
+
 DAMAGED = {
     "no JSON": (lambda file: file.write_text("{"), "is damaged, or of another version"),
     "a pickle": (lambda file: file.write_bytes(b"\x80\x04K\x01."), "is damaged, or of another version"),
@@ -109,7 +115,7 @@ DAMAGED = {
     "a way out of the folder": (_set("settings", "records", value="../r.jsonl"), "is not below results"),
     "an absolute path": (_set("settings", "runs", value="/tmp/runs"), "is not below results"),
     "code of somebody's own": (
-        _set("jobs", 0, 0, "spec", "train_encoding", "scaling", value="evil.py:X"),
+        edited(lambda content: _trained_and_tested_with(content["jobs"][0][0]["spec"], "evil.py:X")),
         "--code evil.py:X",
     ),
     "an h of somebody's own": (_set("jobs", 1, 0, "spec", "task", "h", value="evil:h"), "--code evil:h"),
@@ -172,7 +178,7 @@ def test_a_mistake_is_one_line(
     assert run(*words) == 2
     err = capsys.readouterr().err
     assert line in err
-    assert err.count("\n") == 1
+    assert [text for text in err.splitlines() if not text.startswith("planning: ")] == [err.splitlines()[-1]]
     assert not list(tmp_path.rglob("*.json"))
 
 

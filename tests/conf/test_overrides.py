@@ -145,7 +145,7 @@ def test_sweeps_expand_to_every_combination() -> None:
         ("optim.lr=interval(0,1)", "cannot be listed; give its values"),
         ("data.seed=shuffle(range(1,4))", "cannot be listed; give its values"),
         ("optim=glob(*)", "cannot be listed; give its values"),
-        ("data.seed=range(1,1000000000)", "more than 200 combinations"),
+        ("data.seed=range(1,1000000000)", "more than 10,000 combinations"),
         ("data.seed=range(1,9,0)", "is no range"),
         ("data.seed=range(9,1)", "is an empty range"),
     ],
@@ -159,7 +159,7 @@ def test_values_that_make_no_sweep_are_refused(setting: str, remedy: str) -> Non
 
 def test_combinations_of_settings_are_counted_before_they_are_made() -> None:
     many = [f"{key}=range(1,100)" for key in ("data.seed", "optim.epochs", "optim.batch_size", "model.layers")]
-    with pytest.raises(UserError, match=r"^optim\.epochs=range\(1,100\): makes more than 200 combinations"):
+    with pytest.raises(UserError, match=r"^optim\.batch_size=range\(1,100\): makes more than 10,000 combinations"):
         expand(read(many, sweeps=True).overrides)
 
 

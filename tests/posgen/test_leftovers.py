@@ -10,13 +10,13 @@ from pathlib import Path
 from posgen import leftovers
 
 
-def test_what_dead_processes_of_this_machine_left_goes(tmp_path: Path) -> None:
+def test_what_dead_processes_of_thismachine_left_goes(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     path, other = tmp_path / "run.json", tmp_path / "run.json.json"
     own = leftovers.beside(path)
     dead = own.with_name(own.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-"))
-    elsewhere = dead.with_name(dead.name.replace(leftovers._machine(), "0" * 8))
+    elsewhere = dead.with_name(dead.name.replace(leftovers.machine(), "0" * 8))
     of_another_file = leftovers.beside(other)
     for file in (own, dead, elsewhere, of_another_file, path):
         file.write_text("x")

@@ -75,6 +75,7 @@ def test_a_run_folder_that_names_code_runs_none(place: Path, capsys: pytest.Capt
     spec = json.loads((folder / "spec.json").read_text())
     group, key = node.split(".")
     spec[group][key] = "evil:h"
+    spec.pop("digest")  # whoever makes a file can give it one, or none, as version 0.1 did
     (folder / "spec.json").write_text(json.dumps(spec))
     told = error_of(capsys, "evaluate", folder.name)
     theirs = told.partition("describes run ")[2].partition(",")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,6 +51,18 @@ def styles(encodings: Sequence[str]) -> dict[str, tuple[str, Any]]:
         for i, name in enumerate(others)
     }
     return {name: _STYLES.get(name) or spare[name] for name in named}
+
+
+# Of encodings that go in pairs; black for what has no scaling.
+_PAIR_COLOURS = ("#000000", "#E69F00", "#009E73", "#56B4E9", "#0072B2", "#CC79A7", "#D55E00", "#882255")
+
+
+def pair_styles(encodings: Sequence[str], plain_of: Callable[[str], str]) -> dict[str, tuple[str, Any]]:
+    """Name -> (colour, dashes): the two of a pair have one colour, the plain one is solid and the other dashed. Eight
+    pairs differ from each other; `plain_of` names the plain one of an encoding."""
+    plains = list(dict.fromkeys(map(plain_of, encodings)))
+    colours = {plain: _PAIR_COLOURS[index % len(_PAIR_COLOURS)] for index, plain in enumerate(plains)}
+    return {name: (colours[plain_of(name)], "-" if plain_of(name) == name else (0, (4, 1.6))) for name in encodings}
 
 
 def bare(panel: Axes) -> None:

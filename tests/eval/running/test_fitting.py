@@ -240,8 +240,10 @@ def test_populations_that_differ_in_seeds_and_rates_are_timed_once(monkeypatch: 
         groups = populations.populations(planned, "cpu")
         estimates = populations.estimate(groups, "cpu", timings=timings)
         assert len(groups) == 12
-        # 4 steps of each training at a second; 2 validations and a test of 16 sequences at half a second.
-        assert sum(e.seconds for e in estimates) == 12 * 16 * (4 * 1.0 + (2 * 16 + 16) * 0.5)
+        # 4 steps of each training at a second; 2 validations and a test of 16 sequences at half a second, for each of
+        # its encodings: RoPE's and Resonance RoPE's have YaRN beside them.
+        assert sum(len(member.spec.test_encodings) for member in planned) == 1.5 * len(planned)
+        assert sum(e.seconds for e in estimates) == 12 * 16 * (4 * 1.0 + 1.5 * (2 * 16 + 16) * 0.5)
     assert timed == [16]
 
 

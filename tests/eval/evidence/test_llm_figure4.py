@@ -1,0 +1,164 @@
+"""Perplexity, paired differences and Figure 4 from made records, against arithmetic by hand and scipy."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from conf.perplexity import perplexity_protocol
+from eval.evidence.figures.style import pair_styles, render
+from eval.evidence.llm.curves import Curves, collect
+from eval.evidence.llm.figure4 import figure, names
+from eval.evidence.llm.tables import differences, document, numbers
+from eval.evidence.table import csv_text, markdown
+from eval.store.kinds import Training
+from eval.store.lm_kinds import AtLength, PerplexityRecord
+from models.lm.names import NAMES, plain_of, title
+from posgen.errors import UserError
+from posgen.plain import plain
+from tests.eval.made import MAKER
+
+WIDTH = 128
+
+
+def record(encoding: str, name: str, means: dict[int, float], nll: list[float], **fields: Any) -> PerplexityRecord:
+    """`means`: NLL by length; `nll`: by bin, the first without the BOS's position."""
+    protocol = {**plain(perplexity_protocol("paper")), "corpus": {"documents": 1}}
+    made: dict[str, Any] = dict(  # noqa: C408 - as a call would have it
+        run_id="0123456789ab", sweep="figure4", profile="figure4", created="2026-01-01T00:00:00Z", measured_by=MAKER,
+        training=Training({"language_model": {"name": "m"}}, (MAKER,)), model="m (Q4)", model_key="abc",
+        encoding=encoding, rope={"all": {"rope_type": encoding}}, factor=2.0, train_length=256, dtype="bf16",
+        protocol=protocol, document=name, document_sha=name, tokens=10_000, length=max(means), width=WIDTH,
+        nll=tuple(nll), scored=tuple(WIDTH - (i == 0) for i in range(len(nll))), seconds=1.0,
+        at=tuple(AtLength(length=n, nll=v, scored=n - 1, window_nll=v, windows=1) for n, v in means.items()),
+    )  # fmt: skip
+    return PerplexityRecord(**{**made, **fields})
+
+
+def curves(*records: PerplexityRecord) -> Curves:
+    (group,) = collect(records)
+    return group
+
+
+def test_perplexity_is_weighted_as_the_protocol_says() -> None:
+    long = AtLength(length=256, nll=1.0, scored=300, window_nll=2.0, windows=3)
+    short = AtLength(length=256, nll=4.0, scored=100, window_nll=5.0, windows=1)
+    wanted = {"token": 1.75, "window": 2.75, "document": 2.5}
+    for weighting, mean in wanted.items():
+        protocol = {**plain(perplexity_protocol("paper")), "weighting": weighting}
+        made = curves(*(record("none", name, {256: 1.0}, [1.0], at=(at,), protocol=protocol)
+                        for name, at in (("a", long), ("b", short))))  # fmt: skip
+        assert made.points[0].perplexity == pytest.approx(math.exp(mean))
+        assert made.points[0].tokens == 400
+
+
+def test_differences_over_documents_are_a_paired_t_test() -> None:
+    ours, plain_ = [3.10, 3.05, 2.90, 3.30], [3.00, 3.06, 2.85, 3.21]
+    made = curves(*(record("resonance_yarn", str(i), {256: v}, [v, v]) for i, v in enumerate(ours)),
+                  *(record("yarn", str(i), {256: v}, [v, v]) for i, v in enumerate(plain_)))  # fmt: skip
+    (pair,) = made.pairs
+    interval = stats.ttest_rel(ours, plain_).confidence_interval(0.95)
+    assert (pair.plain, pair.over, pair.n) == ("yarn", "documents", 4)
+    assert pair.difference.mean == pytest.approx(np.mean(ours) - np.mean(plain_))
+    assert (pair.difference.low, pair.difference.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+
+
+def test_fewer_than_three_documents_are_compared_by_blocks() -> None:
+    ours, other = [3.0, 2.5, 2.7, 2.2], [2.9, 2.6, 2.5, 9.9]
+    made = curves(
+        record("resonance", "a", {384: 2.735, 512: 2.61}, ours), record("none", "a", {384: 2.67, 512: 4.0}, other)
+    )
+    pair = made.pairs[0]
+    blocks = [0.1, -0.1, 0.2]  # those within 384 positions
+    half = stats.t.ppf(0.975, 2) * np.std(blocks, ddof=1) / math.sqrt(3)
+    assert (pair.length, pair.over, pair.n) == (384, "blocks", 3)
+    assert pair.difference.mean == pytest.approx(0.065)  # of all tokens
+    assert pair.difference.high == pytest.approx(0.065 + half)
+    assert "3 to 4 blocks of 128 positions" in differences(made).notes[0]
+
+
+def test_only_documents_that_both_have_are_paired() -> None:
+    made = curves(*(record("yarn", str(i), {256: 3.0}, [3.0, 3.0]) for i in range(5)),
+                  *(record("resonance_yarn", str(i), {256: 3.1 + i}, [3.1, 3.1]) for i in (1, 3, 4)))  # fmt: skip
+    assert made.pairs[0].n == 3
+    assert made.pairs[0].difference.mean == pytest.approx(0.1 + 8 / 3)
+    assert "Not every encoding has every document yet" in markdown(document([made]))
+
+
+def test_positions_of_an_encoding_that_follows_the_length_come_from_the_shortest_pass() -> None:
+    made = curves(
+        record("dynamic_ntk", "a", {256: 2.0}, [2.0, 3.0]), record("dynamic_ntk", "a", {512: 9.0}, [9.0, 9.0, 5.0, 6.0])
+    )
+    position = made.position("dynamic_ntk", 128)
+    assert (position.ends, position.nll) == ((128, 256, 384, 512), (2.0, 3.0, 5.0, 6.0))
+    coarse = made.position("dynamic_ntk", 256)
+    assert coarse.nll == (pytest.approx((2.0 * 127 + 3.0 * 128) / 255), 5.5)
+    assert [point.nll for point in made.points] == [2.0, 9.0]
+
+
+def everything() -> list[PerplexityRecord]:
+    """Fourteen encodings on three documents, at four lengths."""
+    lengths, bins = (256, 512, 768, 1024), 8
+    chosen = [name for name in NAMES if plain_of(name) != "ntk_by_parts"]
+    made = []
+    for index, encoding in enumerate(chosen):
+        for document_number in range(3):
+            nll = [3.0 + 0.02 * index + 0.1 * document_number * (1 + (index % 3) / 50) + 0.05 * i for i in range(bins)]
+            at = {n: float(np.mean(nll[: n // WIDTH])) for n in lengths}
+            made.append(record(encoding, str(document_number), at, nll))
+    return made
+
+
+def test_fourteen_encodings_are_told_apart() -> None:
+    looks = pair_styles([name for name in NAMES if plain_of(name) != "ntk_by_parts"], plain_of)
+    assert len({repr(look) for look in looks.values()}) == 14
+    for name, (colour, dashes) in looks.items():
+        assert looks[plain_of(name)][0] == colour
+        assert (dashes == "-") == (plain_of(name) == name)
+
+
+def test_the_figure_shows_what_the_records_say() -> None:
+    made = curves(*everything())
+    drawn = figure(made)
+    left, middle, right = drawn.axes
+    assert len(left.lines) == 1 + 14  # a line at the length trained on
+    line = left.lines[1]
+    assert np.asarray(line.get_xdata()).tolist() == [256, 512, 768, 1024]
+    wanted = np.mean([[r.at[i].nll or 0.0 for i in range(4)] for r in everything() if r.encoding == "none"], axis=0)
+    assert np.asarray(line.get_ydata()) == pytest.approx(np.exp(wanted))
+    assert len(middle.lines) == 1 + 14
+    assert len(right.containers) == 7
+    (legend,) = drawn.legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown[:2] == ["None", "Resonance"]
+    assert {*shown} >= {"YaRN", "Resonance YaRN", "Clip", "Resonance Clip"}
+    assert render(drawn, "png")[:4] == b"\x89PNG"
+
+
+def test_the_csv_has_every_number() -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_text(numbers([curves(*everything())])))))
+    assert len(rows) == 14 * 4
+    (row,) = [row for row in rows if row["encoding"] == "resonance_pi" and row["length"] == "512"]
+    assert (row["minus"], row["over"], row["n"], row["documents"]) == ("pi", "documents", "3", "3")
+    assert math.log(float(row["perplexity"])) == pytest.approx(float(row["nll"]), abs=1e-5)
+
+
+def test_groups_are_apart_and_named_apart() -> None:
+    two, four = record("none", "a", {256: 1.0}, [1.0, 1.0]), record("yarn", "a", {256: 1.0}, [1.0, 1.0], factor=4.0)
+    other = record("none", "a", {256: 1.0}, [1.0, 1.0], dtype="fp32")
+    assert list(names(collect([two, four]))) == ["figure4-s2", "figure4-s4"]
+    assert len(names(collect([two, other]))) == 2
+    with pytest.raises(UserError, match="profile=token: no record of it"):
+        collect([two], "token")
+
+
+def test_titles() -> None:
+    assert [title(name) for name in ("none", "resonance", "dynamic_ntk", "resonance_clip")] == [
+        "None", "Resonance", "Dynamic NTK", "Resonance Clip",
+    ]  # fmt: skip
