@@ -23,10 +23,10 @@ WORKING := paths.runs=results/runs paths.data=results/data tracker.directory=res
 DEVICE = $(shell $(VENV)/bin/python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow reliability lint generate reproduce-table1 figure3 figure4-llm report report-check bench
+.PHONY: help setup test test-slow reliability lint generate reproduce-table1 reproduce-figure4 figure3 figure4-llm report report-check bench
 
 help: ## list the goals
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s%s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-19s%s\n", $$1, $$2}' Makefile
 	@echo "Settings: PROFILE=quick|narrow|paper, TORCH=cpu, PYTHON=/path/to/python3.11 or later, RESULTS=folder"
 
 setup: $(STAMP) ## make .venv with posgen and its tools, with uv if there is one, else with pip
@@ -79,6 +79,18 @@ reproduce-table1: $(STAMP) ## train what Table 1 needs, show and judge it, draw 
 	echo && echo "Table 1 is in $$made/table1.md, the verdicts, pictures and report.html beside it." && \
 	if [ $(RESULTS) != results ] && [ -e $$committed ]; then \
 		echo "Where it differs from the committed table: diff $$committed $$made/table1.md"; fi
+
+# PROFILE=text is the larger one, about three hours on 2 cores.
+reproduce-figure4: $(STAMP) ## train a small language model with each encoding on plays, draw its loss by position; safe to interrupt
+	@profile=$(or $(PROFILE),text_quick); made=$(RESULTS)/$$profile; records=$$made/records.jsonl; \
+	if [ -z "$(PROFILE)" ]; then echo "This is profile text_quick: a very small model, about fifteen minutes on 2 cores." \
+		"PROFILE=text is the larger one (how long that takes: posgen sweep --profile text --dry-run)."; fi; \
+	$(VENV)/bin/posgen llm prepare --texts && \
+	$(VENV)/bin/posgen sweep --profile $$profile --device $(DEVICE) paths.results=$(RESULTS) $(WORKING) && \
+	$(VENV)/bin/posgen table1 --records $$records --format all --out $$made && \
+	$(VENV)/bin/posgen figure4 --records $$records --out $$made && \
+	$(VENV)/bin/posgen report --profile $$profile paths.results=$(RESULTS) && \
+	echo && echo "Losses and verdicts are in $$made/losses.md, figure4-*.png and report.html beside it."
 
 # From one's own records where there are some, else from the committed ones.
 figure3: $(STAMP) ## draw Figure 3 again from the records, without training

@@ -11,7 +11,7 @@ from cli.clean import clean
 from cli.encodings import encodings
 from cli.evaluate import evaluate
 from cli.export_rope import export_rope
-from cli.figures import curves, figure3, gap, positions
+from cli.figures import curves, figure3, figure4, gap, positions
 from cli.generate import generate
 from cli.league import league
 from cli.ledger import ledger
@@ -40,6 +40,7 @@ for command, summary in (
     (verify, "Check a results folder against its checksums."),
     (table1, "Draw Table 1 from the records."),
     (figure3, "Draw Figure 3 from the records."),
+    (figure4, "Draw a language model's loss by position."),
     (ledger, "List where paper and code differ."),
     (verdict, "Test the paper's claims on the records."),
     (positions, "Draw accuracy by position."),

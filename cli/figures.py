@@ -1,4 +1,4 @@
-"""`posgen figure3`, `positions`, `curves` and `gap`: figures from records alone, one for each protocol."""
+"""`posgen figure3`, `figure4`, `positions`, `curves` and `gap`: figures from records alone, one for each protocol."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def figure3(
     Example: posgen figure3 --profile quick --protocol paper,zero_shot
     """
     from cli.shared.output import chosen_formats, save
-    from cli.shared.records import collection, folder_of
+    from cli.shared.records import collection, computed, folder_of
     from conf import published
     from eval.evidence.figures import panels
     from eval.evidence.figures.figure3 import caption, claims, curves, figure, numbers
@@ -63,7 +63,7 @@ def figure3(
     from eval.evidence.table import csv_text
 
     formats = chosen_formats(format, FORMATS)
-    cells = collection(records, profile, protocol, sweep)
+    cells = computed(collection(records, profile, protocol, sweep))
     places, axes = list(published.table1()), published.figure3()
     by_protocol = {name: curves(cells, name, places) for name in cells.protocols}
     figures = {f"figure3-{name}": figure(cells, series, axes) for name, series in by_protocol.items()}
@@ -71,6 +71,46 @@ def figure3(
     save(out or folder_of(records, profile), figures, {"figure3.csv": text}, formats, DPI)
     for name, series in by_protocol.items():
         typer.echo("\n".join(["", caption(cells, series), *panels.notes(name), *claims(series)]))
+
+
+def figure4(
+    records: RecordsOption = None,
+    profile: RecordedProfileOption = None,
+    protocol: RecordedProtocolOption = None,
+    format: PictureFormatOption = "png,pdf",
+    out: OutOption = None,
+    sweep: SweepOption = None,
+) -> None:
+    """Draw the loss of a language model at every position, trained with each encoding, from the records of a text.
+
+    The paper's Figure 4 shows fine-tuned models of 7B weights; this shows small ones that know no other encoding. Lines
+    are means over seeds, bands reach from the lowest to the highest seed; the training length is marked. Each protocol
+    becomes figure4-<protocol>.png and .pdf, with its numbers in figure4-<protocol>.csv. Default: profile text.
+
+    \b
+    posgen figure4 --profile text_quick
+    posgen table1 --profile text_quick      losses, and Resonance against plain
+    """
+    from cli.shared.output import chosen_formats, save
+    from cli.shared.records import collection, folder_of
+    from eval.evidence.cells import parted
+    from eval.evidence.figures import panels
+    from eval.evidence.figures.losses import caption, figure, numbers, rows
+    from eval.evidence.figures.style import FORMATS
+    from eval.evidence.table import csv_text
+    from posgen.errors import UserError
+
+    formats = chosen_formats(format, FORMATS)
+    profile = profile if records else profile or "text"
+    _, cells = parted(collection(records, profile, protocol, sweep))
+    if cells is None:
+        raise UserError("none of these records is of a text; run `posgen sweep --profile text_quick`")
+    series = {name: rows(cells, name) for name in cells.protocols}
+    figures = {f"figure4-{name}": figure(cells, of_one) for name, of_one in series.items()}
+    texts = {f"figure4-{name}.csv": csv_text(numbers(of_one)) for name, of_one in series.items()}
+    save(out or folder_of(records, profile), figures, texts, formats)
+    for name, of_one in series.items():
+        print("\n".join(["", caption(cells, of_one), *panels.notes(name)]))
 
 
 def positions(
@@ -182,12 +222,12 @@ def _draw(
 ) -> None:
     """Draw every protocol that the options choose; everything is drawn before anything is written."""
     from cli.shared.output import chosen_formats, save
-    from cli.shared.records import collection, folder_of, of_tasks
+    from cli.shared.records import collection, computed, folder_of, of_tasks
     from eval.evidence.figures.style import FORMATS
     from eval.evidence.table import csv_text
 
     formats = chosen_formats(format, FORMATS)
-    cells, places, ending = of_tasks(collection(records, profile, protocol, sweep), task)
+    cells, places, ending = of_tasks(computed(collection(records, profile, protocol, sweep)), task)
     drawn = {name: drawer(cells, name, places) for name in cells.protocols}
     figures: dict[str, Figure] = {}
     texts: dict[str, str] = {}

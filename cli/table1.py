@@ -36,23 +36,31 @@ def table1(
     Nothing is trained, and it takes seconds. Each protocol gives a table in the paper's shape: for every encoding and
     task the published accuracy beyond the training length (OOD), the mean ± standard deviation over seeds measured
     here, and their difference; a dash where nothing was measured. --wide and the CSV have everything else. Markdown
-    adds the tests of the pairs from `posgen verdict`.
+    adds the tests of the pairs from `posgen verdict`. Records of a text give losses.md and losses.csv in their place:
+    loss by encoding, lower is better, and Resonance against its plain form.
 
     \b
     posgen table1 --protocol paper
     posgen table1 --wide
     posgen table1 --profile quick --format all --out results/quick
+    posgen table1 --profile text_quick
     """
+    from cli.shared.losses import show_losses
     from cli.shared.output import chosen_formats, show
     from cli.shared.records import collection
     from conf import published
     from eval.evidence import table1_tables
+    from eval.evidence.cells import parted
     from eval.evidence.table import Table, csv_text, latex, markdown, terminal
     from eval.evidence.table1 import build
 
     formats = chosen_formats(format, ["terminal", "markdown", "csv", "latex"])
     printed = published.table1()
-    cells = collection(records, profile, protocol, sweep, accuracy)
+    cells, of_texts = parted(collection(records, profile, protocol, sweep, accuracy))
+    if of_texts:
+        show_losses(of_texts, formats, out)
+    if cells is None:
+        return
     table = build(cells, printed)
     document = table1_tables.wide(table) if wide else table1_tables.document(table)
 

@@ -42,20 +42,29 @@ def verdict(
     pairs   Resonance better, worse or undecided, against its plain form
     claims  whether what the paper says of its figure and table holds here
 
+    Records of a text give pairs alone, by loss.
+
     Each verdict comes with its interval, its p values and the power of the test. Nothing is trained.
 
     Example: posgen verdict --profile quick --format all --out results/quick
     """
+    from cli.shared.losses import show_losses
     from cli.shared.output import chosen_formats, show
     from cli.shared.records import collection
     from conf.published import table1
     from conf.rules import verdict_rules
+    from eval.evidence.cells import parted
     from eval.evidence.table import csv_text, markdown, terminal
     from eval.evidence.verdict.judge import judge
     from eval.evidence.verdict.tables import document, numbers
 
     formats = chosen_formats(format, ["terminal", "markdown", "csv"])
     used, declared = verdict_rules(rules or ()), verdict_rules()
-    verdicts = judge(collection(records, profile, protocol, sweep, accuracy), table1(), used, declared)
+    cells, of_texts = parted(collection(records, profile, protocol, sweep, accuracy))
+    if of_texts:
+        show_losses(of_texts, formats, out, used)
+    if cells is None:
+        return
+    verdicts = judge(cells, table1(), used, declared)
     texts = {"markdown": lambda: markdown(document(verdicts)), "csv": lambda: csv_text(numbers(verdicts))}
     show(formats, lambda console: terminal(document(verdicts, screen=True), console), texts, out, "verdict")

@@ -17,6 +17,7 @@ from models.spec import EncodingSpec
 from posgen.errors import BadValue, UserError, nearest
 from posgen.own_code import trust
 from posgen.plain import plain
+from posgen.spec import Task
 
 TITLED = ("pe", "task", "protocol")
 OWN = "rope"
@@ -136,6 +137,15 @@ def _overridden_switches(protocol: str, overrides: Sequence[str]) -> tuple[str, 
     return preset, [*switches, f"protocol.name={_quoted(protocol)}"]
 
 
+def _identified(task: Task) -> Task:
+    """The task with the identity of what it reads from files: the user's own h, or its texts."""
+    if task.is_text:
+        from posgen.texts import identified
+
+        return identified(task)
+    return dataclasses.replace(task, code=_function_code(task.h))
+
+
 def _function_code(h: str) -> str:
     """The identity of the user's own h, empty for a built-in one."""
     from posgen.functions import own_code
@@ -199,7 +209,7 @@ def _typed(node: Any) -> Config:
             raise error.under(name) from error
     # Interpolated switches arrive as enums; the scalings' own parameters are words and numbers.
     values["pe"] = dataclasses.replace(values["pe"], params=plain(values["pe"].params), code=_code(values["pe"]))
-    values["task"] = dataclasses.replace(values["task"], code=_function_code(values["task"].h))
+    values["task"] = _identified(values["task"])
     config = Config(**values)
     if config.data.train_length <= config.task.prefix_length:
         raise BadValue(

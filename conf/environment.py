@@ -27,7 +27,10 @@ def variable(name: str, default: Any = _MISSING) -> Any:
 
 def as_written(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration as plain containers, with the name of the variable in the place of every value taken from it."""
-    return {key: _written(value) if key in _FREE_TEXT else value for key, value in config.items()}
+    written = {key: _written(value) if key in _FREE_TEXT else value for key, value in config.items()}
+    if corpus := (config.get("task") or {}).get("corpus"):  # a path too
+        written["task"] = {**config["task"], "corpus": _written(corpus)}
+    return written
 
 
 def _written(value: Any) -> Any:

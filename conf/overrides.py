@@ -51,6 +51,12 @@ def check_choice(group: str, name: str) -> str:
     return name
 
 
+def of_profile(key: str, profile: str) -> list[str]:
+    """What a profile's file lists under a key of `profile`; empty where it has none."""
+    node = files.load(files.FOLDER / "profile" / f"{profile}.yaml").get("profile") or {}
+    return [str(name) for name in node.get(key) or ()]
+
+
 def words(key: str, text: str) -> list[str]:
     """`a,b` as [a, b], each once; an empty entry is refused."""
     entries = [w.strip() for w in text.strip("[] ").split(",")]

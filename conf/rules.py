@@ -23,10 +23,12 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 @dataclass(frozen=True)
 class VerdictRules:
-    """conf/verdict.yaml: what verdicts are reached by. Margin and effect in percentage points."""
+    """conf/verdict.yaml: what verdicts are reached by. Margin and effect in percentage points, `effect_nats` that of
+    losses."""
 
     margin_points: float
     effect_points: float
+    effect_nats: float
     alpha: float
     confidence: float
     published_seeds: int
@@ -37,6 +39,7 @@ class VerdictRules:
         points = "use points of accuracy, 0 < points <= 100"
         require(0.0 < self.margin_points <= 100.0, "margin_points", self.margin_points, points)
         require(0.0 < self.effect_points <= 100.0, "effect_points", self.effect_points, points)
+        require(0.0 < self.effect_nats <= 10.0, "effect_nats", self.effect_nats, "use nats a token, 0 < nats <= 10")
         require(0.0 < self.alpha <= 0.5, "alpha", self.alpha, "use an error rate, 0 < alpha <= 0.5 (usual: 0.05)")
         require(0.0 < self.confidence < 1.0, "confidence", self.confidence, "use 0 < confidence < 1 (usual: 0.95)")
         require(2 <= self.published_seeds <= 1000, "published_seeds", self.published_seeds, "use 2 to 1000")

@@ -94,12 +94,15 @@ class ProtocolSpec:
 @dataclass(frozen=True)
 class ProfileSpec:
     """How large an experiment is. `label` stands beside every number of it; `seeds` and `protocols` are a sweep's.
+    `tasks` and `pes`: what it is about where a command names none; without them Table 1.
     `changes`: the overrides that make its numbers others than the profile's own (conf.overrides.changed)."""
 
     name: str = "quick"
     label: str = "unlabelled"
     seeds: list[int] = field(default_factory=list)
     protocols: list[str] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)
+    pes: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -129,9 +132,10 @@ class PathsSpec:
     results: str = "results"
     runs: str = "results/runs"
     data: str = "results/data"
+    texts: str = "results/texts/shakespeare"
 
     def __post_init__(self) -> None:
-        for key in ("results", "runs", "data"):
+        for key in ("results", "runs", "data", "texts"):
             require(bool(getattr(self, key).strip()), key, getattr(self, key), "name a folder")
 
 

@@ -63,11 +63,18 @@ def check_betas(beta_fast: float, beta_slow: float) -> None:
 
 
 class Selection(Enum):
-    """Ledger row 14: which checkpoint is tested."""
+    """Ledger row 14: which checkpoint is tested. `first_best_id`: the first with the best ID accuracy on validation
+    sequences, `best_loss` with the lowest loss over all their positions, `best_id_loss` over the ID ones."""
 
     first_best_id = "first_best_id"
     last = "last"
     best_loss = "best_loss"
+    best_id_loss = "best_id_loss"
+
+    def of(self, task: Task) -> Selection:
+        """What this rule means for a task: `best_id_loss` in the place of `first_best_id` for a text, which is measured
+        by its losses. (Share of bytes guessed right: coarse, and rising where the loss no longer falls.)"""
+        return Selection.best_id_loss if task.is_text and self is Selection.first_best_id else self
 
 
 class AccuracyMode(Enum):

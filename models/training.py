@@ -225,7 +225,14 @@ def selection_score(selection: Selection, epoch: int, metrics: Metrics) -> float
     """What the chosen checkpoint maximises (ledger row 14); the first of equal ones wins. -inf without a number."""
     if selection is Selection.last:
         return float(epoch)
-    value = metrics["id_accuracy"] if selection is Selection.first_best_id else metrics["loss"]
+    value = metrics[_SELECTED[selection]]
     if value is None:
         return -math.inf
     return value if selection is Selection.first_best_id else -value
+
+
+_SELECTED = {
+    Selection.first_best_id: "id_accuracy",
+    Selection.best_loss: "loss",
+    Selection.best_id_loss: "id_loss",
+}

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from posgen import files, leftovers, manifest
+from posgen import files, leftovers, manifest, texts
 from posgen.errors import BadValue, UserError, os_error_reason, os_error_remedy, require, shortened
 from posgen.generate import BLOCK, Ticked, generate, nothing, token_dtype
 from posgen.resources import dominant, free_disk, free_memory, reductions, size
@@ -74,8 +74,8 @@ def prepare(task: Task, data: DataSpec, root: Path, ticked: Ticked = nothing) ->
         return _load_as_asked(path, task, data)
     _refuse_beyond(free_memory(), "memory", making_bytes, task, data)
     _refuse_beyond(free_disk(root), f"disk space for {root}", disk_bytes, task, data)
-    tokens = _generate(task, data, ticked)
-    described = manifest.describe(task, data, tokens)
+    tokens, documents = _generate(task, data, ticked)
+    described = manifest.describe(task, data, tokens, documents)
     temporary = leftovers.beside(path)
     try:
         temporary.mkdir(parents=True)
@@ -151,9 +151,14 @@ def _refuse_beyond(
     raise BadValue(f"data.{key}", value, remedy)
 
 
-def _generate(task: Task, data: DataSpec, ticked: Ticked) -> dict[str, np.ndarray]:
+def _generate(
+    task: Task, data: DataSpec, ticked: Ticked
+) -> tuple[dict[str, np.ndarray], dict[str, list[dict[str, Any]]] | None]:
+    """(tokens by split, of a text which documents each split comes from)."""
+    if task.is_text:
+        return texts.cut(task, data)
     prefixes = draw(task, data)
-    return {split: generate(task, prefixes[split], data.shape(split)[1], ticked) for split in SPLITS}
+    return {split: generate(task, prefixes[split], data.shape(split)[1], ticked) for split in SPLITS}, None
 
 
 def _write(tokens: dict[str, np.ndarray], described: dict[str, Any], folder: Path) -> None:
@@ -183,6 +188,8 @@ def _load_as_asked(path: Path, task: Task, data: DataSpec) -> Dataset:
     if differing:
         file = path / manifest.FILE
         raise UserError(f"{file}: made with other parameters ({', '.join(differing)}); {_remedy(path)}")
+    if task.is_text:
+        return dataset  # the identity of its files was compared above, and the checksums when it was read
     for split in SPLITS:
         sample = getattr(dataset, split)[:SPOT_CHECK]
         if not np.array_equal(generate(task, sample[:, : task.prefix_length], sample.shape[1]), sample):

@@ -23,8 +23,14 @@ FORMAT_VERSION = 1
 FILE = "manifest.json"
 
 
-def describe(task: Task, data: DataSpec, tokens: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The manifest of these splits, as what JSON can hold. tokens: split -> [N, L]."""
+def describe(
+    task: Task,
+    data: DataSpec,
+    tokens: dict[str, np.ndarray],
+    documents: dict[str, list[dict[str, Any]]] | None = None,
+) -> dict[str, Any]:
+    """The manifest of these splits, as what JSON can hold. tokens: split -> [N, L]. `documents`: of a text, the files
+    that each split was cut from."""
     splits = {
         split: {
             "file": f"{split}.parquet",
@@ -39,10 +45,16 @@ def describe(task: Task, data: DataSpec, tokens: dict[str, np.ndarray]) -> dict[
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "posgen_version": __version__,
-        "task": plain(task),
+        "task": _of_task(task),
         "data": plain(data),
         "splits": splits,
+        **({} if documents is None else {"documents": documents}),
     }
+
+
+def _of_task(task: Task) -> dict[str, Any]:
+    """The task's fields; those of a text only for one, so that the manifest of a rule's data set is what it was."""
+    return {key: value for key, value in plain(task).items() if task.is_text or key not in ("corpus", "texts")}
 
 
 def identity(task: Task, data: DataSpec) -> dict[str, Any]:

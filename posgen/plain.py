@@ -27,12 +27,13 @@ def plain(value: Any) -> Any:
 
 
 def identity(value: Any) -> Any:
-    """`plain`, without the fields that stand at their `neutral` value (a key of the field's metadata).
+    """`plain`, without the fields that stand at their `neutral` value (a key of the field's metadata), and without
+    those that are a `place`: where something is found says nothing about what it is.
 
     A field that a later version adds is neutral where it changes nothing, so that earlier results keep their identity.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value) if not f.metadata.get("place")]
         return {f.name: identity(v) for f, v in fields if f.metadata.get("neutral", dataclasses.MISSING) != plain(v)}
     if isinstance(value, dict):
         return {str(k): identity(v) for k, v in value.items()}

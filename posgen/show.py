@@ -37,6 +37,7 @@ def explain(task: Task, prefix: Sequence[int], length: int) -> list[Row]:
     Raises `BadValue("prefix", ...)` unless it is far + near whole tokens in 0..modulus-1, for a length above LONGEST,
     and as `generate` does.
     """
+    require(not task.is_text, "rule", task.rule, "a text has no rule to explain; use recursive, cot or semi_recursive")
     require(length <= LONGEST, "length", length, f"use at most {LONGEST} tokens: each is a line")
     tokens = generate(task, [list(prefix)], length)[0].tolist()
     rows = []

@@ -12,6 +12,10 @@ from posgen import rules
 from posgen.errors import require
 from posgen.naming import check_name
 
+TEXT = "text"
+"""The `rule` of a task whose sequences are read from files (posgen.texts) instead of computed by a rule."""
+BYTES = 256
+
 
 class Splits(Enum):
     """How the seed prefixes are divided among the splits: ledger row 1."""
@@ -27,6 +31,10 @@ class Task:
     `rule` names a module of posgen.rules. `far` (the paper's j) and `near` (k) count the tokens; the first far + near
     tokens are the seed. `h` names a function of posgen.functions or, as `package.module:function`, one of the user's
     own.
+
+    With rule `text` the tokens are the bytes of text files and nothing is computed: modulus 256, h `none`, far 0 and
+    near 1, which says that the first byte of a sequence is given and every later one is predicted. `corpus` says where
+    the files are, `texts` which they are.
     """
 
     name: str = "recursive"
@@ -37,18 +45,38 @@ class Task:
     h: str = "sum_mod"
     # Of a user's own h the sha256 of its file (12 hex digits): an edited function is another task.
     code: str = field(default="", metadata={"neutral": ""})
+    # Of a text: a folder of .txt files, or a pattern. A place is no part of an identity: a corpus may be moved.
+    corpus: str = field(default="", metadata={"neutral": "", "place": True})
+    # Of a text: the sha256 of its files' contents (posgen.texts), so that an edited file is another task.
+    texts: str = field(default="", metadata={"neutral": ""})
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
-        rules.rule(self.rule)
+        if self.is_text:
+            self._check_text()
+        else:
+            rules.rule(self.rule)
         require(2 <= self.modulus <= 32_000, "modulus", self.modulus, "use 2 to 32000 (the paper: 17)")
         require(0 <= self.far <= 64, "far", self.far, "use 0 to 64 far tokens (the paper: 1)")
         require(0 <= self.near <= 64, "near", self.near, "use 0 to 64 near tokens (the paper: 3)")
         require(self.far + self.near >= 1, "near", self.near, "far + near must be at least 1")
 
+    def _check_text(self) -> None:
+        """A text has one form, so that equal texts are equal tasks."""
+        profiles = "a profile for texts has that: text, text_quick or text_smoke"
+        require(self.modulus == BYTES, "modulus", self.modulus, f"a text has {BYTES} bytes: use {BYTES}; {profiles}")
+        for key, value in (("far", 0), ("near", 1), ("h", "none")):
+            given = getattr(self, key)
+            require(given == value, key, given, f"a text is read and not computed: use {key}={value}")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the sequences are read from files. Such a task is measured by its losses, not by accuracy."""
+        return self.rule == TEXT
+
     @property
     def prefix_length(self) -> int:
-        """Seed tokens of a sequence: far + near."""
+        """Seed tokens of a sequence, given and never predicted: far + near."""
         return self.far + self.near
 
     @property

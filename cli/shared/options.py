@@ -10,7 +10,12 @@ import typer
 _LIST = "NAME[,NAME...]"
 TaskOption = Annotated[
     str | None,
-    typer.Option("--task", metavar=_LIST, help="recursive, cot, semi_recursive, or all.", show_default=False),
+    typer.Option(
+        "--task",
+        metavar=_LIST,
+        help="recursive, cot, semi_recursive, or all (these three); text with a profile for it.",
+        show_default=False,
+    ),
 ]
 PeOption = Annotated[
     str | None,
@@ -43,7 +48,7 @@ ProfileOption = Annotated[
         "--profile",
         metavar="NAME",
         help="Size: paper (as published), narrow (as published but a narrower model, two hours on 2 cores), quick "
-        "(minutes on a laptop), smoke (seconds, learns nothing).",
+        "(minutes on a laptop), smoke (seconds, learns nothing); text, text_quick: language models on texts.",
         show_default=False,
     ),
 ]

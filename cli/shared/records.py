@@ -34,6 +34,20 @@ def collection(
     return collect(gather(records or [], profile, results, sweep), protocols, accuracy)
 
 
+def computed(collected: Collection) -> Collection:
+    """The cells of the tasks that are measured by accuracy. UserError where all are of texts."""
+    from eval.evidence.cells import parted
+    from posgen.errors import UserError
+
+    cells, _ = parted(collected)
+    if cells is None:
+        raise UserError(
+            f"the records of profile {collected.profile} are of a text, which is measured by its losses; show them "
+            "with `posgen table1` and `posgen figure4`"
+        )
+    return cells
+
+
 def of_tasks(collected: Collection, task: str | None) -> tuple[Collection, list[tuple[str, str]], str]:
     """(the collection's cells of these tasks, the published (task, pe) of them, what file names end in)."""
     from conf import published as paper

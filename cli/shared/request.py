@@ -39,10 +39,12 @@ def request(
 ) -> Request:
     """Join options and trailing arguments (`--pe yarn` and `pe=yarn` are the same), each given once at most.
 
+    Without a task or an encoding those of the profile count (one for texts has them), and without these the defaults.
+
     `takes` are those of the five choices that the command supports, `roots` the groups of settings (None: all);
     anything else is an error, not ignored.
     """
-    from conf.overrides import check_choice, numbers, read, words
+    from conf.overrides import check_choice, numbers, of_profile, read, words
     from conf.published import table1_names
 
     added = [f"{key}={value}" for key, value in (("device", device), ("threads", threads)) if value is not None]
@@ -62,8 +64,11 @@ def request(
             raise BadValue(key, value, f"is given as --{key} {options[key]} too; give it once")
         options[key] = value
 
+    chosen_profile = options["profile"] or default_profile
+    check_choice("profile", chosen_profile)
+
     def names(group: str, default: str | None, everything: Sequence[str] = ()) -> list[str] | None:
-        text = options[group] or default
+        text = options[group] or ((default and ",".join(of_profile(f"{group}s", chosen_profile))) or default)
         if text is None:
             return None
         if text == "all" and everything:
@@ -76,8 +81,6 @@ def request(
         return listed
 
     tasks, pes = table1_names()
-    chosen_profile = options["profile"] or default_profile
-    check_choice("profile", chosen_profile)
     return Request(
         tasks=names("task", default_task, tasks) or [],
         pes=names("pe", default_pe, pes) or [],

@@ -16,8 +16,8 @@ from posgen.errors import BadValue, UserError, nearest
 from posgen.plain import plain
 from posgen.spec import DataSpec, Task
 
-# Differs among members that are pooled (the rule of each task), or is only a label.
-_FREE = {"task.name", "task.rule"}
+# Differs among members that are pooled (the rule of each task), or is only a label or a place.
+_FREE = {"task.name", "task.rule", "task.corpus"}
 # A difference here, or in what a protocol switches (the ledger of text against released code), is not one of size.
 _ARITHMETIC = "model.precision"
 _SIZES = {"task": Task(), "data": DataSpec(), "model": ModelSpec(), "optim": OptimSpec()}
@@ -62,6 +62,22 @@ class Collection:
         everything = [*published, *sorted(measured - set(published), key=lambda place: names.place_order(*place))]
         tasks = list(dict.fromkeys(task for task, _ in everything))
         return sorted(everything, key=lambda row: tasks.index(row[0]))
+
+
+def parted(collection: Collection) -> tuple[Collection | None, Collection | None]:
+    """(the cells of tasks that a rule computes, those of texts): the ones are measured by accuracy, the others by their
+    losses, and no table has both. None where there is no such cell."""
+
+    def part(texts: bool) -> Collection | None:
+        chosen = {
+            place: cell
+            for place, cell in collection.cells.items()
+            if (*cell.finished, *cell.diverged)[0].of_text is texts
+        }
+        protocols = tuple(name for name in collection.protocols if any(place[0] == name for place in chosen))
+        return dataclasses.replace(collection, protocols=protocols, cells=chosen) if chosen else None
+
+    return part(False), part(True)
 
 
 def collect(
@@ -178,7 +194,8 @@ def _cell(by_seed: dict[int, AccuracyRecord]) -> Cell:
 def _same_settings(protocol: str, cells: dict[tuple[str, str, str], list[AccuracyRecord]]) -> None:
     """One setting a protocol: data, model, optimiser, selection. Within a cell its task and encoding too."""
     everything = [record for records in cells.values() for record in records]
-    _agree(everything, ("data", "model", "optim"))
+    for texts in (False, True):  # whose checkpoints are chosen by accuracy, or by loss: no table has both
+        _agree([record for record in everything if record.of_text is texts], ("data", "model", "optim"))
     ends = {r.trained_epochs or r.training.optim.epochs for r in everything if r.finished}
     if len(ends) > 1:
         epochs = " and to epoch ".join(map(str, sorted(ends, key=str)))

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from eval.measuring.cost import as_tested
-from eval.measuring.metrics import Evaluation, Scores, measure
+from eval.measuring.metrics import Evaluation, Scores, bin_width, measure
 from eval.measuring.passes import Ticked, nothing
 from eval.measuring.planned import PlannedMember
-from eval.store.kinds import AccuracyRecord, Maker, Metrics, Training, Validation, as_training
+from eval.store.kinds import AccuracyRecord, Maker, Metrics, PositionLosses, Training, Validation, as_training
 from eval.store.provenance import maker
 from eval.store.runs import now
 from models.encodings import Encoding, build
@@ -24,6 +24,7 @@ from models.population import Population
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 from models.training import Progress
 from posgen.dataset import Dataset, prepare
+from posgen.errors import require
 from posgen.generate import generate
 from posgen.generate import nothing as nothing_made
 from posgen.plain import digest, plain
@@ -56,6 +57,8 @@ class Data:
         tokens = self.tokens(spec, "test")[:sequences]
         if length <= tokens.shape[1]:
             return tokens[:, :length]
+        longest = f"a text is not continued: use at most its {tokens.shape[1]} tokens (data.test_length)"
+        require(not spec.task.is_text, "length", length, longest)
         prefixes = self.of(spec).test[:sequences, : spec.task.prefix_length]
         return _tensor(generate(spec.task, prefixes, length))
 
@@ -178,14 +181,21 @@ def record(
         trained_epochs=history[-1]["epoch"] if stopped else None,
         encoding=plain(encoding),
         protocol=protocols.get(targets[0].protocol) if targets else member.config.get("protocol"),
-        accuracy_by_position=tuple(map(_number, scores.accuracy)) if scores else None,
+        accuracy_by_position=tuple(map(_number, scores.accuracy)) if scores and not spec.task.is_text else None,
         history=tuple(_validation(row, label) for row in history if label in row["validation"]),
+        loss_by_position=_binned(scores, spec) if scores and spec.task.is_text else None,
     )
 
 
 def metrics_of(scores: Scores, spec: MemberSpec) -> Metrics:
     """The means that a record holds."""
     return Metrics(**scores.summary(spec.task.prefix_length, spec.data.train_length))
+
+
+def _binned(scores: Scores, spec: MemberSpec) -> PositionLosses:
+    width = bin_width(spec.data.train_length, len(scores.loss))
+    nats = (None if loss is None else round(loss, 6) for loss in scores.binned_loss(width))
+    return PositionLosses(width=width, nats=tuple(nats))
 
 
 def _training(member: PlannedMember, context: Context, info: Mapping[str, Any]) -> Training:

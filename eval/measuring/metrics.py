@@ -70,6 +70,23 @@ class Scores:
             "ood_loss": _mean(self.loss[new]),
         }
 
+    def binned_loss(self, width: int) -> list[float | None]:
+        """Mean losses over bins of `width` positions; the first has the predicted ones alone, without the seed tokens
+        that NaN stands for. None where one of them is not finite."""
+        first = int(np.isnan(self.loss).argmin())
+        starts = range(0, len(self.loss), width)
+        return [_mean(self.loss[max(start, first) : start + width]) for start in starts]
+
+
+MOST_BINS = 128
+
+
+def bin_width(train_length: int, length: int) -> int:
+    """The smallest width that divides the training length, so that no bin lies on both sides of it, and makes at most
+    `MOST_BINS` of a sequence: 32 for 256 -> 4,096. The training length where that makes more."""
+    widths = (width for width in range(1, train_length) if train_length % width == 0)
+    return next((width for width in widths if -(-length // width) <= MOST_BINS), train_length)
+
 
 def _mean(values: np.ndarray) -> float | None:
     """None without positions, or with a value that is not finite: dropping those (nanmean) would flatter the rest."""

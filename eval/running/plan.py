@@ -87,7 +87,7 @@ def settings(profile: str, overrides: Sequence[str] = (), seeds: Sequence[int] |
     The profile's name says which overrides changed its numbers (`conf.overrides.changed`); seeds beyond the profile's
     count as one of them.
     """
-    config = compose(Choice(profile=profile), [o for o in overrides if not o.startswith("pe.")])
+    config = compose(Choice(profile=profile), [o for o in overrides if not o.startswith(("pe.", "task."))])
     further = set(seeds or ()) - set(config.profile.seeds)
     changes = [*overrides, f"seed={','.join(map(str, seeds or ()))}"] if further else overrides
     return dataclasses.replace(config, profile=changed(config.profile, changes))
@@ -118,7 +118,7 @@ def _collect(trainings: dict[str, _Training], config: Config, protocol: str, pe:
 def _foresee(
     trainings: Mapping[str, _Training], profile: ProfileSpec, composed: Callable[[str, str, str], Config]
 ) -> None:
-    """Let plain trainings be validated under every encoding that the profile's whole Table 1 tests them with.
+    """Let plain trainings be validated under every encoding that the profile's whole table tests them with.
 
     The checkpoint is chosen for each test encoding while a model trains. Were it chosen for those of one call alone,
     `train --pe rope` would have to be repeated for a sweep that tests RoPE's weights with YaRN.
@@ -127,7 +127,7 @@ def _foresee(
 
     plain_trainings = [training for training in trainings.values() if not stretches(training.train_encoding)]
     for task in dict.fromkeys(training.config.task.name for training in plain_trainings):
-        for pe, protocol in itertools.product(table1_names()[1], profile.protocols):
+        for pe, protocol in itertools.product(profile.pes or table1_names()[1], profile.protocols):
             try:
                 config = composed(task, pe, protocol)
                 _try(config, config.pe)
@@ -150,7 +150,7 @@ def _spec(training: _Training, seed: int) -> MemberSpec:
         test_encodings=tuple(training.tests),
         model=config.model,
         optim=config.optim,
-        selection=config.protocol.selection,
+        selection=config.protocol.selection.of(config.task),
         accuracy=config.protocol.accuracy,
         seed=seed,
     )

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct, structs, to_builtins
 from models.spec import EncodingSpec, ModelSpec, OptimSpec
 from posgen.own_code import refuse_untrusted
 from posgen.plain import digest, plain, restore
-from posgen.spec import DataSpec, Task
+from posgen.spec import TEXT, DataSpec, Task
 
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Nats = Annotated[float, Meta(ge=0.0)]
@@ -188,6 +188,11 @@ class PosGenRecord(Record, frozen=True, kw_only=True, dict=True):
         return spec
 
     @property
+    def of_text(self) -> bool:
+        """Whether the task is a text, which is measured by its losses and not by accuracy."""
+        return bool(self.training.config["task"].get("rule") == TEXT)
+
+    @property
     def finished(self) -> bool:
         """Whether there are numbers."""
         return self.metrics is not None
@@ -202,15 +207,35 @@ class PosGenRecord(Record, frozen=True, kw_only=True, dict=True):
         """Of `metrics`; None for a diverged member too."""
         return self.metrics.ood_accuracy if self.metrics else None
 
+    @property
+    def id_loss(self) -> float | None:
+        """Of `metrics`, in nats; None for a diverged member too."""
+        return self.metrics.id_loss if self.metrics else None
+
+    @property
+    def ood_loss(self) -> float | None:
+        """Of `metrics`, in nats; None for a diverged member too."""
+        return self.metrics.ood_loss if self.metrics else None
+
+
+class PositionLosses(Struct, frozen=True, kw_only=True):
+    """Mean losses over bins of `width` positions: bin i is over the predicted ones of i width to (i + 1) width - 1, the
+    last may be shorter. None where a loss was not finite."""
+
+    width: Annotated[int, Meta(ge=1)]
+    nats: tuple[Nats | None, ...]
+
 
 class AccuracyRecord(PosGenRecord, frozen=True, kw_only=True, dict=True):
-    """Accuracy and loss on the test split at one length. `accuracy_by_position` has null for the seed tokens."""
+    """Accuracy and loss on the test split at one length. `accuracy_by_position` has null for the seed tokens. A text,
+    which is measured by its losses, has `loss_by_position` in its place; other lines do not have that key."""
 
     kind = "accuracy"
     shown_by = "posgen table1"
 
     accuracy_by_position: tuple[Fraction | None, ...] | None = None
     history: tuple[Validation, ...] = ()
+    loss_by_position: PositionLosses | None = None
 
 
 class Windows(Struct, frozen=True, kw_only=True):

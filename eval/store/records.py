@@ -104,8 +104,13 @@ def _check(record: Record) -> None:
         ) from None
 
 
+_LATER = ("loss_by_position",)
+"""Keys that a line has only where there is a value: they came later, and lines without them stay what they were."""
+
+
 def _plain(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in type(record).__struct_fields__ if name != "training"}
+    fields = {name: getattr(record, name) for name in type(record).__struct_fields__ if name != "training"}
+    return {name: value for name, value in fields.items() if name not in _LATER or value is not None}
 
 
 def _lines(records: Iterable[Record], described: set[str]) -> Iterator[bytes]:

@@ -91,7 +91,7 @@ def test_published_encodings_come_first_then_titles_in_order_each_before_its_res
         if pe.startswith("resonance_"):
             assert order[place - 1] == names.counterpart(pe)
     tasks = sorted([*choices("task"), "addition"], key=lambda task: names.place_order(task, "rope"))
-    assert tasks == [*table1_names()[0], "addition"]
+    assert tasks == [*table1_names()[0], "addition", "text"]
 
 
 def test_reading_titles_is_cheap(tmp_path: Path) -> None:

@@ -207,7 +207,8 @@ def test_the_schema_reuses_the_owners_of_fields() -> None:
 def test_every_file_of_every_group_composes() -> None:
     with composer() as make:
         for task in choices("task"):
-            assert make(Choice(task=task), ()).task.name == task
+            if task != "text":  # which reads files and has profiles of its own: tests/eval/test_text_task.py
+                assert make(Choice(task=task), ()).task.name == task
         for profile, protocol in itertools.product(choices("profile"), choices("protocol")):
             config = make(Choice(profile=profile, protocol=protocol), ())
             assert (config.profile.name, config.protocol.name) == (profile, protocol)

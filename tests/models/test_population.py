@@ -316,9 +316,9 @@ SELECTIONS = [member(selection=selection) for selection in Selection]
 
 
 def worse_later(population: Population, members: Sequence[Progress]) -> list[dict]:
-    """ID accuracy stays where it is while the loss rises: each of the three selections takes its own view of that."""
+    """ID accuracy stays where it is while the loss rises: each of the selections takes its own view of that."""
     seen = population.steps
-    return [{"rope": {"loss": seen, "id_accuracy": 0.5, "ood_accuracy": 0.1}} for _ in members]
+    return [{"rope": {"loss": seen, "id_loss": seen, "id_accuracy": 0.5, "ood_accuracy": 0.1}} for _ in members]
 
 
 def serving(*specs: MemberSpec, stop: int = -1) -> Trainer:
@@ -343,14 +343,14 @@ def test_members_that_differ_only_in_how_they_are_measured_share_one_training() 
     assert SELECTIONS[1].selection is Selection.last
     assert len({spec.trajectory for spec in (*SELECTIONS, member(accuracy=AccuracyMode.free_running))}) == 1
     assert len({spec.trajectory for spec in (member(), member(seed=2), *OTHERS)}) == 5
-    assert len({spec.run_id for spec in SELECTIONS}) == 3
+    assert len({spec.run_id for spec in SELECTIONS}) == 4
 
 
 def test_members_that_share_a_training_go_on_from_their_own_states() -> None:
     whole, half, resumed = serving(*SELECTIONS), serving(*SELECTIONS, stop=8), serving(*SELECTIONS)
     whole.run()
     half.run()
-    resumed.load([half.state(i) for i in range(4)])
+    resumed.load([half.state(i) for i in range(len(half.progress))])
     resumed.run()
     for a, b in zip(resumed.progress, whole.progress, strict=True):
         assert a.history == b.history
@@ -364,7 +364,7 @@ def test_members_that_share_a_training_leave_together() -> None:
     mixed.population.params["final_norm"].data[0] = float("nan")
     mixed.run()
     assert [p.spec for p in mixed.lost] == [OTHERS[0]]
-    assert [p.slot for p in mixed.progress] == [0, 0, 0]
+    assert [p.slot for p in mixed.progress] == [0] * len(SELECTIONS)
     assert all(len(p.history) == 2 and math.isfinite(p.history[-1]["train_loss"]) for p in mixed.progress)
     broken = serving(*SELECTIONS)
     broken.population.params["final_norm"].data[1] = float("nan")
@@ -375,10 +375,14 @@ def test_members_that_share_a_training_leave_together() -> None:
 
 def test_selection_takes_the_first_of_the_best() -> None:
     """Ledger row 14."""
-    rows = [{"loss": 3.0, "id_accuracy": 0.2}, {"loss": 1.0, "id_accuracy": 0.9}, {"loss": 0.5, "id_accuracy": 0.9}]
+    rows = [
+        {"loss": 3.0, "id_loss": 1.5, "id_accuracy": 0.2},
+        {"loss": 1.0, "id_loss": 2.0, "id_accuracy": 0.9},
+        {"loss": 0.5, "id_loss": 2.0, "id_accuracy": 0.9},
+    ]
     chosen = {}
     for selection in Selection:
         scores = [selection_score(selection, epoch, row) for epoch, row in enumerate(rows)]
         chosen[selection.value] = scores.index(max(scores))
-    assert chosen == {"first_best_id": 1, "last": 2, "best_loss": 2}
+    assert chosen == {"first_best_id": 1, "last": 2, "best_loss": 2, "best_id_loss": 0}
     assert selection_score(Selection.best_loss, 1, {"loss": None, "id_accuracy": None}) == -math.inf

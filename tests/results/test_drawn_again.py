@@ -20,6 +20,8 @@ TABLE_1 = {
     "curves": (),
     "gap": (),
 }
+# Of a profile for texts.
+TEXT = {"table1": ("--format", "markdown,csv,latex"), "figure4": ()}
 # Each has a folder of its own name below the profile's.
 OTHERS = {"ledger": ("--effects", "--format", "markdown,csv,png"), "league": (), "lengths": ()}
 FOLDERS = sorted(path.parent for path in results().rglob("records.jsonl"))
@@ -32,7 +34,7 @@ def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
         if folder.name in OTHERS:
             yield folder, folder.name, OTHERS[folder.name]
         else:
-            for command, options in TABLE_1.items():
+            for command, options in (TEXT if folder.name.startswith("text") else TABLE_1).items():
                 if folder.parent == results() or any(folder.glob(f"{command}[.-]*")):
                     yield folder, command, options
 
@@ -72,7 +74,7 @@ def test_what_is_committed_is_what_the_records_give(
 
 
 def test_nothing_is_committed_that_no_command_draws() -> None:
-    known = {*TABLE_1, *OTHERS, "effects", "records", "wavelengths"}
+    known = {*TABLE_1, *TEXT, *OTHERS, "effects", "losses", "records", "wavelengths"}
     files = [path for folder in FOLDERS for path in folder.iterdir() if path.is_file()]
     assert {stem(path) for path in files} <= known
 

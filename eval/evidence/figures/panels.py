@@ -27,6 +27,18 @@ def title(collection: Collection, protocol: str, series: Iterable[Series]) -> st
     return setting(collection, f"Protocol {protocol}, mean of {seeds_text(series)}")
 
 
+def title_without_sizes(collection: Collection, protocol: str, series: Iterable[Series]) -> str:
+    """`title` for what has no published size to compare with."""
+    head = f"Protocol {protocol}, mean of {seeds_text(series)}, profile {collection.profile}"
+    return "\n".join([head, *textwrap.wrap(collection.label, _TITLE_CHARACTERS)])
+
+
+def caption_of(collection: Collection, what: str, series: Iterable[Series], protocol: str) -> str:
+    """`caption` for what has no published size to compare with."""
+    drawn = f"Line: mean of {seeds_text(series)}; {BAND}."
+    return f"{what} {drawn} Protocol {protocol}. Profile {labelled(collection)}."
+
+
 def setting(collection: Collection, what: str) -> str:
     """`what`, then the profile, whether its sizes are the paper's, and its label."""
     _, resized = differences(collection)

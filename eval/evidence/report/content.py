@@ -1,14 +1,14 @@
-"""The content of a profile's page: Table 1 and Figure 3 at the top, the details folded below."""
+"""The content of a profile's page: Table 1 and Figure 3 at the top, of a text its losses, the details folded below."""
 
 from __future__ import annotations
 
 from conf import names
-from eval.evidence.cells import Collection, collect, differences
+from eval.evidence.cells import Collection, collect, differences, parted
 from eval.evidence.figures.panels import labelled
 from eval.evidence.report import provenance
 from eval.evidence.report.page import Commands, Page, Section
 from eval.evidence.report.reproduction import Reproduction
-from eval.evidence.report.sections import at_a_glance, beyond_the_table, of_the_table, parts
+from eval.evidence.report.sections import at_a_glance, beyond_the_table, of_texts, of_the_table, parts
 from eval.evidence.report.sources import FOLDERS, Sources
 from eval.evidence.table import Words
 
@@ -18,26 +18,29 @@ TITLE = "PosGen report"
 def build(sources: Sources) -> Page:
     """The page. Sections whose records are missing name the commands that make them.
 
-    Raises UserError when the profile has no records of Table 1.
+    Raises UserError when the profile has no records of Table 1 or of a text.
     """
     collection = collect(sources.records())
+    computed, texts = parted(collection)
     reproduction = Reproduction(collection, [folder for folder in FOLDERS if folder and sources.path(folder).exists()])
     commands = (("", Words((reproduction.explanation,))), ("", Commands(reproduction.everything)))
     sections = (
-        *at_a_glance(sources, collection, reproduction),
-        *of_the_table(sources, collection, reproduction),
-        *beyond_the_table(sources, reproduction),
+        *(of_texts(sources, texts, reproduction) if texts else ()),
+        *(at_a_glance(sources, computed, reproduction) if computed else ()),
+        *(of_the_table(sources, computed, reproduction) if computed else ()),
+        *(beyond_the_table(sources, reproduction) if computed else ()),
         Section(
             "provenance", "Where the numbers come from", tuple(parts(provenance.document(sources))), measured=False
         ),
         Section("again", "How to reproduce it", commands),
     )
-    return Page(TITLE, f"profile {labelled(collection)}", _introduction(collection), _warning(collection), sections)
+    warning = _warning(computed) if computed else ""
+    return Page(TITLE, f"profile {labelled(collection)}", _introduction(collection), warning, sections)
 
 
 def _introduction(collection: Collection) -> Words:
     protocols = "; ".join(names.protocol(name) for name in collection.protocols)
-    return Words((f"A protocol says how a cell of Table 1 was trained and tested: {protocols}.",))
+    return Words((f"A protocol says how a cell of a table was trained and tested: {protocols}.",))
 
 
 def _warning(collection: Collection) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from conf import names
 from eval.evidence.cells import Collection
 from eval.store.kinds import Maker
+from posgen.texts import PREPARE
 
 _CHANGED = "changed: "  # as conf.overrides.changed writes it into a label
 
@@ -60,7 +61,7 @@ class Reproduction:
         """What to know before typing the commands."""
         commits = sorted({maker.git_commit or "an unknown commit" for maker in self._makers()})
         return (
-            "Run these in a clone of the project. The trainings of Table 1 were made by the code at "
+            "Run these in a clone of the project. The trainings were made by the code at "
             f"{', '.join(commits)}; check that out for the sweep if the code has changed "
             "since. What is trained already is not trained again."
         )
@@ -72,12 +73,19 @@ class Reproduction:
         return (
             "make setup",
             ". .venv/bin/activate",
+            *([PREPARE] if self._is_of_texts() else []),
             *self.sweep,
             *(command for folder in self.folders for command in self.records_of(folder)),
-            *(f"posgen {verb} --format all --out {out} {self.drawing_options}" for verb in ("table1", "verdict")),
-            f"posgen figure3 --out {out} {self.drawing_options}",
+            *(f"posgen {verb} --format all --out {out} {self.drawing_options}" for verb in self._tables()),
+            f"posgen {'figure4' if self._is_of_texts() else 'figure3'} --out {out} {self.drawing_options}",
             f"posgen report {self.drawing_options}",
         )
+
+    def _is_of_texts(self) -> bool:
+        return all(record.of_text for record in self.collection.records())
+
+    def _tables(self) -> tuple[str, ...]:
+        return ("table1",) if self._is_of_texts() else ("table1", "verdict")
 
     def _makers(self) -> Iterator[Maker]:
         for record in self.collection.records():

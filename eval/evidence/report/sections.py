@@ -36,6 +36,23 @@ def at_a_glance(sources: Sources, collection: Collection, reproduction: Reproduc
     yield Section("figure3", "Figure 3: validation loss by epoch", ((f"Protocol {first}", figure),), folded=False)
 
 
+def of_texts(sources: Sources, collection: Collection, reproduction: Reproduction) -> Iterator[Section]:
+    """A language model trained with each encoding: losses, verdicts on the pairs, and loss against position."""
+    from eval.evidence.losses.measured import build
+    from eval.evidence.losses.tables import document
+
+    content = tuple(parts(document(build(collection, sources.rules))))
+    yield Section("losses", "Language model on a text: losses", content, folded=False)
+    drawn = tuple(
+        (
+            f"Protocol {name}",
+            _attempt(f"Loss by position, protocol {name}", reproduction.sweep, _losses, collection, name),
+        )
+        for name in collection.protocols
+    )
+    yield Section("figure4", "Figure 4 of our own: loss at every position", drawn, folded=False)
+
+
 def of_the_table(sources: Sources, collection: Collection, reproduction: Reproduction) -> Iterator[Section]:
     """What else the records of Table 1 show."""
     from eval.evidence.table1 import build
@@ -112,6 +129,14 @@ def _figure3(sources: Sources, collection: Collection, protocol: str) -> Part:
     what = "Line charts of validation loss against epoch, a panel a task, a line an encoding."
     words = alt.lines(what, series, alt.last, "in the last epoch, in nats")
     return Picture(figure(collection, series, sources.axes), words, caption(collection, series))
+
+
+def _losses(collection: Collection, protocol: str) -> Part:
+    from eval.evidence.figures.losses import alt as seen
+    from eval.evidence.figures.losses import caption, figure, rows
+
+    series = rows(collection, protocol)
+    return Picture(figure(collection, series), seen(series, collection), caption(collection, series))
 
 
 def _positions(sources: Sources, collection: Collection, protocol: str) -> Part:

@@ -11,7 +11,7 @@ probability of improvement and sign flips stand beside it, since with a few seed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,6 +38,7 @@ from eval.evidence.statistics import (
 )
 from eval.evidence.verdict.claims import Claim, claims
 from eval.evidence.verdict.paired import Place, ood_points, paired, resonance_places, significant
+from eval.store.kinds import AccuracyRecord
 
 _PUBLISHED_MODE = "teacher_forced"  # how the released code measures what the paper prints
 
@@ -51,7 +52,7 @@ class CellOutcome(StrEnum):
 
 
 class PairOutcome(StrEnum):
-    """Which of the two has the higher OOD accuracy, if the seeds decide it."""
+    """Which of the two has the higher OOD accuracy, or on a text the lower loss, if the seeds decide it."""
 
     better = "resonance better"
     worse = "resonance worse"
@@ -82,7 +83,7 @@ class CellVerdict:
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """One pair. `difference` is Resonance - plain in points of OOD accuracy over the paired `seeds`.
+    """One pair. `difference` is Resonance - plain over the paired `seeds`, points of OOD accuracy or nats of OOD loss.
 
     `bootstrap` is an interval of the same mean, `bootstrap_improvement` the share of bootstrap means above 0 and
     `improvement` that of the seeds. `smallest_sign_flip` is what the sign-flip p cannot fall below with these seeds.
@@ -137,7 +138,7 @@ def judge(
         declared or rules,
         no_cells,
         tuple(cell for name in protocols if not no_cells for cell in _cells(collection, name, published, rules)),
-        tuple(pair for name in protocols for pair in _pairs(collection, name, published, rules)),
+        tuple(pair for name in protocols for pair in accuracy_pairs(collection, name, published, rules)),
         tuple(claim for name in protocols for claim in claims(collection, name, published, rules)),
     )
 
@@ -178,7 +179,8 @@ def _cells(
                 diverged=tuple(record.seed for record in cell.diverged),
                 difference=difference, p_adjusted=p_different[i],
                 p_equivalence=equivalences[i], p_equivalence_adjusted=p_equivalent[i],
-                power_equal=power_equal, power_effect=_power(difference, rules, len(published)), outcome=outcome,
+                power_equal=power_equal, power_effect=_power(difference, rules, rules.effect_points, len(published)),
+                outcome=outcome,
             )
         )  # fmt: skip
     return verdicts
@@ -192,19 +194,32 @@ def _from_published(
     return welch([value for value in values if value is not None], printed, rules.confidence)
 
 
-def _pairs(collection: Collection, protocol: str, published: Iterable[Place], rules: VerdictRules) -> list[PairVerdict]:
-    """A verdict for every published pair; Holm's adjustment spans all of them."""
-    places = resonance_places(published)
-    by_seed = [
-        paired(collection, protocol, (task, pe), (task, names.counterpart(pe)), ood_points) for task, pe in places
-    ]
+def accuracy_pairs(
+    collection: Collection, protocol: str, published: Iterable[Place], rules: VerdictRules
+) -> list[PairVerdict]:
+    """A verdict for every published pair, by OOD accuracy."""
+    return pair_verdicts(collection, protocol, resonance_places(published), ood_points, rules, rules.effect_points)
+
+
+def pair_verdicts(
+    collection: Collection,
+    protocol: str,
+    places: Sequence[Place],
+    value: Callable[[AccuracyRecord], float | None],
+    rules: VerdictRules,
+    effect: float,
+    lower_is_better: bool = False,
+) -> list[PairVerdict]:
+    """A verdict for every Resonance form of `places` against its plain form, by a `value` of their records; `effect`:
+    the true difference that the power is for, in its unit. Holm's adjustment spans all of them."""
+    by_seed = [paired(collection, protocol, (task, pe), (task, names.counterpart(pe)), value) for task, pe in places]
     differences = [paired_t(pair.differences, rules.confidence) for pair in by_seed]
     adjusted = holm([p_value(difference) for difference in differences])
     verdicts = []
     for (task, pe), pair, difference, p in zip(places, by_seed, differences, adjusted, strict=True):
         outcome = PairOutcome.undecided
         if difference and significant(p, rules.alpha):
-            outcome = PairOutcome.better if difference.mean > 0 else PairOutcome.worse
+            outcome = PairOutcome.better if (difference.mean > 0) is not lower_is_better else PairOutcome.worse
         values, drawn = pair.differences, (rules.resamples, rules.seed)
         verdicts.append(
             PairVerdict(
@@ -214,15 +229,15 @@ def _pairs(collection: Collection, protocol: str, published: Iterable[Place], ru
                 improvement=improvement(values),
                 sign_flip=sign_flip(values, *drawn),
                 smallest_sign_flip=smallest_sign_flip(len(values)),
-                power=_power(difference, rules, len(places)),
+                power=_power(difference, rules, effect, len(places)),
                 outcome=outcome,
             )
         )  # fmt: skip
     return verdicts
 
 
-def _power(difference: Difference | None, rules: VerdictRules, family: int) -> float | None:
+def _power(difference: Difference | None, rules: VerdictRules, effect: float, family: int) -> float | None:
     """The chance to find a true difference of the declared effect, at the strictest level in a family of tests."""
     if not difference or not difference.standard_error or not difference.freedom:
         return None
-    return difference_power(difference.standard_error, difference.freedom, rules.effect_points, rules.alpha / family)
+    return difference_power(difference.standard_error, difference.freedom, effect, rules.alpha / family)

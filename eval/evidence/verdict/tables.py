@@ -50,7 +50,7 @@ def section(verdicts: Verdicts) -> Document:
     for pair in verdicts.pairs:
         compared = f"{names.encoding(pair.pe)} - {names.encoding(names.counterpart(pair.pe))}"
         row = rows.setdefault((pair.task, pair.pe), list(cells(names.task(pair.task), compared)))
-        row += [_difference(pair.difference, 2), _outcome(pair)]
+        row += [difference_cell(pair.difference, 2), outcome_cell(pair)]
     notes = (*words.cells_by_outcome(verdicts), *words.about_pairs(verdicts))
     return [Table(tuple(columns), tuple(map(tuple, rows.values())), "Pairs", words.below_table1(verdicts.rules), notes)]
 
@@ -60,18 +60,18 @@ def _cells(verdicts: Verdicts) -> Table:
     columns: dict[Column, Callable[[CellVerdict], Value | Cell]] = {
         Column("Task"): lambda cell: names.task(cell.task),
         Column("Encoding"): lambda cell: names.encoding(cell.pe),
-        Column("Verdict"): _outcome,
-        _number(f"Difference\n[{rules.confidence:.0%}]"): lambda cell: _difference(cell.difference, 2),
-        _number("p"): lambda cell: _p(p_value(cell.difference)),
-        _number("p\nHolm"): lambda cell: _p(cell.p_adjusted),
-        _number("p\nequiv."): lambda cell: _p(cell.p_equivalence),
-        _number("p equiv.\nHolm"): lambda cell: _p(cell.p_equivalence_adjusted),
-        _number("Power\nif equal"): lambda cell: _share(cell.power_equal),
-        _number(f"Power\nat {rules.effect_points:g}"): lambda cell: _share(cell.power_effect),
-        _number("n"): lambda cell: len(cell.seeds),
+        Column("Verdict"): outcome_cell,
+        number_column(f"Difference\n[{rules.confidence:.0%}]"): lambda cell: difference_cell(cell.difference, 2),
+        number_column("p"): lambda cell: p_cell(p_value(cell.difference)),
+        number_column("p\nHolm"): lambda cell: p_cell(cell.p_adjusted),
+        number_column("p\nequiv."): lambda cell: p_cell(cell.p_equivalence),
+        number_column("p equiv.\nHolm"): lambda cell: p_cell(cell.p_equivalence_adjusted),
+        number_column("Power\nif equal"): lambda cell: share_cell(cell.power_equal),
+        number_column(f"Power\nat {rules.effect_points:g}"): lambda cell: share_cell(cell.power_effect),
+        number_column("n"): lambda cell: len(cell.seeds),
     }
     title = "Cells: measured - published, points of OOD accuracy"
-    return _table(title, verdicts.cells, columns, *words.how_cells_are_judged(rules))
+    return table_by_protocol(title, verdicts.cells, columns, *words.how_cells_are_judged(rules))
 
 
 def _pairs(verdicts: Verdicts) -> Table:
@@ -79,28 +79,28 @@ def _pairs(verdicts: Verdicts) -> Table:
     columns: dict[Column, Callable[[PairVerdict], Value | Cell]] = {
         Column("Task"): lambda pair: names.task(pair.task),
         Column("Encoding"): lambda pair: names.encoding(pair.pe),
-        Column("Verdict"): _outcome,
-        _number(f"Difference\n[{rules.confidence:.0%}]"): lambda pair: _difference(pair.difference, 2),
-        _number("p"): lambda pair: _p(p_value(pair.difference)),
-        _number("p\nHolm"): lambda pair: _p(pair.p_adjusted),
-        _number(f"Power\nat {rules.effect_points:g}"): lambda pair: _share(pair.power),
-        _number("n"): lambda pair: len(pair.seeds),
+        Column("Verdict"): outcome_cell,
+        number_column(f"Difference\n[{rules.confidence:.0%}]"): lambda pair: difference_cell(pair.difference, 2),
+        number_column("p"): lambda pair: p_cell(p_value(pair.difference)),
+        number_column("p\nHolm"): lambda pair: p_cell(pair.p_adjusted),
+        number_column(f"Power\nat {rules.effect_points:g}"): lambda pair: share_cell(pair.power),
+        number_column("n"): lambda pair: len(pair.seeds),
     }
     title = "Pairs: Resonance - counterpart, points of OOD accuracy"
-    return _table(title, verdicts.pairs, columns, words.how_pairs_are_judged(rules))
+    return table_by_protocol(title, verdicts.pairs, columns, words.how_pairs_are_judged(rules))
 
 
 def _other_tests(verdicts: Verdicts) -> Table:
     columns: dict[Column, Callable[[PairVerdict], Value | Cell]] = {
         Column("Task"): lambda pair: names.task(pair.task),
         Column("Encoding"): lambda pair: names.encoding(pair.pe),
-        _number(f"Bootstrap\n[{verdicts.rules.confidence:.0%}]"): lambda pair: _interval(pair.bootstrap, 2),
-        _number("P(mean > 0)"): lambda pair: _share(pair.bootstrap_improvement),
-        _number("P(seed > 0)"): lambda pair: _share(pair.improvement),
-        _number("p\nsign flip"): lambda pair: _p(pair.sign_flip),
-        _number("smallest\npossible"): lambda pair: _p(pair.smallest_sign_flip if pair.seeds else None),
+        number_column(f"Bootstrap\n[{verdicts.rules.confidence:.0%}]"): lambda pair: _interval(pair.bootstrap, 2),
+        number_column("P(mean > 0)"): lambda pair: share_cell(pair.bootstrap_improvement),
+        number_column("P(seed > 0)"): lambda pair: share_cell(pair.improvement),
+        number_column("p\nsign flip"): lambda pair: p_cell(pair.sign_flip),
+        number_column("smallest\npossible"): lambda pair: p_cell(pair.smallest_sign_flip if pair.seeds else None),
     }
-    return _table("Pairs: supplementary statistics", verdicts.pairs, columns, words.OTHER_TESTS)
+    return table_by_protocol("Pairs: supplementary statistics", verdicts.pairs, columns, words.OTHER_TESTS)
 
 
 def _claims(verdicts: Verdicts) -> Table:
@@ -108,19 +108,23 @@ def _claims(verdicts: Verdicts) -> Table:
         Column("Claim"): lambda claim: claim.name,
         Column("What the paper says"): lambda claim: claim.text,
         Column("Verdict"): lambda claim: str(claim.outcome),
-        _number("As\nclaimed"): lambda claim: f"{sum(c.agrees for c in claim.comparisons)} of {len(claim.comparisons)}",
-        _number("p\nholds"): lambda claim: _p(claim.p_holds),
-        _number("p\nfails"): lambda claim: _p(claim.p_fails),
+        number_column("As\nclaimed"): lambda claim: (
+            f"{sum(c.agrees for c in claim.comparisons)} of {len(claim.comparisons)}"
+        ),
+        number_column("p\nholds"): lambda claim: p_cell(claim.p_holds),
+        number_column("p\nfails"): lambda claim: p_cell(claim.p_fails),
     }
-    return _table("Claims of the paper", verdicts.claims, columns, words.how_claims_are_judged(verdicts.rules))
+    return table_by_protocol(
+        "Claims of the paper", verdicts.claims, columns, words.how_claims_are_judged(verdicts.rules)
+    )
 
 
 def _comparisons(verdicts: Verdicts) -> Table:
     """A row a comparison; the epochs of a pair are counted in one."""
     columns = (
         Column("Claim"), Column("Task"), Column("Comparison"),
-        _number(f"Difference\n[{verdicts.rules.confidence:.0%}]"), Column("Unit"), _number("p"), _number("p\nHolm"),
-        _number("n"),
+        number_column(f"Difference\n[{verdicts.rules.confidence:.0%}]"), Column("Unit"), number_column("p"),
+        number_column("p\nHolm"), number_column("n"),
     )  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     sections = []
@@ -139,8 +143,8 @@ def _compared(claim: Claim, epochs: list[Comparison], alpha: float) -> tuple[Cel
     counts = sorted({len(comparison.seeds) for comparison in epochs})
     n = Cell(counts[0], " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))))
     if first.epoch is None:
-        difference = _difference(first.difference, 3 if claim.unit == "nats" else 2)
-        return cells(*place, difference, claim.unit, _p(p_value(first.difference)), _p(first.p_adjusted), n)
+        difference = difference_cell(first.difference, 3 if claim.unit == "nats" else 2)
+        return cells(*place, difference, claim.unit, p_cell(p_value(first.difference)), p_cell(first.p_adjusted), n)
     agreeing = [c for c in epochs if c.agrees]
     in_favour = sum(significant(p_value(c.difference), alpha) for c in agreeing)
     against = sum(significant(c.p_adjusted, alpha) for c in epochs if not c.agrees)
@@ -207,7 +211,7 @@ def _estimate(difference: Difference | None) -> dict[str, Value]:
     return {"difference": difference.mean, "low": difference.low, "high": difference.high, "p": difference.p}
 
 
-def _table(
+def table_by_protocol(
     title: str,
     judged: Iterable[Judged],
     columns: Mapping[Column, Callable[[Judged], Value | Cell]],
@@ -222,15 +226,15 @@ def _table(
     return Table(tuple(columns), tuple(rows), title, notes=notes, sections=tuple(sections), section="Protocol")
 
 
-def _number(title: str) -> Column:
+def number_column(title: str) -> Column:
     return Column(title, number=True)
 
 
-def _outcome(judged: CellVerdict | PairVerdict) -> Cell:
+def outcome_cell(judged: CellVerdict | PairVerdict) -> Cell:
     return Cell(words.with_diverged(judged.outcome, judged.diverged))
 
 
-def _difference(difference: Difference | None, decimals: int) -> Cell:
+def difference_cell(difference: Difference | None, decimals: int) -> Cell:
     if difference is None:
         return Cell()
     interval = _interval(difference.interval, decimals).text
@@ -243,9 +247,9 @@ def _interval(interval: Interval | None, decimals: int) -> Cell:
     return Cell(interval.low, f"[{interval.low:+.{decimals}f}, {interval.high:+.{decimals}f}]")
 
 
-def _p(p: float | None) -> Cell:
+def p_cell(p: float | None) -> Cell:
     return Cell(p, None if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}")
 
 
-def _share(share: float | None) -> Cell:
+def share_cell(share: float | None) -> Cell:
     return Cell(share, None if share is None else words.percent(share))

@@ -1,0 +1,68 @@
+"""What docs/text-task.md says of the profiles for texts is what their files say."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import pytest
+
+from conf import files, names
+from conf.rules import verdict_rules
+from eval.measuring.metrics import bin_width
+from models.parameters import parameter_count
+from models.spec import ModelSpec
+from posgen.texts import PREPARE
+from tests.committed import ROOT, results
+
+PAGE = (ROOT / "docs" / "text-task.md").read_text()
+WORDS = {1: "one", 2: "two", 4: "four", 5: "five", 6: "six", 7: "seven", 18: "eighteen"}
+
+
+@pytest.mark.parametrize("profile", ["text", "text_quick", "text_smoke"])
+def test_the_table_has_the_sizes_of_the_files(profile: str) -> None:
+    node = files.load(files.FOLDER / "profile" / f"{profile}.yaml")
+    (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{profile}` |")]
+    data, model = node["data"], node["model"]
+    assert f"| {data['train_length']} → {data['test_length']:,} |" in line
+    assert data["test_length"] % data["train_length"] == 0
+    if profile == "text_smoke":
+        return
+    heads = f"{WORDS[model['heads']]} head{'s' * (model['heads'] > 1)} of {model['head_dim']}"
+    assert f"{model['layers']} layers of {model['d_model']}, {heads}, {model['precision']} products" in line
+    assert f"{data['train_size']:,} windows once" in line
+    assert node["optim"]["epochs"] == 1
+    assert len(node["profile"]["seeds"]) >= 3
+    for pe in node["profile"]["pes"]:
+        plain = pe.removeprefix("resonance_")
+        assert plain in node["profile"]["pes"]
+        assert plain in ("learned", "nope") or f"resonance_{plain}" in node["profile"]["pes"]
+
+
+def test_the_numbers_in_the_text() -> None:
+    node = files.load(files.FOLDER / "profile" / "text.yaml")
+    pes, seeds = node["profile"]["pes"], node["profile"]["seeds"]
+    steps = node["data"]["train_size"] // node["optim"]["batch_size"]
+    assert f"{len(pes) * len(seeds)} trainings of {steps:,} steps" in " ".join(PAGE.split())
+    # At test time only: what stretches, of either of RoPE's trainings.
+    stretching = [pe for pe in pes if pe not in ("rope", "resonance_rope", "learned", "nope") and "p_rope" not in pe]
+    assert f"{(len(pes) + len(stretching)) * len(seeds)} tests" in " ".join(PAGE.split())
+    assert f"{WORDS[len(pes)]}: RoPE and {WORDS[(len(pes) - 4) // 2]} scalings" in PAGE
+    assert f"{math.log(256):.3f} nats" in PAGE
+    assert f"times {1 / math.log(2):.4f} in bits" in " ".join(PAGE.split())
+    assert f"{verdict_rules().effect_nats:g} nats" in " ".join(PAGE.split())
+    assert f"{bin_width(256, 4096)} at 4,096" in " ".join(PAGE.split())
+    assert PREPARE in PAGE
+    assert parameter_count(ModelSpec(4, 128, 2, 64, 512), 261) == 820_992
+
+
+def test_the_losses_are_those_of_the_committed_table() -> None:
+    lines = list(csv.DictReader((results() / "text_quick" / "losses.csv").read_text().splitlines()))
+    by_place = {(line["protocol"], line["pe"]): line for line in lines}
+    for pe in dict.fromkeys(line["pe"] for line in lines):
+        trained, scaled = by_place["paper", pe], by_place["zero_shot_text", pe]
+        numbers = (trained["id_loss"], trained["ood_loss"], scaled["ood_loss"])
+        assert f"| {names.encoding(pe)} | {' | '.join(f'{float(number):.3f}' for number in numbers)} |" in PAGE
+    pairs = [line for line in lines if line["verdict"]]
+    assert {line["verdict"] for line in pairs} == {"undecided"}
+    assert (len(pairs), sum(float(line["difference"]) < 0 for line in pairs)) == (4, 3)
