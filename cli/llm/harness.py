@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.shared.options import ThreadsOption
+from cli.shared.options import OtherRopeOption, ThreadsOption
 
 
 def harness(
@@ -56,6 +56,7 @@ def harness(
     adapter: Annotated[
         str | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter on top.", show_default=False)
     ] = None,
+    other_rope: OtherRopeOption = False,
     dtype: Annotated[str, typer.Option("--dtype", help="fp32, bf16 or fp16.")] = "fp32",
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda or cuda:N.")] = "cpu",
     threads: ThreadsOption = None,
@@ -92,7 +93,9 @@ def harness(
 
     formats = chosen_formats(format, ("terminal", "markdown", "csv"))
     chosen = tuple(numbers("lengths", lengths)) if lengths is not None else ()
-    request = Request(tuple(words("tasks", tasks)), tuple(words("rope", rope)), factor, chosen, limit, fewshot, include)
+    request = Request(
+        tuple(words("tasks", tasks)), tuple(words("rope", rope)), factor, chosen, limit, fewshot, include, other_rope
+    )
     request.check()
     if threads is not None:
         import torch

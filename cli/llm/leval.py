@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.shared.options import DeviceOption, ThreadsOption
+from cli.shared.options import DeviceOption, OtherRopeOption, ThreadsOption
 
 RECORDS = Path("results/llm/leval/records.jsonl")
 
@@ -47,6 +47,7 @@ def leval(
     adapter: Annotated[
         str | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter on top.", show_default=False)
     ] = None,
+    other_rope: OtherRopeOption = False,
     dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="fp32, bf16 or fp16.")] = "bf16",
     device: DeviceOption = None,
     threads: ThreadsOption = None,
@@ -88,7 +89,7 @@ def leval(
     request = Request(
         model, data, tuple(chosen(words("tasks", tasks))), check_names(words("rope", rope)), factor,
         Generation(template, tokens_of(max_length), max_new_tokens), preset(scoring), dtype, device or "cpu", adapter,
-        limit, _params(settings or []), out, runs,
+        limit, _params(settings or []), out, runs, other_rope,
     )  # fmt: skip
     torch.set_num_threads(thread_count(None if threads is None else int(threads)))
     run = LEvalRun(request)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared.options import DeviceOption, ThreadsOption
+from cli.shared.options import DeviceOption, OtherRopeOption, ThreadsOption
 
 if TYPE_CHECKING:
     from eval.running.llm.perplexity_plan import Asked, Request
@@ -50,6 +51,7 @@ def perplexity(
     adapter: Annotated[
         str | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter on top.", show_default=False)
     ] = None,
+    other_rope: OtherRopeOption = False,
     text_field: Annotated[
         str | None,
         typer.Option("--text-field", metavar="NAME", help="Column of texts. [default: guessed]", show_default=False),
@@ -100,6 +102,7 @@ def perplexity(
     request = _request(
         model, words, plan, preset, rope, factor, texts, dtype, device, adapter, text_field, ids_field, out
     )
+    request = replace(request, other_rope=other_rope)
     _measure(request, threads, dry_run)
 
 

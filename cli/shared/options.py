@@ -187,6 +187,10 @@ FactorOption = Annotated[
     typer.Option("--factor", metavar="X", help="Scaling factor s. [default: L'/L]", show_default=False),
 ]
 
+OtherRopeOption = Annotated[
+    bool, typer.Option("--other-rope", help="Of a tuned model, measure other encodings than its own, too.")
+]
+
 
 def trust_named(code: list[str] | None) -> None:
     """Let this process run the code that --code names. BadValue for a name that is no code's."""

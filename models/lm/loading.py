@@ -160,7 +160,9 @@ def refuse_other_rope(model: LanguageModel, names: Iterable[str], override: bool
     is meant: its weights have adapted to theirs, which is `none`."""
     for name in names:
         if model.tuned_with is not None and name not in (PLAIN, model.tuned_with) and not override:
-            remedy = f"{model.name} was tuned with {model.tuned_with}; use none, which is that encoding, or override it"
+            remedy = (
+                f"{model.name} was tuned with {model.tuned_with}; use none, which is that encoding, or add --other-rope"
+            )
             raise BadValue("rope", name, remedy)
 
 

@@ -19,7 +19,7 @@ from eval.store.kinds import Maker, as_training
 from eval.store.lm_kinds import HarnessRecord, language_model_run_id
 from eval.store.provenance import maker
 from eval.store.records import append, load_if_there
-from models.lm.loading import LanguageModel
+from models.lm.loading import LanguageModel, refuse_other_rope
 from models.lm.ropes import Installed, Ropes, check_names
 from posgen.errors import BadValue, require
 from posgen.plain import digest
@@ -41,6 +41,7 @@ class Request:
     limit: int | None = None
     fewshot: int | None = None
     include: Path | None = None
+    other_rope: bool = False
 
     def check(self) -> None:
         """BadValue for a number that is none."""
@@ -63,6 +64,7 @@ def measure(
     task whose data cannot be had.
     """
     request.check()
+    refuse_other_rope(model, request.ropes, request.other_rope)
     harness = Harness(model, request.include)
     try:
         tasks = harness.check(request.tasks)

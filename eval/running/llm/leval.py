@@ -27,7 +27,7 @@ from eval.store.kinds import Maker, Training
 from eval.store.lm_kinds import AnswersRecord, language_model_run_id
 from eval.store.provenance import maker
 from eval.store.runs import now
-from models.lm.loading import LanguageModel, load
+from models.lm.loading import LanguageModel, load, refuse_other_rope
 from models.lm.ropes import Installed, Ropes, check_names
 from posgen.errors import UserError
 from posgen.plain import digest, plain
@@ -56,6 +56,7 @@ class Request:
     params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     records: Path = Path("results/llm/leval/records.jsonl")
     runs: Path = Path("results/runs")
+    other_rope: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,7 @@ class LEvalRun:
         """Load the model and truncate the documents. UserError when something is wrong with either."""
         request = self.request
         self.model: LanguageModel = load(request.model, request.dtype, request.device, request.adapter)
+        refuse_other_rope(self.model, request.ropes, request.other_rope)
         self.ropes = Ropes(self.model.model)
         if request.generation.template == "chat":
             prompt(request.tasks[0], "", "", "chat", self.model.tokenizer)  # whether there is a template

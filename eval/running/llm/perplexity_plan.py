@@ -13,7 +13,7 @@ from eval.measuring.llm.perplexity import Pass, Table, passes
 from eval.measuring.llm.texts import Document, choose, corpus_digest, read
 from eval.store.provenance import device_name
 from models.hf.ropes import layer_types, rotary_of
-from models.lm.loading import LanguageModel, check_source, load
+from models.lm.loading import LanguageModel, check_source, load, refuse_other_rope
 from models.lm.names import check_names, plain_of
 from models.lm.ropes import Installed, Ropes
 from posgen.errors import BadValue, UserError
@@ -47,6 +47,8 @@ class Request:
     ids_field: str | None = None
     records: Path = Path("results/llm/records.jsonl")
     runs: Path = Path("results/runs")
+    other_rope: bool = False
+    """Whether a tuned model may have other encodings than its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +97,8 @@ def prepare(request: Request) -> tuple[LanguageModel, Ropes, list[Part]]:
     check_source(request.model)
     _check_weights(request)
     model = load(request.model, request.dtype, request.device, request.adapter)
+    for asked in request.asked:
+        refuse_other_rope(model, asked.ropes, request.other_rope)
     ropes = Ropes(model.model)
     parts = [_part(request, asked, model, ropes) for asked in request.asked]
     return model, ropes, parts
