@@ -137,7 +137,7 @@ def test_states_go_when_nobody_goes_on_from_them_and_never_before(
     here, there = tmp_path / "here" / "results", tmp_path / "there"
     paths = (f"paths.results={here}", f"paths.runs={here}/runs", f"paths.data={here}/data")
     run_sweep(members, settings(here), StopAfter(3))
-    (file,) = (here / "runs" / states.FOLDER).iterdir()
+    (file,) = (here / "runs" / states.FOLDER).glob("*.pt")
     population = states.population_in(file.name)
     older = made(file.with_name(f"{population}-{0:09d}-{'c' * 16}.pt"))
     assert shown(cleaned(capsys, *paths, "--yes")) == {str(older)}

@@ -182,4 +182,6 @@ def test_the_committed_records_of_lengths_name_their_command(capsys: pytest.Capt
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)
     assert f"show them with `posgen lengths --records {stored}`" in told.err
-    assert run("lengths", "--records", str(stored), "--out", "shown") == 0  # the remedy
+    assert (
+        run("lengths", "--records", str(stored), "--protocol", "paper", "--pe", "rope", "--out", "shown") == 0
+    )  # the remedy

@@ -35,9 +35,9 @@ SLURM = BackendSpec(kind=BackendKind.slurm, executor=Executor.local)
     ("spec", "signals"),
     [
         (LOCAL, [signal.SIGKILL]),
-        (RAY, [signal.SIGKILL]),
+        pytest.param(RAY, [signal.SIGKILL], marks=pytest.mark.slow),
         # A preemption, after which submitit queues the job again; and a kill, after which the sweep does.
-        (SLURM, [signal.SIGUSR2, signal.SIGKILL]),
+        pytest.param(SLURM, [signal.SIGUSR2, signal.SIGKILL], marks=pytest.mark.slow),
     ],
     ids=["local", "ray", "slurm"],
 )
