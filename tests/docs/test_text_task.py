@@ -66,3 +66,16 @@ def test_the_losses_are_those_of_the_committed_table() -> None:
     pairs = [line for line in lines if line["verdict"]]
     assert {line["verdict"] for line in pairs} == {"undecided"}
     assert (len(pairs), sum(float(line["difference"]) < 0 for line in pairs)) == (4, 3)
+
+
+def test_findings_have_the_same_losses() -> None:
+    lines = list(csv.DictReader((results() / "text_quick" / "losses.csv").read_text().splitlines()))
+    loss = {(line["protocol"], line["pe"]): f"{float(line['ood_loss']):.3f}" for line in lines}
+    section = " ".join((ROOT / "docs" / "findings.md").read_text().partition("## On text, too")[2].split())
+    plain = loss["paper", "rope"], loss["paper", "yarn"], loss["zero_shot_text", "yarn"]
+    assert "RoPE {}, YaRN trained with it {}, YaRN on RoPE's weights at test time only {}".format(*plain) in section
+    resonant = (loss[place, f"resonance_{pe}"] for place, pe in (
+        ("paper", "rope"), ("paper", "yarn"), ("zero_shot_text", "yarn"),
+    ))  # fmt: skip
+    assert "with Resonance {}, {} and {}".format(*resonant) in section
+    assert f"({loss['paper', 'nope']}, {loss['paper', 'learned']})" in section
