@@ -33,11 +33,14 @@ def prepare(
     posgen llm prepare --gguf my-model.Q8_0.gguf --note "Q8_0, dequantised"
     """
     from eval.running.llm.prepare import convert, prepare_model, prepare_texts
+    from posgen.errors import BadValue
 
     if gguf is not None:
+        if model or texts:
+            raise BadValue("gguf", gguf, "is converted alone; leave out --model and --texts")
         place = out / "models" / gguf.stem
-        convert(gguf, place, gguf.stem, note, gguf.name)
-        typer.echo(f"wrote {place}")
+        made = convert(gguf, place, gguf.stem, note, gguf.name)
+        typer.echo(f"wrote {place}" if made else f"{place} is there")
         return
     both = model == texts
     if model or both:

@@ -24,13 +24,14 @@ from posgen.plain import digest
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NOTE = "posgen-model.json"
 """A file in a model's folder that says what its weights are, such as `Q4_1, dequantised` (`posgen llm prepare`)."""
+_NOTED: dict[str, type] = {"name": str, "note": str, "tuning": dict}
 _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model in evaluation mode and its tokenizer. `identity` is what a record keeps of it: name, digest of the
-    weights (of a hub model the commit), parameters, context length, rope parameters, and what its weights are."""
+    """A model in evaluation mode and its tokenizer. `identity` is what a record keeps of it: name, architecture, digest
+    of the weights (of a hub model the commit), context length, rope parameters, and what its weights are."""
 
     model: Any
     tokenizer: Any
@@ -78,25 +79,25 @@ def load(source: str, dtype: str = "fp32", device: str = "cpu", adapter: str | N
 
     Raises UserError in one line when there is none, it cannot be read, or a file of it is missing.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # of a second's work
     if dtype not in DTYPES:
         raise BadValue("dtype", dtype, nearest(dtype, DTYPES))
     check_source(source)
+    added = None if adapter is None else _described_adapter(adapter)
     try:
         config = AutoConfig.from_pretrained(source)
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=DTYPES[dtype])
+        model = read_weights(source, config=config, dtype=DTYPES[dtype])
     except Exception as error:  # transformers raises many kinds for a folder that lacks a file
         raise UserError(f"model={source}: cannot be loaded ({told(error)}); name a folder that has one") from error
     model.eval().requires_grad_(False)
     described = identity(source, config)
     if adapter is not None:
         model = _with_adapter(model, adapter)
-        folder = Path(adapter)
-        described["adapter"] = {"name": folder.resolve().name, "weights": weights_digest(folder), **_note(folder)}
+        described["adapter"] = added
         described["rope"] = _rope(model_of(model).config.get_text_config(decoder=True))
     else:
         _check_rope_of(model, source)
@@ -105,6 +106,19 @@ def load(source: str, dtype: str = "fp32", device: str = "cpu", adapter: str | N
     except (RuntimeError, AssertionError) as error:
         raise BadValue("device", device, f"torch cannot use it ({told(error)}); use cpu") from error
     return LanguageModel(model, tokenizer, source, dtype, described)
+
+
+def read_weights(source: str, **keys: Any) -> Any:
+    """The causal language model of a folder. Raises what transformers raises, and ValueError where weights are missing,
+    which transformers would draw at random."""
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **keys)
+    model, seen = loaded
+    if missing := sorted(seen["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"the weights {missing[0]}{more} are missing")
+    return model
 
 
 def check_source(source: str) -> None:
@@ -193,7 +207,18 @@ def _note(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / NOTE} cannot be read ({told(error)}); delete or restore it") from None
     if not isinstance(content, dict):
         raise UserError(f"{folder / NOTE} is no JSON object; delete or restore it")
-    return {key: value for key, value in content.items() if key in ("name", "note", "tuning")}
+    for key, kind in _NOTED.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise UserError(f"{folder / NOTE}: {key} is not a {kind.__name__}; delete or restore it")
+    return {key: value for key, value in content.items() if key in _NOTED}
+
+
+def _described_adapter(adapter: str) -> dict[str, Any]:
+    """What a record keeps of an adapter. UserError when the folder holds none, before its base is loaded."""
+    folder = Path(adapter)
+    if not (folder / "adapter_config.json").is_file():
+        raise BadValue("adapter", adapter, "the folder has no adapter_config.json; name one that PEFT saved")
+    return {"name": folder.resolve().name, "weights": weights_digest(folder), **_note(folder)}
 
 
 def _with_adapter(model: Any, adapter: str) -> Any:
@@ -203,9 +228,12 @@ def _with_adapter(model: Any, adapter: str) -> Any:
         raise BadValue("adapter", adapter, "needs peft: pip install 'posgen[llm]'") from None
     from models.hf import load_rope
 
-    if not (Path(adapter) / "adapter_config.json").is_file():
-        raise BadValue("adapter", adapter, "the folder has no adapter_config.json; name one that PEFT saved")
     load_rope(model, adapter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that it has renamed
-        return PeftModel.from_pretrained(model, adapter).eval().requires_grad_(False)
+        warnings.filterwarnings("error", message="Found missing adapter keys")  # which would stay as drawn at random
+        try:
+            return PeftModel.from_pretrained(model, adapter).eval().requires_grad_(False)
+        except Exception as error:  # PEFT raises many kinds for a damaged file or another base
+            remedy = f"cannot be loaded ({told(error)}); name an adapter of this model"
+            raise BadValue("adapter", adapter, remedy) from error

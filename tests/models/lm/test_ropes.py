@@ -63,8 +63,20 @@ def deepseek() -> Any:
     return AutoModelForCausalLM.from_config(transformers.DeepseekV3Config(**{**sizes, "rope_scaling": rope})).eval()
 
 
-@pytest.mark.parametrize("kind", ["plain", "yarn", "llama3", "resonance_yarn", "Gemma3", "DeepseekV3"])
-def test_through_all_names_and_back_changes_no_bit(kind: str) -> None:
+FEW = ("yarn", "resonance_dynamic_ntk", "resonance")
+
+
+@pytest.mark.parametrize(
+    ("kind", "chosen"),
+    [
+        ("plain", ("pi", "dynamic_ntk", "resonance_ntk_by_parts", "clip", "resonance")),
+        *((kind, FEW) for kind in ("yarn", "llama3", "resonance_yarn", "Gemma3")),
+        ("DeepseekV3", ("yarn", "resonance_yarn", "resonance")),
+        pytest.param("plain", NAMES, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} names",
+)
+def test_through_names_and_back_changes_no_bit(kind: str, chosen: tuple[str, ...]) -> None:
     ids = sentence(40)
     if kind == "DeepseekV3":
         model = deepseek()
@@ -77,9 +89,6 @@ def test_through_all_names_and_back_changes_no_bit(kind: str) -> None:
     scaling = [module.scaling for module in model.modules() if isinstance(getattr(module, "scaling", None), float)]
     assert ropes.install("none", 2.0).name == "none"
     assert torch.equal(logits(model, ids), before)
-    chosen: tuple[str, ...] = NAMES if kind == "plain" else ("yarn", "resonance_dynamic_ntk", "resonance")
-    if kind == "DeepseekV3":
-        chosen = ("yarn", "resonance_yarn", "resonance")
     seen = {}
     for name in chosen:
         ropes.install(name, 2.0)
