@@ -127,12 +127,17 @@ def _foresee(
 
     plain_trainings = [training for training in trainings.values() if not stretches(training.train_encoding)]
     for task in dict.fromkeys(training.config.task.name for training in plain_trainings):
-        for pe, protocol in itertools.product(profile.pes or table1_names()[1], profile.protocols):
+        named: set[str] = set()  # protocols under which every encoding trains as itself; composing takes long
+        for protocol, pe in itertools.product(profile.protocols, profile.pes or table1_names()[1]):
+            if protocol in named:
+                continue
             try:
                 config = composed(task, pe, protocol)
                 _try(config, config.pe)
             except UserError:  # a setting that is not for this encoding
                 continue
+            if config.protocol.train_with is TrainWith.named:
+                named.add(protocol)
             run_id = _spec(_Training(config, trained_with(config)), config.seed).run_id
             training = trainings.get(run_id)
             if training in plain_trainings and config.pe not in training.tests:

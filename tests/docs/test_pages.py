@@ -22,16 +22,32 @@ def blocks() -> list[tuple[str, str, str]]:
     return [(language, name or "", text) for language, name, text in BLOCK.findall(PAGE)]
 
 
-def posgen(line: str, where: Path) -> str:
-    """Run a line of the page with the packages of the folder that it is typed in."""
-    words = shlex.split(line)
-    assert words[0] == "posgen"
-    command = [sys.executable, "-c", "from cli.main import main; main()", *words[1:]]
-    if words[1] in ("train", "sweep"):
-        command += ["--threads", "1"]
-    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{line}: {done.stderr}"
-    return done.stdout
+END = "-- end of the output --"
+# Each command in a fork of one process that has imported what is slow to import.
+FORKS = f"""
+import os, sys, json
+from cli.main import main
+import eval.running.sweep, eval.running.request, eval.running.wandb_tracker
+for words in json.loads(sys.argv[1]):
+    if not (child := os.fork()):
+        main(words)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print({END!r}, flush=True)
+    if status:
+        sys.exit(f"{{' '.join(words)}}: status {{status}}")
+"""
+
+
+def posgen(text: str, where: Path) -> dict[str, str]:
+    """Run the lines of a block with the packages of the folder that they are typed in: what each printed."""
+    lines = text.splitlines()
+    commands = [shlex.split(line) for line in lines]
+    assert all(words[0] == "posgen" for words in commands)
+    commands = [words[1:] + ["--threads", "1"] * (words[1] in ("train", "sweep")) for words in commands]
+    run = [sys.executable, "-c", FORKS, json.dumps(commands)]
+    done = subprocess.run(run, cwd=where, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(lines, done.stdout.split(f"{END}\n"), strict=False))
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +62,9 @@ def test_the_page_runs_as_it_stands(copy: Path) -> None:
     own = next(text for _, name, text in blocks() if name == "steps.py")
     (copy / "steps.py").write_text(own)
     (first,) = [text for language, name, text in blocks() if (language, name) == ("sh", "")]
-    outputs = [posgen(line, copy) for line in first.splitlines()]
-    assert all("1 trained and measured" in out for out in outputs)
+    outputs = posgen(first, copy)
+    assert len(outputs) == len(first.splitlines())
+    assert all("1 trained and measured" in out for out in outputs.values())
 
     for _, name, text in blocks():
         if name.startswith(("models/", "conf/", "tests/")):
@@ -55,7 +72,7 @@ def test_the_page_runs_as_it_stands(copy: Path) -> None:
             (copy / name).write_text(own + "\n\n" + text if name.startswith("models/") else text)
     (copy / "steps.py").unlink()
     (suite,) = [text for _, name, text in blocks() if name == "suite"]
-    said = {line: posgen(line, copy) for line in suite.splitlines()}
+    said = posgen(suite, copy)
     assert re.search(r"^ *steps\b", said["posgen encodings"], re.MULTILINE)
     shown = json.loads(said["posgen encodings show steps --json"])
     assert shown["inv_freq"][:5] == [1.0, 0.5, 0.5, 0.25, 0.25]

@@ -51,6 +51,7 @@ def test_a_sweep_killed_again_and_again_ends_as_an_undisturbed_one(
     assert {ended.status for ended in killed} <= {137, 128 + 25}  # SIGKILL, or SIGXFSZ within a write
 
 
+@pytest.mark.slow
 def test_what_measures_and_draws_is_made_anew(place: Path, clean: Path) -> None:
     for command, faults in (
         (GENERATE, (killed("open .*manifest"),)),
