@@ -214,6 +214,7 @@ def test_too_few_prefixes_are_told_before_anything_is_trained(
     assert not list(tmp_path.rglob("*.json*"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path: Path) -> None:
     def call(code: str) -> subprocess.CompletedProcess[str]:
         words = ["train", "--profile", "smoke", "--threads", "1", "optim.epochs=6", "optim.validate_every=6"]
@@ -232,6 +233,7 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path: Path) -> N
     assert "1 trained and measured" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_users_own_scaling_and_function(tmp_path: Path) -> None:
     """As the README shows them, from a file in the folder where the command is typed."""
     (tmp_path / "mine.py").write_text(
@@ -261,6 +263,7 @@ def test_a_users_own_scaling_and_function(tmp_path: Path) -> None:
     assert "mine:weighted" in data.read_text()
 
 
+@pytest.mark.slow
 def test_an_edited_function_or_encoding_is_another_run(tmp_path: Path) -> None:
     """A run's identity holds the files' hashes: what was edited is neither found finished nor measured again."""
     base = [sys.executable, "-c", START]

@@ -182,6 +182,7 @@ def test_a_mistake_is_one_line(
     assert not list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.slow
 def test_workers_started_together_share_and_sigterm_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three workers; one is ended in mid-training, with its state saved and its chunk let go of."""
     long = ("--profile", "smoke", "--task", "cot", "--pe", "rope", "--seed", "1,2", "save_seconds=1")

@@ -58,6 +58,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(copy: Path) -> None:
     own = next(text for _, name, text in blocks() if name == "steps.py")
     (copy / "steps.py").write_text(own)

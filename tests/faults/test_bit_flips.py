@@ -184,6 +184,7 @@ def _without_times(text: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["run.json", "weights", "records"])
+@pytest.mark.slow
 def test_commands(place: Path, clean: Path, kind: str) -> None:
     assert told_or_harmless(clean, place / f"flip-{kind}", kind, 2345) == "refused"
 

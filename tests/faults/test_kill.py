@@ -41,7 +41,13 @@ CHOSEN = {
 }
 
 
-@pytest.mark.parametrize("faults", CHOSEN.values(), ids=CHOSEN)
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param(faults, id=name, marks=[pytest.mark.slow] * (name.startswith("the outcomes")))
+        for name, faults in CHOSEN.items()
+    ],
+)
 def test_a_sweep_killed_again_and_again_ends_as_an_undisturbed_one(
     place: Path, clean: Path, faults: tuple[Fault, ...]
 ) -> None:

@@ -39,6 +39,15 @@ def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
                     yield folder, command, options
 
 
+PICTURES = ("figure3", "positions", "curves", "gap")
+
+
+def place_of(folder: Path, command: str, options: tuple[str, ...]) -> object:
+    """A parameter; larger profiles' pictures are drawn from the same numbers as their tables, and take longest."""
+    marks = [pytest.mark.slow] if command in PICTURES and folder.relative_to(results()).parts[0] != "quick" else []
+    return pytest.param(folder, command, options, id=f"{folder.relative_to(results())}-{command}", marks=marks)
+
+
 PLACES = list(places())
 
 
@@ -57,9 +66,7 @@ def stem(path: Path) -> str:
     return path.stem.split("-")[0]
 
 
-@pytest.mark.parametrize(
-    ("folder", "command", "options"), PLACES, ids=[f"{place[0].relative_to(results())}-{place[1]}" for place in PLACES]
-)
+@pytest.mark.parametrize(("folder", "command", "options"), [place_of(*place) for place in PLACES])
 def test_what_is_committed_is_what_the_records_give(
     folder: Path, command: str, options: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ with open(sys.argv[3], "wb") as file:
 """
 
 
+@pytest.mark.slow
 def test_a_job_run_in_a_fresh_process_gives_the_same_records(tmp_path: Path) -> None:
     """Pickled here, run there, and its outcome is sent back. A tracker travels as its settings."""
     tracker = TrackerSpec(kind=TrackerKind.wandb, directory=str(tmp_path / "there" / "wandb"))
@@ -83,6 +84,7 @@ def test_a_backend_is_given_the_jobs_and_says_what_they_came_to(tmp_path: Path) 
     assert [m.spec.run_id for job in given for m in job.members] == [m.spec.run_id for m in planned()]
 
 
+@pytest.mark.slow
 def test_two_sweeps_started_together_share_the_work(tmp_path: Path) -> None:
     """Each training is done once, and both end well, with everything there."""
     words = ["sweep", "--profile", "smoke", "--seed", "1,2,3,4", "--threads", "1", "optim.epochs=4"]

@@ -229,6 +229,7 @@ def test_every_plan_is_whole_and_its_lists_are_apart() -> None:
     assert lists["test"] == sorted([*lists["test"], *lists["tuning"]])[3::4][:8]
 
 
+@pytest.mark.slow
 def test_a_plan_runs_by_its_name(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

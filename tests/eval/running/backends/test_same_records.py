@@ -31,13 +31,14 @@ RAY = BackendSpec(kind=BackendKind.ray)
 SLURM = BackendSpec(kind=BackendKind.slurm, executor=Executor.local)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "signals"),
     [
         (LOCAL, [signal.SIGKILL]),
-        pytest.param(RAY, [signal.SIGKILL], marks=pytest.mark.slow),
+        (RAY, [signal.SIGKILL]),
         # A preemption, after which submitit queues the job again; and a kill, after which the sweep does.
-        pytest.param(SLURM, [signal.SIGUSR2, signal.SIGKILL], marks=pytest.mark.slow),
+        (SLURM, [signal.SIGUSR2, signal.SIGKILL]),
     ],
     ids=["local", "ray", "slurm"],
 )
@@ -64,6 +65,7 @@ def test_a_worker_killed_in_mid_training_changes_no_record(
         assert "its process was ended by signal 9; another one goes on from the last state" in said.err
 
 
+@pytest.mark.slow
 def test_a_sweep_of_processes_that_is_ended_saves_and_goes_on(tmp_path: Path) -> None:
     words = ["sweep", "--profile", "smoke", "--task", ",".join(TASKS), "--pe", "rope", "--seed", "1,2"]
     call = [

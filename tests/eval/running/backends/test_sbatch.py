@@ -27,6 +27,7 @@ QUEUE = {
 
 
 @pytest.mark.usefixtures("small_chunks")
+@pytest.mark.slow
 def test_an_array_of_chunks_that_slurm_runs_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
