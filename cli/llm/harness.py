@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.shared.options import OtherRopeOption, ThreadsOption
+from cli.shared.options import AdapterOption, OtherRopeOption, ThreadsOption
 
 
 def harness(
@@ -53,9 +53,7 @@ def harness(
             show_default=False,
         ),
     ] = None,
-    adapter: Annotated[
-        str | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter on top.", show_default=False)
-    ] = None,
+    adapter: AdapterOption = None,
     other_rope: OtherRopeOption = False,
     dtype: Annotated[str, typer.Option("--dtype", help="fp32, bf16 or fp16.")] = "fp32",
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda or cuda:N.")] = "cpu",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.shared.options import DeviceOption, OtherRopeOption, ThreadsOption
+from cli.shared.options import AdapterOption, DeviceOption, OtherRopeOption, ThreadsOption
 
 RECORDS = Path("results/llm/leval/records.jsonl")
 
@@ -44,9 +44,7 @@ def leval(
         int | None,
         typer.Option("--limit", metavar="N", help="The first N questions of each task only.", show_default=False),
     ] = None,
-    adapter: Annotated[
-        str | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter on top.", show_default=False)
-    ] = None,
+    adapter: AdapterOption = None,
     other_rope: OtherRopeOption = False,
     dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="fp32, bf16 or fp16.")] = "bf16",
     device: DeviceOption = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared.options import DeviceOption, OtherRopeOption, ThreadsOption
+from cli.shared.options import AdapterOption, DeviceOption, OtherRopeOption, ThreadsOption
 
 if TYPE_CHECKING:
     from eval.running.llm.perplexity_plan import Asked, Request
@@ -48,9 +48,7 @@ def perplexity(
         str | None,
         typer.Option("--plan", metavar="NAME", help="A declared experiment instead: figure4.", show_default=False),
     ] = None,
-    adapter: Annotated[
-        str | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter on top.", show_default=False)
-    ] = None,
+    adapter: AdapterOption = None,
     other_rope: OtherRopeOption = False,
     text_field: Annotated[
         str | None,

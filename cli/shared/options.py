@@ -187,6 +187,9 @@ FactorOption = Annotated[
     typer.Option("--factor", metavar="X", help="Scaling factor s. [default: L'/L]", show_default=False),
 ]
 
+AdapterOption = Annotated[
+    str | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter on top.", show_default=False)
+]
 OtherRopeOption = Annotated[
     bool, typer.Option("--other-rope", help="Of a tuned model, measure other encodings than its own, too.")
 ]
