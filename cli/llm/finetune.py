@@ -26,7 +26,9 @@ def finetune(
     settings: Settings = None,
     texts: Annotated[
         Path | None,
-        typer.Option("--texts", metavar="PATH", help="A .txt or .jsonl file, or a folder of them.", show_default=False),
+        typer.Option(
+            "--texts", metavar="PATH", help="A .txt, .jsonl, .parquet or .arrow file, or a folder.", show_default=False
+        ),
     ] = None,
     leave_out: Annotated[
         str | None,
@@ -34,7 +36,12 @@ def finetune(
             "--leave-out", metavar="NAME[,NAME...]", help="Files to keep for tests, without suffix.", show_default=False
         ),
     ] = None,
-    text_field: Annotated[str, typer.Option("--text-field", metavar="NAME", help="Of .jsonl files.")] = "text",
+    text_field: Annotated[
+        str | None,
+        typer.Option(
+            "--text-field", metavar="NAME", help="Column of texts or token ids. [default: guessed]", show_default=False
+        ),
+    ] = None,
     rope: Annotated[
         str, typer.Option("--rope", metavar="NAME", help="Position encoding: yarn, resonance_yarn, pi, ntk, none, ...")
     ] = "yarn",

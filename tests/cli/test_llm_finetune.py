@@ -49,7 +49,7 @@ def test_what_it_says(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--factor", "0.5"], "factor=0.5: use at least 1"),
         (["rope.beta_fsat=3"], "yarn.beta_fsat=3: did you mean beta_fast?"),
         (["--texts", "nowhere"], "texts=nowhere: there is no such file or folder"),
-        (["--texts", "model"], "holds no texts"),
+        (["--texts", "model"], "texts=model: the folder has no *.txt, *.jsonl, *.parquet, *.arrow"),
         (["--leave-out", "text-9"], "leave-out=text-9: did you mean text-"),
         (["block=100000"], "less than one sequence takes (block=100,000); add texts"),
         (["--recipe", "long"], "recipe=long: one of paper, short"),

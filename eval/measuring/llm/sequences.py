@@ -4,7 +4,6 @@ encoding that is tuned by one recipe on the same texts sees the same batches."""
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,59 +13,37 @@ from typing import Any
 import numpy as np
 
 from conf.finetuning import Recipe
-from posgen.errors import BadValue, UserError, nearest, os_error_reason, os_error_remedy
-
-SUFFIXES = (".txt", ".jsonl")
+from eval.measuring.llm import reading
+from posgen.errors import BadValue, nearest
 
 
 @dataclass(frozen=True)
 class Text:
-    """A document. `name`: its file without suffix, and of a .jsonl file its line number."""
+    """A document, as text or as token ids. `name`: its file without suffix, and of a table `file:row`."""
 
     name: str
-    text: str
+    content: str | Sequence[int]
+
+    @property
+    def sha(self) -> str:
+        """16 hex digits of its content's sha256."""
+        content = self.content
+        raw = content.encode() if isinstance(content, str) else np.asarray(content, "<i8").tobytes()
+        return hashlib.sha256(raw).hexdigest()[:16]
 
 
-def read_texts(place: Path, leave_out: Iterable[str] = (), field: str = "text") -> Iterator[Text]:
-    """The documents of a file, or of all .txt and .jsonl files of a folder, by name: a .txt file is a document, and so
-    is each line of a .jsonl file, whose text stands under `field`. `leave_out`: file names without suffix.
+def read_texts(place: Path, leave_out: Iterable[str] = (), field: str | None = None) -> Iterator[Text]:
+    """The documents of a file, or of all files of a folder, by name (`eval.measuring.llm.reading`). `leave_out`: file
+    names without suffix. `field`: the column of a table; None: guessed.
 
     Raises BadValue or UserError where there is none, or one cannot be read.
     """
-    if not place.exists():
-        raise BadValue("texts", place, "there is no such file or folder; name one with .txt or .jsonl files")
-    files = [place] if place.is_file() else sorted(p for p in place.iterdir() if p.suffix in SUFFIXES)
-    if not files or files[0].suffix not in SUFFIXES:
-        raise BadValue("texts", place, f"holds no texts; name a file or folder with {' or '.join(SUFFIXES)} files")
+    files = reading.files(place)
     out = set(leave_out)
     for name in sorted(out - {file.stem for file in files}):
         raise BadValue("leave-out", name, nearest(name, [file.stem for file in files]))
-    for file in files:
-        if file.stem not in out:
-            yield from _documents(file, field)
-
-
-def _documents(file: Path, field: str) -> Iterator[Text]:
-    try:
-        content = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise BadValue("texts", file, "is no UTF-8 text; convert it, or leave it out") from None
-    except OSError as error:
-        raise UserError(f"cannot read {file} ({os_error_reason(error)}): {os_error_remedy(error, '--texts')}") from None
-    if file.suffix == ".txt":
-        yield Text(file.stem, content)
-        return
-    for number, line in enumerate(content.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            node = json.loads(line)
-            text = node[field]
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f'{file}, line {number}: has no text; write {{"{field}": "..."}}') from None
-        if not isinstance(text, str):
-            raise UserError(f"{file}, line {number}: {field} is no text; write it in quotes")
-        yield Text(f"{file.stem}:{number}", text)
+    for name, content in reading.contents([file for file in files if file.stem not in out], field, None):
+        yield Text(name, reading.text_or_ids(name, content()))
 
 
 @dataclass(frozen=True)
@@ -115,8 +92,8 @@ def sequences(
     documents: dict[str, str] = {}
     for text in texts:
         told(text.name)
-        documents[text.name] = hashlib.sha256(text.text.encode()).hexdigest()[:16]
-        parts.append(np.asarray(_tokens(text.text, tokenizer, recipe.separators), np.int32))
+        documents[text.name] = text.sha
+        parts.append(np.asarray(_tokens(text.content, tokenizer, recipe.separators), np.int32))
     stream = np.concatenate(parts) if parts else np.zeros(0, np.int32)
     if len(stream) and int(stream.max()) >= vocabulary:
         raise BadValue("texts", int(stream.max()), f"is a token beyond the model's vocabulary of {vocabulary}; use the "
@@ -133,8 +110,9 @@ def sequences(
     return Sequences(np.ascontiguousarray(ids), documents, recipe)
 
 
-def _tokens(text: str, tokenizer: Any, separators: str) -> Sequence[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+def _tokens(content: str | Sequence[int], tokenizer: Any, separators: str) -> Sequence[int]:
+    text = isinstance(content, str)
+    ids = tokenizer(content, add_special_tokens=False, verbose=False)["input_ids"] if text else content
     first = [tokenizer.bos_token_id] if separators == "bos_eos" else []
     last = [tokenizer.eos_token_id] if separators != "none" else []
     return [token for token in (*first, *ids, *last) if token is not None]

@@ -1,13 +1,8 @@
-"""Texts for language models: read from files, turned into tokens, chosen.
-
-A document is a text file, a line of JSON, or a row of a Parquet or Arrow table. Its text, or its ids where it is
-tokenised already, is a column that is named or guessed.
-"""
+"""Documents for language models: texts or ids from files, turned into tokens, chosen."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from posgen.errors import BadValue, UserError, nearest, os_error_reason, told
-
-TEXT_FIELDS = ("text", "input", "report", "content")
-IDS_FIELDS = ("input_ids",)
-SUFFIXES = ("txt", "jsonl", "parquet", "arrow")
+from eval.measuring.llm import reading
+from posgen.errors import BadValue, UserError, nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +53,8 @@ def read(
     Raises BadValue or UserError in one line for a path that is none, a file that cannot be read, a column that is not
     there, and ids beyond the vocabulary.
     """
-    rows = _rows([file for path in paths for file in _files(path)], text_field, ids_field)
+    places = [file for path in paths for file in reading.files(path)]
+    rows = reading.contents(places, text_field, ids_field)
     if names is not None:
         there: dict[str, Callable[[], Any]] = {}
         for name, content in rows:
@@ -89,119 +82,10 @@ def choose(documents: Iterator[Document], least: int, samples: int | None, order
     return kept
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        if (path / "dataset_info.json").is_file():  # save_to_disk of datasets
-            return [path]
-        files = sorted(file for suffix in SUFFIXES for file in path.glob(f"*.{suffix}"))
-        if not files:
-            raise BadValue("texts", path, f"the folder has no {', '.join(f'*.{s}' for s in SUFFIXES)}; name another")
-        return files
-    if not path.is_file():
-        raise BadValue("texts", path, "there is no such file or folder; name one")
-    if path.suffix.removeprefix(".") not in SUFFIXES:
-        raise BadValue("texts", path, f"name a file that ends in .{', .'.join(SUFFIXES)}")
-    return [path]
-
-
-def _rows(
-    files: Sequence[Path], text_field: str | None, ids_field: str | None
-) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """(name, what reads its text or ids) of every document."""
-    for file in files:
-        if file.suffix == ".txt":
-            yield file.stem, lambda file=file: _text(file)  # type: ignore[misc]
-            continue
-        for number, row in _table(file):
-            field = _field(file, row, text_field, ids_field)
-            yield f"{file.stem}:{number}", lambda row=row, field=field: row[field]  # type: ignore[misc]
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({os_error_reason(error)}): let this user read it") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file} is not UTF-8; convert it") from None
-
-
-def _table(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Numbered rows, from 1."""
-    try:
-        if file.suffix == ".jsonl":
-            with file.open(encoding="utf-8") as lines:
-                for number, line in enumerate(lines, start=1):
-                    if line.strip():
-                        row = json.loads(line)
-                        if not isinstance(row, dict):
-                            raise ValueError(f"line {number} is no object")
-                        yield number, row
-            return
-        number = 0
-        for batch in _parquet(file) if file.suffix == ".parquet" else _arrow(file):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({os_error_reason(error)}); name another file") from None
-    except (ValueError, KeyError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{file} is damaged, or no {file.suffix or 'data set'} ({told(error)}); name another") from None
-
-
-def _parquet(file: Path) -> Iterator[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as table:
-            yield from table.iter_batches(batch_size=16)
-    except pa.ArrowException as error:
-        raise ValueError(str(error)) from error
-
-
-def _arrow(place: Path) -> Iterator[Any]:
-    """Batches of an Arrow file, of either format, or of a data set of one split that was saved to disk."""
-    import pyarrow as pa
-
-    for file in [place] if place.is_file() else _saved(place):
-        try:
-            with pa.memory_map(str(file)) as source:
-                try:
-                    yield from pa.ipc.open_stream(source)
-                except pa.ArrowInvalid:
-                    opened = pa.ipc.open_file(source)
-                    yield from (opened.get_batch(i) for i in range(opened.num_record_batches))
-        except pa.ArrowException as error:
-            raise ValueError(str(error)) from error
-
-
-def _saved(folder: Path) -> list[Path]:
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    return [folder / part["filename"] for part in state["_data_files"]]
-
-
-def _field(file: Path, row: dict[str, Any], text_field: str | None, ids_field: str | None) -> str:
-    """The column that holds the document: the one that is named, else the first of the usual ones that is there."""
-    for option, named in (("--ids-field", ids_field), ("--text-field", text_field)):
-        if named is not None:
-            if named not in row:
-                raise BadValue(option, named, f"{file.name} has {', '.join(map(str, row))}")
-            return named
-    for name in (*TEXT_FIELDS, *IDS_FIELDS):
-        if name in row:
-            return name
-    raise UserError(f"{file}: none of {', '.join((*TEXT_FIELDS, *IDS_FIELDS))} is among {', '.join(map(str, row))}; "
-                    "name the column with --text-field or --ids-field")  # fmt: skip
-
-
 def _document(name: str, content: Any, tokenizer: Any, vocabulary: int) -> Document:
+    content = reading.text_or_ids(name, content)
     if isinstance(content, str):
         return tokenised(name, tokenizer(content, add_special_tokens=False, verbose=False)["input_ids"])
-    if not isinstance(content, (list, np.ndarray)) or not all(type(token) is int for token in content):
-        raise UserError(f"{name}: holds neither a text nor a list of token ids; name another column")
     document = tokenised(name, content)
     if document.tokens and not 0 <= int(document.ids.min()) <= int(document.ids.max()) < vocabulary:
         beyond = next(token for token in content if not 0 <= token < vocabulary)

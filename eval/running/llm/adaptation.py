@@ -39,7 +39,7 @@ class Tuning:
     params: dict[str, Any] = field(default_factory=dict)
     lora: bool = False
     leave_out: tuple[str, ...] = ()
-    text_field: str = "text"
+    text_field: str | None = None
     device: str = "cpu"
     threads: int | None = None
     tracker: TrackerSpec = field(default_factory=TrackerSpec)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -150,6 +152,18 @@ def test_batches_are_the_same_under_every_encoding(place: Path, full: Tuned) -> 
     assert seeds[0].digest == ours.batches != seeds[1].digest
     fewer = sequences(texts[:-1], tokenizer, recipe("short", list(FAST)), 300)
     assert fewer.digest != ours.batches
+
+
+def test_texts_and_their_ids_in_a_table_are_the_same_batches(place: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(place / "model")
+    texts = [path.read_text() for path in sorted((place / "texts").glob("*.txt"))]
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    parquet.write_table(pa.table({"text": texts}), tmp_path / "texts.parquet")
+    parquet.write_table(pa.table({"tokens": ids}), tmp_path / "ids.parquet")
+    asked = recipe("short", list(FAST))
+    expected = sequences(read_texts(place / "texts"), tokenizer, asked, 300).digest
+    assert sequences(read_texts(tmp_path / "texts.parquet"), tokenizer, asked, 300).digest == expected
+    assert sequences(read_texts(tmp_path / "ids.parquet", field="tokens"), tokenizer, asked, 300).digest == expected
 
 
 def test_of_every_block_the_head_is_a_sequence(place: Path) -> None:
