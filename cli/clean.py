@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,9 @@ import typer
 from cli.shared.options import Overrides
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eval.store.cleaning import Inventory
     from eval.store.removing import Item
 
 
@@ -25,6 +29,7 @@ def clean(
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove what is shown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
     """Show working files that nobody needs any more, why, and how large they are; with --yes, remove exactly these.
 
@@ -37,8 +42,8 @@ def clean(
     posgen clean
     posgen clean --states --data
     posgen clean --yes paths.results=DIR
+    posgen clean --json
     """
-    from cli.shared.output import size
     from cli.shared.request import request
     from conf.compose import Choice, compose
     from eval.store.cleaning import KINDS, survey
@@ -49,6 +54,31 @@ def clean(
     asked = {"states": states, "weights": weights or all_weights, "data": data}
     kinds = [kind for kind in KINDS if asked[kind]] if states or weights or data else KINDS
     inventory = survey(Path(paths.results), Path(paths.runs), Path(paths.data), kinds, all_weights)
+    removed, kept = remove(inventory.items) if yes else ([], [])
+    if as_json:
+        _print_json(inventory, removed, kept)
+    else:
+        _print(inventory, yes, removed, kept)
+    if kept:
+        raise typer.Exit(1)
+
+
+def _print_json(inventory: Inventory, removed: Sequence[Item], kept: Sequence[tuple[Path, str]]) -> None:
+    """A line for each thing that nobody needs, with whether it was removed, and for each that is kept in doubt."""
+    refused = dict(kept)
+    for item in inventory.items:
+        row = {"path": str(item.path), "kind": item.kind, "why": item.why, "bytes": item.bytes}
+        row["status"] = "removed" if item in removed else "not removed" if item.path in refused else "removable"
+        if item.path in refused:
+            row["problem"] = refused[item.path]
+        print(json.dumps(row))
+    for path, why in inventory.kept:
+        print(json.dumps({"path": str(path), "why": why, "status": "kept"}))
+
+
+def _print(inventory: Inventory, yes: bool, removed: Sequence[Item], kept: Sequence[tuple[Path, str]]) -> None:
+    from cli.shared.output import size
+
     _show(inventory.items)
     for path, why in inventory.kept:
         print(f"kept: {path}: {why}")
@@ -58,12 +88,9 @@ def clean(
     elif not yes:
         print(f"{total} could be freed; nothing has been removed. The same command with --yes removes it")
     else:
-        removed, kept = remove(inventory.items)
         for path, why in kept:
             print(f"not removed: {path}: {why}")
         print(f"removed {len(removed)} of {len(inventory.items)}, {size(sum(item.bytes for item in removed))} freed")
-        if kept:
-            raise typer.Exit(1)
 
 
 def _show(items: list[Item]) -> None:

@@ -10,9 +10,30 @@ import re
 import secrets
 import shutil
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 _OWNER = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp")
+# What older versions wrote is still recognised: .NAME.PID.tmp, and of a data set .NAME.MACHINE-PID-DIGITS.
+_ANY = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{8})-)?(?P<pid>\d+)(?:-[0-9a-f]{8})?(?:\.tmp)?")
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file or folder that is not finished: what it was to become, and who writes it. `machine`: None where the name,
+    of an older version, does not tell."""
+
+    name: str
+    machine: str | None
+    process: int
+
+
+def parse(name: str) -> Leftover | None:
+    """What a name as `beside` gives them tells; None for any other."""
+    match = _ANY.fullmatch(name)
+    if match is None or not (name.endswith(".tmp") or match["machine"]):
+        return None
+    return Leftover(match["name"], match["machine"], int(match["pid"]))
 
 
 def beside(path: Path) -> Path:

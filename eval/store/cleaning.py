@@ -25,10 +25,7 @@ from posgen.splits import SPLITS
 
 KINDS = ("states", "weights", "data")
 _RECENT = 3600.0  # seconds; what is younger may be in the middle of being written, perhaps on another machine
-# As posgen.leftovers names what is not finished: .NAME.MACHINE-PID-DIGITS.tmp; before it, .NAME.PID.tmp.
-_LEFT = re.compile(r"\..+\.(?:([0-9a-f]{8})-)?(\d+)(?:-[0-9a-f]{8})?\.tmp")
 _DATA = re.compile(r"\w[\w.+-]*-[0-9a-f]{12}")
-_DATA_LEFT = re.compile(r"\.\w[\w.+-]*-[0-9a-f]{12}\.(?:([0-9a-f]{8})-)?(\d+)-[0-9a-f]{8}(?:\.tmp)?")
 _DATA_FILES = {manifest.FILE, *(f"{split}.parquet" for split in SPLITS)}
 _OF_RUN = re.compile(r"history\.json|run\.json|spec\.json|config\.yaml|state\.pt|weights-.+\.safetensors|\..+\.tmp")
 _WEIGHTS = re.compile(r"weights-(.+)\.safetensors")
@@ -93,9 +90,9 @@ def _recent(path: Path) -> bool:
     return time.time() - path.lstat().st_mtime < _RECENT
 
 
-def _abandoned(name: re.Match[str]) -> bool:
-    """Whether the process that a name tells lives no more, as far as this machine can know."""
-    return name[1] not in (None, leftovers.machine()) or not alive(int(name[2]))
+def _abandoned(left: leftovers.Leftover) -> bool:
+    """Whether the process that wrote it lives no more, as far as this machine can know."""
+    return left.machine not in (None, leftovers.machine()) or not alive(left.process)
 
 
 def _tracked(root: Path) -> Iterator[Path]:
@@ -138,7 +135,7 @@ def _states(inventory: Inventory, runs: Sequence[RunSeen], runs_dir: Path) -> No
             for file in _files(seen.run.path):
                 if file.name == "state.pt" and seen.done:
                     inventory.add("states", "states that no unfinished run goes on from", file, [file], run=seen.run)
-                elif _LEFT.fullmatch(file.name):
+                elif leftovers.parse(file.name):
                     why = "files that killed processes left half written"
                     inventory.add("states", why, file, [file], run=seen.run)
 
@@ -149,8 +146,8 @@ def _left_behind(inventory: Inventory, results: Path, apart: Sequence[Path]) -> 
     for name, folders, files in os.walk(results):
         folders[:] = [folder for folder in sorted(folders) if (Path(name) / folder).resolve() not in roots]
         for file in (Path(name) / each for each in sorted(files)):
-            match = _LEFT.fullmatch(file.name)
-            if match and not file.is_symlink() and not _recent(file) and _abandoned(match):
+            left = leftovers.parse(file.name)
+            if left and not file.is_symlink() and not _recent(file) and _abandoned(left):
                 inventory.add("states", "files that killed processes left half written", file, [file])
 
 
@@ -187,8 +184,8 @@ def _data(inventory: Inventory, runs: Sequence[RunSeen], data_dir: Path) -> None
     unknown = [seen.run.run_id for seen in runs if seen.problem or seen.data is None]
     held = any(seen.held for seen in runs)
     for folder in _folders(data_dir):
-        left = _DATA_LEFT.fullmatch(folder.name)
-        if not left and not _DATA.fullmatch(folder.name):
+        left = leftovers.parse(folder.name)
+        if not _DATA.fullmatch(left.name if left else folder.name):
             continue
         if folder.is_symlink():
             inventory.keep(folder, "is a link")

@@ -129,6 +129,17 @@ def test_nothing_goes_before_it_is_asked_for(capsys: pytest.CaptureFixture[str])
     assert not file.exists()
 
 
+def test_programs_read_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cleaned(capsys, "--json") == ""
+    file = made(RUNS / states.FOLDER / f"{'a' * 12}-{7:09d}-{'b' * 16}.pt")
+    why = "states that no unfinished run goes on from"
+    row = {"path": str(file), "kind": "states", "why": why, "bytes": 2000, "status": "removable"}
+    assert json.loads(cleaned(capsys, "--json")) == row
+    assert file.exists()
+    assert json.loads(cleaned(capsys, "--json", "--yes")) == row | {"status": "removed"}
+    assert not file.exists()
+
+
 def test_states_go_when_nobody_goes_on_from_them_and_never_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -13,22 +11,15 @@ from conf.language_models import devices, published_sizes
 from eval.store.lm_kinds import AdaptationRecord
 from eval.store.records import load
 from models.lm.costs import step_flops, tuning_memory
-from tests.command import run
 from tests.committed import ROOT
+from tests.docs.pages import run_page
 
 PAGE = (ROOT / "docs" / "fine-tuning.md").read_text()
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def test_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    for language, text in BLOCK.findall(PAGE):
-        if language == "python":
-            exec(text, names)
-            continue
-        for line in text.splitlines():
-            assert run(*shlex.split(line)[1:]) == 0, line
+    run_page(PAGE)
     records = load(tmp_path / "results" / "llm" / "tuning.jsonl", kind=AdaptationRecord)
     assert [record.encoding for record in records] == ["yarn", "resonance_yarn", "resonance_yarn"]
     assert records[0].batches == records[1].batches != records[2].batches

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from pathlib import Path
 
 import pytest
 
-from cli.main import main
 from models.encodings import build_rotary
 from models.hf.ropes import rotary_of
 from models.spec import EncodingSpec
 from tests.committed import ROOT
+from tests.docs.pages import run_page
 
 PAGE = (ROOT / "docs" / "language-models.md").read_text()
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.slow
 def test_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    for language, text in BLOCK.findall(PAGE):
-        if language == "python":
-            exec(text, names)
-            continue
-        for line in text.splitlines():
-            with pytest.raises(SystemExit) as stopped:
-                main(shlex.split(line)[1:])
-            assert not stopped.value.code, line
+    names = run_page(PAGE)
 
     spec = EncodingSpec("ntk", scaling="ntk", resonance=True, params={"factor": 8.0})
     wanted, _ = build_rotary(spec, 32).frequencies(1)

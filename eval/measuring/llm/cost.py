@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from models.lm.nll import CHUNK, token_nll
+from models.memory import free_bytes
 from posgen.errors import UserError
-from posgen.resources import free_memory, size
+from posgen.resources import size
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
@@ -89,8 +90,7 @@ def pass_bytes(config: Any, dtype: str, length: int, attention: str | None) -> i
 
 def check_memory(need: int, what: str, device: str, remedy: str) -> None:
     """UserError with the numbers unless `need` bytes are free on the device."""
-    where = torch.device(device)
-    free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else free_memory()
+    free = free_bytes(torch.device(device))
     if free is not None and need > free:
         raise UserError(f"{what} needs about {size(need)} and {size(free)} is free on {device}; {remedy}")
 

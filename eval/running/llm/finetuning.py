@@ -32,9 +32,10 @@ from models.lm.costs import tuning_memory
 from models.lm.loading import LanguageModel, load
 from models.lm.ropes import title
 from models.lm.sizes import Sizes
+from models.memory import free_bytes
 from posgen.errors import BadValue, UserError
 from posgen.plain import digest, plain
-from posgen.resources import free_memory, size
+from posgen.resources import size
 
 
 def finetune(tuning: Tuning, tell: Callable[[str], None] = print) -> Tuned:
@@ -127,9 +128,9 @@ def _data(tuning: Tuning, base: LanguageModel, loop: Loop) -> Sequences:
 
 
 def _free(device: str, model: Any) -> int | None:
+    free = free_bytes(torch.device(device))
     if torch.device(device).type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    free = free_memory()
+        return free  # the model is still in the host's memory
     held = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     return None if free is None else free + held  # loaded already
 

@@ -198,7 +198,7 @@ def test_a_dry_run_measures_nothing(here: Path, capsys: pytest.CaptureFixture[st
 def test_mistakes_are_told_in_one_line(
     words: list[str], told: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eval.measuring.llm.cost.free_memory", lambda: 1 << 30)
+    monkeypatch.setattr("eval.measuring.llm.cost.free_bytes", lambda device: 1 << 30)
     given = [word for word in SETTINGS if word.partition("=")[0] not in {w.partition("=")[0] for w in words}]
     base = ["llm", "perplexity", "tiny", "--texts", "texts", "--rope", "yarn", "--dtype", "fp32", *given]
     assert run(*base, *words) == 2
