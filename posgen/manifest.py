@@ -53,8 +53,11 @@ def describe(
 
 
 def _of_task(task: Task) -> dict[str, Any]:
-    """The task's fields; those of a text only for one, so that the manifest of a rule's data set is what it was."""
-    return {key: value for key, value in plain(task).items() if task.is_text or key not in ("corpus", "texts")}
+    """The task's fields; those of a text, and those that came later, only where they say something, so that the
+    manifest of a rule's data set is what it was."""
+    fields, telling = plain(task), neutral_free(task)
+    kept = {key: value for key, value in fields.items() if key in telling or key not in ("gap", "answers")}
+    return {key: value for key, value in kept.items() if task.is_text or key not in ("corpus", "texts")}
 
 
 def identity(task: Task, data: DataSpec) -> dict[str, Any]:

@@ -16,7 +16,8 @@ SLOTS = 2**62
 ROUNDS = 8
 BLOCK = 65_536
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""The step between the states of SplitMix64: 2^64 over the golden ratio."""
 
 
 def slots_of(modulus: int, width: int) -> int:
@@ -42,7 +43,7 @@ def permuted(slots: np.ndarray, modulus: int, width: int, seed: int) -> np.ndarr
 def sorted_order(size: int, seed: int) -> np.ndarray:
     """A shuffle of 0..size-1 as uint64 [size]: the indices in the order of their random keys, which never tie."""
     index = np.arange(1, size + 1, dtype=np.uint64)
-    return np.argsort(_mix(_key(seed) + index * _GOLDEN), kind="stable").astype(np.uint64)
+    return np.argsort(mix(_key(seed) + index * GOLDEN), kind="stable").astype(np.uint64)
 
 
 def feistel(tokens: np.ndarray, modulus: int, seed: int) -> np.ndarray:
@@ -55,11 +56,11 @@ def feistel(tokens: np.ndarray, modulus: int, seed: int) -> np.ndarray:
     m = np.uint64(modulus)
     for round_ in range(ROUNDS):
         hashed, shifted = (tokens[:half], tokens[half:]) if round_ % 2 == 0 else (tokens[half:], tokens[:half])
-        state = _mix(_key(seed) + np.array([round_], np.uint64) * _GOLDEN)
+        state = mix(_key(seed) + np.array([round_], np.uint64) * GOLDEN)
         for row in hashed:
-            state = _mix(state + (row + np.uint64(1)) * _GOLDEN)
+            state = mix(state + (row + np.uint64(1)) * GOLDEN)
         for row in shifted:
-            state = _mix(state + _GOLDEN)
+            state = mix(state + GOLDEN)
             row += state % m
             row %= m
     return tokens
@@ -76,10 +77,10 @@ def digits(numbers: np.ndarray, modulus: int, width: int) -> np.ndarray:
 
 def _key(seed: int) -> np.ndarray:
     """Where a seed's random numbers start, uint64 [1] (an array: numpy warns when a scalar overflows)."""
-    return _mix(np.array([seed], np.uint64) + _GOLDEN)
+    return mix(np.array([seed], np.uint64) + GOLDEN)
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def mix(x: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a one-to-one scramble of 64-bit numbers."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -24,13 +24,32 @@ class Splits(Enum):
     released = "released"
 
 
+class Answers(Enum):
+    """What becomes of the right answer at a position (docs/hidden-answers.md).
+
+    `fed_back` (the paper): the answer is the next token, x_l = h(...), and later answers are computed from it.
+    `hidden`: all tokens are independent and uniform; the answer is a label, the model's target and never its input.
+    `interleaved`: tokens alternate, a fresh uniform one, then an answer; each fresh one is the far token of one answer.
+    """
+
+    fed_back = "fed_back"
+    hidden = "hidden"
+    interleaved = "interleaved"
+
+
+DRAWN = 12
+"""Tokens at the beginning of a sequence with hidden answers that no two sequences of a data set have in common: enough
+for 17^12 sequences."""
+
+
 @dataclass(frozen=True)
 class Task:
-    """One subtask of PosGen: x_l = h(far tokens, near tokens) over the vocabulary {0..modulus-1}.
+    """One subtask of PosGen: the answer at l is h(far tokens, near tokens) over the vocabulary {0..modulus-1}.
 
-    `rule` names a module of posgen.rules. `far` (the paper's j) and `near` (k) count the tokens; the first far + near
-    tokens are the seed. `h` names a function of posgen.functions or, as `package.module:function`, one of the user's
-    own.
+    `rule` names a module of posgen.rules. `far` (the paper's j) and `near` (k) count the tokens; `gap` tokens between
+    the far and the near ones are skipped (the paper: none). The first far + gap + near tokens are the seed. `h` names
+    a function of posgen.functions or, as `package.module:function`, one of the user's own. `answers` says whether the
+    answers are tokens of the sequence.
 
     With rule `text` the tokens are the bytes of text files and nothing is computed: modulus 256, h `none`, far 0 and
     near 1, which says that the first byte of a sequence is given and every later one is predicted. `corpus` says where
@@ -49,6 +68,8 @@ class Task:
     corpus: str = field(default="", metadata={"neutral": "", "place": True})
     # Of a text: the sha256 of its files' contents (posgen.texts), so that an edited file is another task.
     texts: str = field(default="", metadata={"neutral": ""})
+    gap: int = field(default=0, metadata={"neutral": 0})
+    answers: Answers = field(default=Answers.fed_back, metadata={"neutral": Answers.fed_back.value})
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
@@ -60,14 +81,30 @@ class Task:
         require(0 <= self.far <= 64, "far", self.far, "use 0 to 64 far tokens (the paper: 1)")
         require(0 <= self.near <= 64, "near", self.near, "use 0 to 64 near tokens (the paper: 3)")
         require(self.far + self.near >= 1, "near", self.near, "far + near must be at least 1")
+        require(0 <= self.gap <= 4096, "gap", self.gap, "skip 0 to 4096 tokens between far and near (the paper: 0)")
+        require(self.gap == 0 or self.far > 0, "gap", self.gap, "without far tokens nothing lies between: use gap=0")
+        if self.is_interleaved:
+            self._check_interleaved()
+
+    def _check_interleaved(self) -> None:
+        require(self.far == 1, "far", self.far, "interleaved answers have one far token each: use far=1")
+        require(self.near >= 1, "near", self.near, "interleaved answers continue the one before: use near=1 or more")
+        rule, width = rules.rule(self.rule), self.gap + self.near
+        starts = [rule.far_start(step, self.far, width) for step in range(self.steps_given, self.steps_given + 64)]
+        remedy = (
+            "each far token serves one interleaved answer, and this rule's never moves: use recursive or semi_recursive"
+        )
+        require(starts[0] != starts[-1], "rule", self.rule, remedy)
 
     def _check_text(self) -> None:
         """A text has one form, so that equal texts are equal tasks."""
         profiles = "a profile for texts has that: text, text_quick or text_smoke"
         require(self.modulus == BYTES, "modulus", self.modulus, f"a text has {BYTES} bytes: use {BYTES}; {profiles}")
-        for key, value in (("far", 0), ("near", 1), ("h", "none")):
+        for key, value in (("far", 0), ("near", 1), ("h", "none"), ("gap", 0)):
             given = getattr(self, key)
             require(given == value, key, given, f"a text is read and not computed: use {key}={value}")
+        fed_back, answers = Answers.fed_back, self.answers.value
+        require(self.answers is fed_back, "answers", answers, "a text's answers are its tokens: use answers=fed_back")
 
     @property
     def is_text(self) -> bool:
@@ -75,9 +112,26 @@ class Task:
         return self.rule == TEXT
 
     @property
+    def is_interleaved(self) -> bool:
+        """Whether every second token only is an answer."""
+        return self.answers is Answers.interleaved
+
+    @property
+    def steps_given(self) -> int:
+        """Answers that the rule does not define, at the beginning: far + gap + near."""
+        return self.far + self.gap + self.near
+
+    @property
     def prefix_length(self) -> int:
-        """Seed tokens of a sequence, given and never predicted: far + near."""
-        return self.far + self.near
+        """Seed tokens of a sequence, given and never predicted: far + gap + near, and of interleaved answers twice as
+        many, as each has a fresh token before it."""
+        return self.steps_given * (2 if self.is_interleaved else 1)
+
+    @property
+    def drawn_length(self) -> int:
+        """Tokens at the beginning of a sequence that posgen.splits draws, and that no two sequences have in common: the
+        seed, and with hidden answers, whose tokens are random everywhere, at least `DRAWN`."""
+        return max(self.prefix_length, DRAWN) if self.answers is Answers.hidden else self.prefix_length
 
     @property
     def vocabulary(self) -> int:

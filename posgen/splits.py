@@ -7,16 +7,20 @@ from itertools import chain, combinations, islice
 
 import numpy as np
 
-from posgen.errors import BadValue
+from posgen.errors import BadValue, require
 from posgen.generate import token_dtype
 from posgen.permutation import permuted, slots_of
-from posgen.spec import DataSpec, Splits, Task
+from posgen.spec import Answers, DataSpec, Splits, Task
 
 SPLITS = ("train", "validation", "test")
 
 
 def draw(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
-    """Prefixes [size, far + near] of "train", "validation" and "test".
+    """How the sequences of "train", "validation" and "test" begin: [size, `Task.drawn_length`].
+
+    With hidden answers a sequence follows from no part of itself, and an answer from two tokens, all of which pairs a
+    training should see. What must not happen is that a sequence is tested that was trained on: the beginnings that are
+    drawn are as long as the seed and as `posgen.spec.DRAWN`, and no two splits share one.
 
     `disjoint` (the paper): seeded random prefixes, all distinct, no prefix in two splits. A split does not change when
     another one's size does, as long as train_size + 2 max(validation_size, test_size) prefixes exist; a
@@ -26,18 +30,22 @@ def draw(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
     lexicographic order and over again from the first when they run out; train takes rows from 0, validation from 0 as
     well, test from validation_size. The splits overlap, and the seed plays no part.
 
-    Raises `BadValue` when there are too few distinct prefixes.
+    Raises `BadValue` when there are too few distinct prefixes, and for `released` where tokens have to be independent:
+    sorted combinations are not.
     """
+    splits, allowed = data.splits, data.splits is not Splits.released or task.answers is Answers.fed_back
+    remedy = f"sorted prefixes are not random, and {task.answers.value} answers need random tokens; use disjoint"
+    require(allowed, "splits", splits.value, remedy)
     return _released(task, data) if data.splits is Splits.released else _disjoint(task, data)
 
 
 def _disjoint(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
-    available = slots_of(task.modulus, task.prefix_length)
+    available = slots_of(task.modulus, task.drawn_length)
     wanted = data.train_size + data.validation_size + data.test_size
     if wanted > available:
         raise BadValue("train_size", data.train_size, _too_few(task, data, available, wanted))
     slots = np.concatenate([np.arange(s.start, s.stop, s.step) for s in _slots(data, available)])
-    prefixes = permuted(slots, task.modulus, task.prefix_length, data.seed)
+    prefixes = permuted(slots, task.modulus, task.drawn_length, data.seed)
     ends = np.cumsum([data.train_size, data.validation_size])
     return dict(zip(SPLITS, np.split(prefixes, ends), strict=True))
 
@@ -59,7 +67,7 @@ def _too_few(task: Task, data: DataSpec, available: int, wanted: int) -> str:
     """The remedy, with sizes that use every prefix in about the asked proportions."""
     problem = (
         f"train, validation and test ask for {wanted} distinct prefixes, "
-        f"but modulus^(far+near) = {task.modulus}^{task.prefix_length} = {available}"
+        f"but {_power(task)} = {task.modulus}^{task.drawn_length} = {available}"
     )
     if available < len(SPLITS):
         return f"{problem}; raise modulus, far or near"
@@ -68,6 +76,14 @@ def _too_few(task: Task, data: DataSpec, available: int, wanted: int) -> str:
     test = 1 + spare * (data.test_size - 1) // asked
     sizes = f"train_size={available - validation - test} validation_size={validation} test_size={test}"
     return f"{problem}; the largest possible sizes are {sizes}, or raise modulus, far or near"
+
+
+def _power(task: Task) -> str:
+    """What the number of prefixes is called in a message."""
+    if task.drawn_length != task.prefix_length:
+        return "modulus^(tokens drawn)"
+    parts = "far+gap+near" if task.gap else "far+near"
+    return f"modulus^(2({parts}))" if task.is_interleaved else f"modulus^({parts})"
 
 
 def _released(task: Task, data: DataSpec) -> dict[str, np.ndarray]:

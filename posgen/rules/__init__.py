@@ -2,7 +2,8 @@
 
 A new token at position l is x_l = h(j far tokens, k near tokens). The near tokens are always the k tokens before it;
 a rule only says where the run of j far tokens starts. The first j + k tokens are the seed, so l >= j + k, and then
-every rule keeps its far tokens before the near ones: nothing is read twice, from itself or from the future.
+every rule keeps its far tokens before the near ones: nothing is read twice, from itself or from the future. A rule's
+far tokens never move back. A task's gap counts as near for the rule: it moves the far tokens, and is not read.
 
 To add a rule, add a module to this package. Its name is the rule's name in conf/task, and it defines
 
@@ -59,12 +60,21 @@ def rule(name: str) -> Rule:
 
 
 def dependencies(task: Task, position: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Positions that the token at `position` depends on: (the far ones, the near ones), each in rising order.
+    """Positions that the answer at `position` depends on: (the far ones, the near ones), each in rising order.
 
-    Raises `BadValue` for a position of the seed (below far + near), which depends on nothing.
+    With interleaved answers these count in steps of two tokens: a far token is a fresh one, near tokens are answers.
+    Each far token serves once, so that a step whose rule names one that has served depends on near tokens alone.
+
+    Raises `BadValue` for a position without an answer: of the seed, or of a fresh token between interleaved answers.
     """
-    require(
-        position >= task.prefix_length, "position", position, f"use at least {task.prefix_length}: the seed ends there"
-    )
-    start = rule(task.rule).far_start(position, task.far, task.near)
-    return tuple(range(start, start + task.far)), tuple(range(position - task.near, position))
+    first = task.prefix_length
+    require(position >= first, "position", position, f"use at least {first}: the seed ends there")
+    far_start, apart = rule(task.rule).far_start, task.gap + task.near
+    if not task.is_interleaved:
+        start = far_start(position, task.far, apart)
+        return tuple(range(start, start + task.far)), tuple(range(position - task.near, position))
+    require(position % 2 == 1, "position", position, "use an odd one: at even ones a fresh token stands")
+    step = position // 2
+    start = far_start(step, task.far, apart)
+    served = step > task.steps_given and far_start(step - 1, task.far, apart) == start
+    return () if served else (2 * start,), tuple(range(position - 2 * task.near, position, 2))
