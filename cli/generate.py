@@ -27,7 +27,8 @@ def generate(
     from cli.shared.request import request
     from conf.compose import Choice, composer
     from eval.running.progress import Bar
-    from posgen.dataset import positions, prepare
+    from posgen.data_size import positions
+    from posgen.dataset import prepare
 
     requested = request(
         overrides,

@@ -211,11 +211,19 @@ def _typed(node: Any) -> Config:
     values["pe"] = dataclasses.replace(values["pe"], params=plain(values["pe"].params), code=_code(values["pe"]))
     values["task"] = _identified(values["task"])
     config = Config(**values)
-    if config.data.train_length <= config.task.prefix_length:
-        raise BadValue(
-            "data.train_length", config.data.train_length, f"use more than the {config.task.prefix_length} seed tokens"
-        )
+    _check_together(config)
     return config
+
+
+def _check_together(config: Config) -> None:
+    """What a task asks of the data. Raises BadValue."""
+    from posgen.splits import check_length, check_splits
+
+    try:
+        check_length(config.task, config.data)
+        check_splits(config.task, config.data)
+    except BadValue as error:
+        raise error.under("data") from error
 
 
 def _thaw(node: Any) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 from models import dropout, kernels, memory
+from models.batches import Batches
 from models.encodings import build
 from models.fusing import fused
 from models.optim import fast_forward, make_optimizer
@@ -24,9 +25,9 @@ from models.parameters import Parameters, frozen, member_parameters, stacked
 from models.positions import TrainingPositions
 from models.precision import allowed
 from models.spec import MemberSpec, Precision
-from models.streams import stream
 from models.transformer import dropout_lanes, generated_losses, model_inputs
 from models.workers import parallel
+from posgen.answers import scored_positions
 from posgen.plain import digest
 
 CACHE_BYTES = 6 * 2**20
@@ -37,7 +38,7 @@ SINGLE_BYTES = 2**20
 
 @dataclass(frozen=True)
 class StepResult:
-    """Of one step, for each member [P]: the mean loss (nats) and the token accuracy over the generated tokens."""
+    """Of one step, for each member [P]: the mean loss (nats) and the token accuracy over the answers."""
 
     loss: Tensor
     accuracy: Tensor
@@ -62,9 +63,15 @@ class Population:
     """P members with their weights, optimiser and schedule. All must have the same `MemberSpec.shape_key`."""
 
     def __init__(
-        self, members: Sequence[MemberSpec], data: Sequence[Tensor], device: str = "cpu", compiled: bool = False
+        self,
+        members: Sequence[MemberSpec],
+        data: Sequence[Tensor],
+        device: str = "cpu",
+        compiled: bool = False,
+        answers: Sequence[Tensor] | None = None,
     ) -> None:
-        """`data[p]` holds member p's training sequences, integer [N, L]; members may share one tensor. `compiled`: let
+        """`data[p]` holds member p's training sequences, integer [N, L], and `answers[p]` the right answers at each of
+        their positions (posgen.answers; None: the tokens themselves); members may share one tensor. `compiled`: let
         torch.compile fuse what lies between the matrix products (it pays on a GPU)."""
         if len({m.shape_key for m in members}) != 1:
             raise ValueError("members of one population must have equal shapes")
@@ -88,12 +95,7 @@ class Population:
         self.params = {name: weight.to(self.device) for name, weight in stacked(initial).items()}
         self.trained = [name for name in self.params if not frozen(name, self.model)]
 
-        # Members of one task and data seed share a data set, so each goes to the device once: [U, N, L] for U of them.
-        unique = list({id(d): d for d in data}.values())
-        self.data = torch.stack([d.to(self.device) for d in unique])
-        reads = [next(i for i, u in enumerate(unique) if u is d) for d in data]
-        self._data_of_member = torch.tensor(reads, device=self.device)[:, None]  # (P, 1), index into U
-        self._order: tuple[int, Tensor] | None = None  # (epoch, rows of the data set in each member's order [P, N])
+        self.batches = Batches(members, data, answers, self.device)
 
         self.optimizer, self.scheduler = self._new_optimizer()
         self.positions = self._new_positions()
@@ -138,16 +140,12 @@ class Population:
 
     def batch(self, epoch: int, index: int) -> Tensor:
         """Tokens [P, B, L] of batch `index` of `epoch`, in each member's own order."""
-        if self._order is None or self._order[0] != epoch:
-            size = self.data.shape[1]
-            orders = [torch.randperm(size, generator=stream(m.seed, "order", epoch)) for m in self.members]
-            self._order = epoch, torch.stack(orders).to(self.device)
-        rows = self._order[1][:, index * self.optim.batch_size : (index + 1) * self.optim.batch_size]  # (P, B)
-        return self.data[self._data_of_member, rows].long()
+        return self.batches.tokens(epoch, index)
 
-    def step(self, tokens: Tensor) -> StepResult:
-        """One optimiser step of every member on `tokens` [P, B, L]."""
-        losses, accuracies = zip(*self._forward_backward(tokens), strict=True)
+    def step(self, tokens: Tensor, answers: Tensor | None = None) -> StepResult:
+        """One optimiser step of every member on `tokens` and their `answers` [P, B, L] (None: the tokens)."""
+        answers = tokens if answers is None else answers
+        losses, accuracies = zip(*self._forward_backward(tokens, answers), strict=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=False)
         # The schedule ends with the last step: it has no rate for a step after that.
@@ -156,13 +154,15 @@ class Population:
         self.steps += 1
         return StepResult(torch.cat(losses), torch.cat(accuracies))
 
-    def _forward_backward(self, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _forward_backward(self, tokens: Tensor, answers: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Forward and backward pass of every member, gradients added; (losses, accuracies) of each chunk."""
         while True:
             chunks = self.chunks()
             try:
                 with allowed(self.model.precision, self.device):
-                    return parallel(lambda chunk: self._backward(chunk, tokens[chunk]), chunks, self.device)
+                    return parallel(
+                        lambda chunk: self._backward(chunk, tokens[chunk], answers[chunk]), chunks, self.device
+                    )
             except (RuntimeError, MemoryError) as error:
                 if not memory.ran_out(error) or len(chunks) == len(self):
                     raise
@@ -174,8 +174,9 @@ class Population:
             self.optimizer.zero_grad(set_to_none=False)
             memory.release(self.device)
 
-    def _backward(self, chunk: slice, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses and accuracies [p] of a chunk's members on their `tokens` [p, B, L]; adds to their gradients."""
+    def _backward(self, chunk: slice, tokens: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses and accuracies [p] of a chunk's members on their `tokens` and `answers` [p, B, L]; adds to their
+        gradients."""
         # Slices of the weights [p, ...] as leaves of a graph of their own, so that chunks can run in several threads.
         # Each leaf's gradient is a view into the population's, into which autograd then adds.
         leaves: Parameters = {}
@@ -185,14 +186,17 @@ class Population:
                 leaves[name].requires_grad_().grad = weight.grad[chunk]
         task = self.members[0].task
         inputs = model_inputs(tokens, task.bos if self.model.bos else None)  # (p, B, T)
-        targets = tokens[:, :, task.prefix_length :]  # the seed tokens are given, not predicted
+        # The same for all members: of other answers their shape_key would be another. The seed tokens are given.
+        asked = scored_positions(task, tokens.shape[2])
+        targets = answers[:, :, asked.start :: asked.step]
+        first = asked.start + inputs.shape[2] - tokens.shape[2]  # without a BOS there is no output for the first token
         masks = None
         if self.model.dropout:
             lanes = dropout_lanes(self.model, *inputs.shape[1:])
             seeds = [m.seed for m in self.members[chunk]]
             masks = dropout.draw(self.model.dropout, seeds, self.steps, lanes, self.device)
         positions = self.positions.at(self.steps, chunk, [m.seed for m in self.members], leaves)
-        losses, accuracies = self._losses(leaves, self.model, inputs, targets, positions, masks)
+        losses, accuracies = self._losses(leaves, self.model, inputs, targets, positions, masks, first, asked.step)
         # The sum, not the mean: a member's gradient must not depend on how many others there are.
         losses.sum().backward()
         return losses.detach(), accuracies
@@ -202,8 +206,8 @@ class Population:
         states = [self.state(i) for i in alive]
         self.members = [self.members[i] for i in alive]
         self.encodings = [self.encodings[i] for i in alive]
-        self._data_of_member = self._data_of_member[list(alive)]
-        self._order = self._chunk_count = None
+        self.batches.keep(alive)
+        self._chunk_count = None
         if self.members:
             self.load(states)
 

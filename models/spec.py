@@ -232,4 +232,7 @@ class MemberSpec:
     def shape_key(self) -> str:
         """Members of equal shape key can train side by side in one population."""
         data = {k: v for k, v in plain(self.data).items() if k not in ("seed", "splits")}
-        return digest([self.task.vocabulary, self.task.prefix_length, data, plain(self.model), plain(self.optim)])
+        # Hidden answers are as many as fed back ones, interleaved ones half as many.
+        asked = ["interleaved"] if self.task.is_interleaved else []
+        key = [self.task.vocabulary, self.task.prefix_length, data, plain(self.model), plain(self.optim), *asked]
+        return digest(key)

@@ -119,7 +119,7 @@ class Trainer:
             # From the count of steps alone, so that a resumed training goes on in the middle of an epoch.
             epoch, index = divmod(self.population.steps, self.per_epoch)
             tokens = self.population.batch(epoch, index)
-            result = self.population.step(tokens)
+            result = self.population.step(tokens, self.population.batches.answers(epoch, index))
             self._sums.add(result, tokens.shape[1], self.population.steps)
             self.watcher.stepped(self.population.steps, result)
             # Measurements at the end of an epoch fall into the next step's time. A step is divided evenly among

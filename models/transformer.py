@@ -67,11 +67,13 @@ def generated_losses(
     targets: Tensor,
     positions: PositionInputs,
     masks: Dropout | None,
+    first: int,
+    every: int,
 ) -> tuple[Tensor, Tensor]:
-    """Mean loss (nats) and token accuracy [P] over the generated tokens: `targets` [P, B, G] are the last G tokens that
-    the decoder predicts from `inputs` [P, B, T]."""
-    P, _, G = targets.shape
-    logits = forward(params, model, inputs, positions, masks)[:, :, -G:]  # (P, B, G, V)
+    """Mean loss (nats) and token accuracy [P] over the answers: `targets` [P, B, G] are what the decoder should predict
+    from `inputs` [P, B, T] at its outputs first, first + every, first + 2 every, ..., T - 1 at the most."""
+    P = targets.shape[0]
+    logits = forward(params, model, inputs, positions, masks)[:, :, first::every]  # (P, B, G, V)
     losses = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(P, -1).mean(1)
     return losses, (logits.detach().argmax(-1) == targets).float().mean((1, 2))
 

@@ -47,6 +47,28 @@ def answers(task: Task, tokens: np.ndarray) -> np.ndarray:
     return labels
 
 
+NOT_SCORED = -100
+"""The label where nothing is asked: the value that torch and transformers leave out of a loss."""
+
+
+def labels(task: Task, tokens: np.ndarray) -> np.ndarray:
+    """The right answers [N, L] for sequences `tokens` [N, L], and `NOT_SCORED` where there is none, in `label_dtype`.
+    Both in one array, as files and training have it; a label belongs to the token at its own place."""
+    out = answers(task, tokens).astype(label_dtype(task.modulus))
+    out[:, ~scored(task, tokens.shape[1])] = NOT_SCORED
+    return out
+
+
+def label_dtype(modulus: int) -> np.dtype:
+    """The smallest signed dtype that holds modulus - 1 and `NOT_SCORED`."""
+    return np.result_type(np.min_scalar_type(1 - modulus), np.min_scalar_type(NOT_SCORED))
+
+
+def labelled(task: Task) -> bool:
+    """Whether tokens and labels differ, beyond the seed: then a data set has both."""
+    return task.answers is not Answers.fed_back
+
+
 def answer(task: Task, h: Function, columns: np.ndarray, position: int) -> np.ndarray:
     """The right answer at one scored position, integers [N]. `columns` [L, N] holds a position's tokens of all
     sequences in a row; those at `position` and later are not read. `h`: posgen.functions.resolve(task.h)."""

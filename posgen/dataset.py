@@ -5,7 +5,6 @@ A folder `<task name>-<12 hex digits>` with train.parquet, validation.parquet, t
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
@@ -19,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from posgen import files, leftovers, manifest, texts
+from posgen.answers import label_dtype, labelled, labels
+from posgen.data_size import disk_bytes, held_bytes, making_bytes
 from posgen.errors import BadValue, UserError, os_error_reason, os_error_remedy, require, shortened
-from posgen.generate import BLOCK, Ticked, generate, nothing, token_dtype
+from posgen.generate import Ticked, generate, nothing, token_dtype
 from posgen.resources import dominant, free_disk, free_memory, reductions, size
 from posgen.spec import DataSpec, Task
-from posgen.splits import SPLITS, draw
+from posgen.splits import SPLITS, check_length, draw
 
 # Sequences of each split that are generated again when a data set is loaded: this detects an h that was edited since.
 SPOT_CHECK = 16
@@ -34,7 +35,8 @@ class Dataset:
     """The three splits, tokens [N, L] in the smallest unsigned dtype, without BOS.
 
     train has train_length tokens a row, validation and test have test_length. `created` says whether this call wrote
-    the files (True) or found them (False).
+    the files (True) or found them (False). `labels` (posgen.answers.labels) by split, [N, L] as well; None for a task
+    whose answers are all tokens after the seed.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Dataset:
     test: np.ndarray
     manifest: dict[str, Any]
     created: bool
+    labels: dict[str, np.ndarray] | None = None
 
 
 def prepare(task: Task, data: DataSpec, root: Path, ticked: Ticked = nothing) -> Dataset:
@@ -61,12 +64,7 @@ def prepare(task: Task, data: DataSpec, root: Path, ticked: Ticked = nothing) ->
         task.name,
         "use letters, digits and _ - + . only: it names the data set's folder",
     )
-    require(
-        data.train_length > task.prefix_length,
-        "train_length",
-        data.train_length,
-        f"use more than far + near = {task.prefix_length} tokens, or nothing is generated",
-    )
+    check_length(task, data)
     path = root / manifest.folder_name(task, data)
     leftovers.clear(path)
     if _occupied(path):
@@ -75,11 +73,12 @@ def prepare(task: Task, data: DataSpec, root: Path, ticked: Ticked = nothing) ->
     _refuse_beyond(free_memory(), "memory", making_bytes, task, data)
     _refuse_beyond(free_disk(root), f"disk space for {root}", disk_bytes, task, data)
     tokens, documents = _generate(task, data, ticked)
-    described = manifest.describe(task, data, tokens, documents)
+    asked = {split: labels(task, tokens[split]) for split in SPLITS} if labelled(task) else None
+    described = manifest.describe(task, data, tokens, documents, asked)
     temporary = leftovers.beside(path)
     try:
         temporary.mkdir(parents=True)
-        _write(tokens, described, temporary)
+        _write(tokens, asked, described, temporary)
         try:
             temporary.replace(path)
         except OSError:
@@ -91,7 +90,7 @@ def prepare(task: Task, data: DataSpec, root: Path, ticked: Ticked = nothing) ->
         raise UserError(f"{path}: the data set cannot be written ({os_error_reason(error)}); {remedy}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Dataset(path, task, data, **tokens, manifest=described, created=True)
+    return Dataset(path, task, data, **tokens, manifest=described, created=True, labels=asked)
 
 
 def load(path: Path) -> Dataset:
@@ -109,34 +108,11 @@ def load(path: Path) -> Dataset:
             described, task, data = manifest.read(file)
         except ValueError as error:
             raise UserError(f"{file}: {_one_line(error)}; {_remedy(path)}") from error
-    tokens = {split: _read_split(path, split, described["splits"][split]["sha256"], task, data) for split in SPLITS}
-    return Dataset(path, task, data, **tokens, manifest=described, created=False)
-
-
-def held_bytes(task: Task, data: DataSpec) -> int:
-    """Memory of the three splits as a `Dataset` holds them."""
-    return token_dtype(task.modulus).itemsize * sum(_tokens_of(data))
-
-
-def making_bytes(task: Task, data: DataSpec) -> int:
-    """Memory that generating and writing a data set takes: the splits, the prefixes, and the largest split once more,
-    when it is read back."""
-    width, rows = token_dtype(task.modulus).itemsize, data.train_size + data.validation_size + data.test_size
-    return held_bytes(task, data) + rows * (4 * 8 + 2 * task.prefix_length * width) + width * max(_tokens_of(data))
-
-
-def disk_bytes(task: Task, data: DataSpec) -> int:
-    """Size of the files at the most: the bits of equally frequent tokens."""
-    return int(sum(_tokens_of(data)) * math.log2(task.modulus) / 8)
-
-
-def positions(data: DataSpec) -> int:
-    """What `ticked` of `prepare` adds up to, about, when the data set is new."""
-    return sum(-(-rows // BLOCK) * length for rows, length in map(data.shape, SPLITS))
-
-
-def _tokens_of(data: DataSpec) -> list[int]:
-    return [math.prod(data.shape(split)) for split in SPLITS]
+    tokens = {split: _read_split(path, split, files.COLUMN, described, task, data) for split in SPLITS}
+    asked = None
+    if labelled(task):
+        asked = {split: _read_split(path, split, files.LABELS, described, task, data) for split in SPLITS}
+    return Dataset(path, task, data, **tokens, manifest=described, created=False, labels=asked)
 
 
 def _refuse_beyond(
@@ -161,18 +137,22 @@ def _generate(
     return {split: generate(task, prefixes[split], data.shape(split)[1], ticked) for split in SPLITS}, None
 
 
-def _write(tokens: dict[str, np.ndarray], described: dict[str, Any], folder: Path) -> None:
+def _write(
+    tokens: dict[str, np.ndarray], asked: dict[str, np.ndarray] | None, described: dict[str, Any], folder: Path
+) -> None:
     """Write all files of a data set and read them back. Raises OSError."""
     for split in SPLITS:
         file = folder / f"{split}.parquet"
-        files.write(tokens[split], file)
-        rows, length = tokens[split].shape
-        try:
-            written = files.checksum(files.read(file, rows, length, tokens[split].dtype))
-        except ValueError as error:
-            raise OSError(f"{file.name} does not read back: {error}") from error
-        if written != described["splits"][split]["sha256"]:
-            raise OSError(f"{file.name} reads back differently from what was written")
+        columns = {files.COLUMN: tokens[split]} | ({} if asked is None else {files.LABELS: asked[split]})
+        files.write(tokens[split], file, *([] if asked is None else [asked[split]]))
+        for name, values in columns.items():
+            try:
+                read = files.read(file, len(values), values.shape[1], values.dtype, name, tuple(columns))
+                written = files.checksum(read)
+            except ValueError as error:
+                raise OSError(f"{file.name} does not read back: {error}") from error
+            if written != described["splits"][split][_SUM[name]]:
+                raise OSError(f"{file.name} reads back differently from what was written")
     manifest.write(described, folder / manifest.FILE)
 
 
@@ -191,24 +171,40 @@ def _load_as_asked(path: Path, task: Task, data: DataSpec) -> Dataset:
     if task.is_text:
         return dataset  # the identity of its files was compared above, and the checksums when it was read
     for split in SPLITS:
-        sample = getattr(dataset, split)[:SPOT_CHECK]
-        if not np.array_equal(generate(task, sample[:, : task.prefix_length], sample.shape[1]), sample):
+        if not follows(dataset, split):
             file = path / f"{split}.parquet"
             raise UserError(f"{file}: its sequences do not follow h={task.h}, was it edited since?; {_remedy(path)}")
     return dataset
 
 
-def _read_split(path: Path, split: str, sha256: str, task: Task, data: DataSpec) -> np.ndarray:
+def follows(dataset: Dataset, split: str) -> bool:
+    """Whether the first `SPOT_CHECK` sequences of a split, and their labels, are what the present rule and h give. Not
+    for a text."""
+    task, sample = dataset.task, getattr(dataset, split)[:SPOT_CHECK]
+    if not np.array_equal(generate(task, sample[:, : task.drawn_length], sample.shape[1]), sample):
+        return False
+    return dataset.labels is None or np.array_equal(labels(task, sample), dataset.labels[split][:SPOT_CHECK])
+
+
+_SUM = {files.COLUMN: "sha256", files.LABELS: "labels_sha256"}
+"""Where the manifest has the checksum of a column."""
+
+
+def _read_split(
+    path: Path, split: str, column: str, described: dict[str, Any], task: Task, data: DataSpec
+) -> np.ndarray:
+    columns = (files.COLUMN, files.LABELS) if labelled(task) else (files.COLUMN,)
+    dtype = token_dtype(task.modulus) if column == files.COLUMN else label_dtype(task.modulus)
     file = path / f"{split}.parquet"
     with _reading(file):
         if not _is_file(file):
             raise UserError(f"{file}: missing; {_remedy(path)}")
         try:
-            tokens = files.read(file, *data.shape(split), token_dtype(task.modulus))
+            tokens = files.read(file, *data.shape(split), dtype, column, columns)
         except ValueError as error:
             raise UserError(f"{file}: damaged, {_one_line(error)}; {_remedy(path)}") from error
-    if files.checksum(tokens) != sha256:
-        raise UserError(f"{file}: damaged, its tokens do not have the sha256 of the manifest; {_remedy(path)}")
+    if files.checksum(tokens) != described["splits"][split][_SUM[column]]:
+        raise UserError(f"{file}: damaged, its {column} do not have the sha256 of the manifest; {_remedy(path)}")
     return tokens
 
 

@@ -1,4 +1,5 @@
-"""One split as a parquet file: a column `tokens` of lists, readable by anything that reads parquet."""
+"""One split as a parquet file: a column `tokens` of lists, readable by anything that reads parquet. Where the answers
+are not simply the next tokens (posgen.answers), a second column `labels` of equally long lists."""
 
 from __future__ import annotations
 
@@ -12,27 +13,33 @@ import pyarrow.parquet as pq
 from posgen.errors import by_circumstances
 
 COLUMN = "tokens"
+LABELS = "labels"
 # Tokens in one row group: what a reader has to hold at a time.
 GROUP = 2**24
 
 
 def checksum(tokens: np.ndarray) -> str:
-    """sha256, in hex, of the tokens [N, L] as bytes: row-major, in their own unsigned dtype, little-endian."""
+    """sha256, in hex, of the tokens [N, L] as bytes: row-major, in their own dtype, little-endian."""
     canonical = np.ascontiguousarray(tokens, tokens.dtype.newbyteorder("<"))
     return hashlib.sha256(canonical.data).hexdigest()
 
 
-def write(tokens: np.ndarray, file: Path) -> None:
-    """Write tokens [N, L] of an unsigned dtype. Raises OSError when the file cannot be written."""
+def write(tokens: np.ndarray, file: Path, labels: np.ndarray | None = None) -> None:
+    """Write tokens [N, L] of an unsigned dtype, and labels [N, L] if there are any. Raises OSError when the file cannot
+    be written."""
     rows, length = tokens.shape
-    schema = pa.schema([(COLUMN, _column_type(tokens.dtype))])
+    columns = {COLUMN: tokens} if labels is None else {COLUMN: tokens, LABELS: labels}
+    schema = pa.schema([(name, _column_type(values.dtype)) for name, values in columns.items()])
     group = max(1, GROUP // length)
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, rows, group):
-            part = tokens[start : start + group]
-            offsets = np.arange(0, part.size + 1, length, dtype=np.int32)
-            lists = pa.ListArray.from_arrays(offsets, part.reshape(-1), type=schema.field(COLUMN).type)
-            writer.write_table(pa.table([lists], schema=schema), row_group_size=group)
+            lists = [_lists(values[start : start + group]) for values in columns.values()]
+            writer.write_table(pa.table(lists, schema=schema), row_group_size=group)
+
+
+def _lists(part: np.ndarray) -> pa.ListArray:
+    offsets = np.arange(0, part.size + 1, part.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, part.reshape(-1), type=_column_type(part.dtype))
 
 
 def _column_type(dtype: np.dtype) -> pa.DataType:
@@ -40,43 +47,47 @@ def _column_type(dtype: np.dtype) -> pa.DataType:
     return pa.list_(pa.from_numpy_dtype(dtype))
 
 
-def read(file: Path, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
-    """Read tokens [rows, length] of this dtype.
+def read(
+    file: Path, rows: int, length: int, dtype: np.dtype, column: str = COLUMN, columns: tuple[str, ...] = (COLUMN,)
+) -> np.ndarray:
+    """Read tokens (or what else the column holds) [rows, length] of this dtype, from a file with these columns.
 
     Raises ValueError that says in what the file is damaged or differs from this description; OSError with an error
     number, or MemoryError, when the system does not let it be read.
     """
     try:
-        return _read(file, rows, length, dtype)
+        return _read(file, rows, length, dtype, column, columns)
     except (pa.ArrowException, OSError) as error:
         if by_circumstances(error):
             raise
         raise ValueError(str(error)) from error
 
 
-def _read(file: Path, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
+def _read(file: Path, rows: int, length: int, dtype: np.dtype, column: str, columns: tuple[str, ...]) -> np.ndarray:
     with pq.ParquetFile(file) as parquet:
         names = parquet.schema_arrow.names
-        if names != [COLUMN]:
-            raise ValueError(f"it has the columns {names}, not [{COLUMN!r}]")
-        expected, actual = _column_type(dtype), parquet.schema_arrow.field(COLUMN).type
+        if names != [*columns]:
+            raise ValueError(f"it has the columns {names}, not {[*columns]}")
+        index, expected, actual = columns.index(column), _column_type(dtype), parquet.schema_arrow.field(column).type
         if actual != expected:
-            raise ValueError(f"its tokens are {actual}, not {expected}")
+            raise ValueError(f"its {column} are {actual}, not {expected}")
         if parquet.metadata.num_rows != rows:
             raise ValueError(f"it has {parquet.metadata.num_rows} sequences, not {rows}")
         groups = range(parquet.num_row_groups)
-        held = sum(parquet.metadata.row_group(group).column(0).num_values for group in groups)
+        held = sum(parquet.metadata.row_group(group).column(index).num_values for group in groups)
         if held != rows * length:  # before memory is taken for them
-            raise ValueError(f"some of its tokens are missing or too many: its sequences do not have {length} tokens")
+            raise ValueError(
+                f"some of its {column} are missing or too many: its sequences do not have {length} {column}"
+            )
         tokens = np.empty((rows, length), dtype)
         start = 0
         for group in groups:
-            for part in parquet.read_row_group(group, use_threads=False).column(COLUMN).chunks:
+            for part in parquet.read_row_group(group, use_threads=False).column(column).chunks:
                 values = part.flatten()
                 if part.null_count or values.null_count:
-                    raise ValueError("some of its tokens are missing")
+                    raise ValueError(f"some of its {column} are missing")
                 if not np.all(part.value_lengths().to_numpy() == length):
-                    raise ValueError(f"some of its sequences do not have {length} tokens")
+                    raise ValueError(f"some of its sequences do not have {length} {column}")
                 tokens[start : start + len(part)] = values.to_numpy().reshape(len(part), length)
                 start += len(part)
     if start != rows:

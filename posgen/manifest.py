@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from posgen import __version__
+from posgen.answers import NOT_SCORED, labelled
 from posgen.errors import shortened
 from posgen.files import checksum
 from posgen.plain import digest, plain, restore
@@ -28,9 +29,10 @@ def describe(
     data: DataSpec,
     tokens: dict[str, np.ndarray],
     documents: dict[str, list[dict[str, Any]]] | None = None,
+    labels: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """The manifest of these splits, as what JSON can hold. tokens: split -> [N, L]. `documents`: of a text, the files
-    that each split was cut from."""
+    that each split was cut from. `labels`: of a task that has them, split -> [N, L]."""
     splits = {
         split: {
             "file": f"{split}.parquet",
@@ -38,6 +40,7 @@ def describe(
             "length": tokens[split].shape[1],
             "dtype": tokens[split].dtype.name,
             "sha256": checksum(tokens[split]),
+            **({} if labels is None else _of_labels(labels[split])),
         }
         for split in SPLITS
     }
@@ -50,6 +53,10 @@ def describe(
         "splits": splits,
         **({} if documents is None else {"documents": documents}),
     }
+
+
+def _of_labels(labels: np.ndarray) -> dict[str, Any]:
+    return {"labels_dtype": labels.dtype.name, "labels_not_scored": NOT_SCORED, "labels_sha256": checksum(labels)}
 
 
 def _of_task(task: Task) -> dict[str, Any]:
@@ -95,7 +102,7 @@ def read(file: Path) -> tuple[dict[str, Any], Task, DataSpec]:
         data: DataSpec = restore(DataSpec, manifest["data"], "data")
         splits = restore(dict[str, Any], manifest["splits"], "splits")
         for split in SPLITS:
-            _check_split(split, splits[split], data)
+            _check_split(split, splits[split], task, data)
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from error
     except TypeError as error:
@@ -103,11 +110,12 @@ def read(file: Path) -> tuple[dict[str, Any], Task, DataSpec]:
     return manifest, task, data
 
 
-def _check_split(split: str, entry: Any, data: DataSpec) -> None:
+def _check_split(split: str, entry: Any, task: Task, data: DataSpec) -> None:
     """What the manifest says of one split, against its own parameters. Raises KeyError, TypeError or ValueError."""
     restore(dict[str, Any], entry, split)
     rows, length = (restore(int, entry[key], f"{split}.{key}") for key in ("rows", "length"))
-    if not re.fullmatch("[0-9a-f]{64}", restore(str, entry["sha256"], f"{split}.sha256")):
-        raise ValueError(f"{split}.sha256 is not 64 hex digits")
+    for key in ("sha256", "labels_sha256") if labelled(task) else ("sha256",):
+        if not re.fullmatch("[0-9a-f]{64}", restore(str, entry[key], f"{split}.{key}")):
+            raise ValueError(f"{split}.{key} is not 64 hex digits")
     if (rows, length) != data.shape(split):
         raise ValueError(f"what it says about {split} contradicts its own parameters")

@@ -134,6 +134,11 @@ class Task:
         return max(self.prefix_length, DRAWN) if self.answers is Answers.hidden else self.prefix_length
 
     @property
+    def shortest(self) -> int:
+        """The fewest tokens of a sequence of a data set: one answer, and as many tokens as are drawn."""
+        return max(self.prefix_length + (2 if self.is_interleaved else 1), self.drawn_length)
+
+    @property
     def vocabulary(self) -> int:
         """Token ids of the model: the modulus and five special ids, 22 for the paper's 17 (released code)."""
         return self.modulus + 5

@@ -8,7 +8,7 @@ from itertools import chain, combinations, islice
 import numpy as np
 
 from posgen.errors import BadValue, require
-from posgen.generate import token_dtype
+from posgen.generate import given_tokens, token_dtype
 from posgen.permutation import permuted, slots_of
 from posgen.spec import Answers, DataSpec, Splits, Task
 
@@ -33,10 +33,24 @@ def draw(task: Task, data: DataSpec) -> dict[str, np.ndarray]:
     Raises `BadValue` when there are too few distinct prefixes, and for `released` where tokens have to be independent:
     sorted combinations are not.
     """
+    check_splits(task, data)
+    return _released(task, data) if data.splits is Splits.released else _disjoint(task, data)
+
+
+def check_length(task: Task, data: DataSpec) -> None:
+    """Raise `BadValue("train_length", ...)` unless training sequences are long enough to have something to learn."""
+    least, prefix = task.shortest, task.prefix_length
+    remedy = f"use more than {given_tokens(task, prefix)}, or nothing is generated"
+    if least > prefix + 1:
+        remedy = f"use at least {least}: with {task.answers.value} answers shorter sequences ask nothing or are few"
+    require(data.train_length >= least, "train_length", data.train_length, remedy)
+
+
+def check_splits(task: Task, data: DataSpec) -> None:
+    """Raise `BadValue("splits", ...)` for `released` where tokens have to be independent."""
     splits, allowed = data.splits, data.splits is not Splits.released or task.answers is Answers.fed_back
     remedy = f"sorted prefixes are not random, and {task.answers.value} answers need random tokens; use disjoint"
     require(allowed, "splits", splits.value, remedy)
-    return _released(task, data) if data.splits is Splits.released else _disjoint(task, data)
 
 
 def _disjoint(task: Task, data: DataSpec) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,11 +23,23 @@ from models.encodings import Encoding, build
 from models.population import Population
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec
 from models.training import Progress
+from posgen.answers import labelled, labels
 from posgen.dataset import Dataset, prepare
 from posgen.errors import require
 from posgen.generate import generate
 from posgen.generate import nothing as nothing_made
 from posgen.plain import digest, plain
+
+
+class Asked(NamedTuple):
+    """Sequences [N, L'], and their labels [N, L'] (posgen.answers) where these are not simply the next tokens."""
+
+    tokens: Tensor
+    answers: Tensor | None
+
+    def first(self, count: int) -> Asked:
+        """The first so many sequences."""
+        return Asked(self.tokens[:count], None if self.answers is None else self.answers[:count])
 
 
 class Data:
@@ -36,7 +48,7 @@ class Data:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._sets: dict[str, Dataset] = {}
-        self._tensors: dict[tuple[str, str], Tensor] = {}
+        self._tensors: dict[tuple[str, str, str], Tensor] = {}
 
     def of(self, spec: MemberSpec, ticked: Callable[[int], None] = nothing_made) -> Dataset:
         """The member's data set, generated on first use; `ticked` is told of positions that were made."""
@@ -47,20 +59,30 @@ class Data:
 
     def tokens(self, spec: MemberSpec, split: str) -> Tensor:
         """Tokens [N, L] of a split; the same object for every member of that data."""
-        key = (digest([spec.task, spec.data]), split)
+        key = (digest([spec.task, spec.data]), split, "tokens")
         if key not in self._tensors:
             self._tensors[key] = _tensor(getattr(self.of(spec), split))
         return self._tensors[key]
 
-    def test_tokens(self, spec: MemberSpec, length: int, sequences: int | None = None) -> Tensor:
+    def answers(self, spec: MemberSpec, split: str) -> Tensor:
+        """The right answers [N, L] to a split: its labels, or its tokens, the very same object, where it has none."""
+        of_splits = self.of(spec).labels
+        if of_splits is None:
+            return self.tokens(spec, split)
+        key = (digest([spec.task, spec.data]), split, "labels")
+        if key not in self._tensors:
+            self._tensors[key] = torch.from_numpy(of_splits[split])
+        return self._tensors[key]
+
+    def test(self, spec: MemberSpec, length: int, sequences: int | None = None) -> Asked:
         """The first so many test sequences (None: all) at any length: cut, or continued from their seeds."""
-        tokens = self.tokens(spec, "test")[:sequences]
+        tokens, answers = self.tokens(spec, "test")[:sequences], self.answers(spec, "test")[:sequences]
         if length <= tokens.shape[1]:
-            return tokens[:, :length]
+            return Asked(tokens[:, :length], answers[:, :length] if labelled(spec.task) else None)
         longest = f"a text is not continued: use at most its {tokens.shape[1]} tokens (data.test_length)"
         require(not spec.task.is_text, "length", length, longest)
-        prefixes = self.of(spec).test[:sequences, : spec.task.prefix_length]
-        return _tensor(generate(spec.task, prefixes, length))
+        made = generate(spec.task, self.of(spec).test[:sequences, : spec.task.drawn_length], length)
+        return Asked(_tensor(made), torch.from_numpy(labels(spec.task, made)) if labelled(spec.task) else None)
 
 
 def _tensor(tokens: np.ndarray) -> Tensor:
@@ -81,9 +103,9 @@ class Validator:
         # Members that share a slot (one training, say for two protocols) share what is measured of it.
         evaluations: dict[tuple[int, str], Evaluation] = {}
         for member in members:
-            tokens = self.data.tokens(member.spec, "validation")
+            tokens, answers = self.data.tokens(member.spec, "validation"), self.data.answers(member.spec, "validation")
             for encoding, built in zip(member.spec.test_encodings, self._built(member.spec), strict=True):
-                evaluations.setdefault((member.slot, encoding.key), Evaluation(member.slot, built, tokens))
+                evaluations.setdefault((member.slot, encoding.key), Evaluation(member.slot, built, tokens, answers))
         first = population.members[0]
         measured = measure(
             population.params, first.model, first.task, list(evaluations.values()), compiled=self.compiled,
@@ -94,7 +116,7 @@ class Validator:
         for member in members:
             spec = member.spec
             summaries.append({
-                label: scores[member.slot, encoding.key].summary(spec.task.prefix_length, spec.data.train_length)
+                label: scores[member.slot, encoding.key].summary(spec.task, spec.data.train_length)
                 for label, encoding in spec.labels.items()
             })  # fmt: skip
         return summaries
@@ -123,15 +145,15 @@ def scores_of(
     weights: Mapping[str, Tensor],
     spec: MemberSpec,
     encoding: EncodingSpec,
-    tokens: Tensor,
+    asked: Asked,
     accuracy: AccuracyMode,
     device: str,
     ticked: Ticked = nothing,
 ) -> Scores:
-    """One member's chosen weights (no member axis) on test sequences [N, L'] under an encoding; in fp32, whatever the
+    """One member's chosen weights (no member axis) on test sequences under an encoding; in fp32, whatever the
     precision of the training, so that a record's numbers are those of the weights alone. `ticked`: see `measure`."""
     params = {name: weight[None].to(device) for name, weight in weights.items()}
-    evaluation, spec = Evaluation(0, build(encoding, spec.model.head_dim), tokens), as_tested(spec)
+    evaluation, spec = Evaluation(0, build(encoding, spec.model.head_dim), *asked), as_tested(spec)
     return measure(params, spec.model, spec.task, [evaluation], accuracy, ticked=ticked)[0]
 
 
@@ -189,7 +211,7 @@ def record(
 
 def metrics_of(scores: Scores, spec: MemberSpec) -> Metrics:
     """The means that a record holds."""
-    return Metrics(**scores.summary(spec.task.prefix_length, spec.data.train_length))
+    return Metrics(**scores.summary(spec.task, spec.data.train_length))
 
 
 def _binned(scores: Scores, spec: MemberSpec) -> PositionLosses:

@@ -24,7 +24,8 @@ from models.positions import measured_positions
 from models.precision import allowed
 from models.spec import AccuracyMode, ModelSpec
 from models.workers import checkpoint, parallel
-from posgen.spec import Task
+from posgen.answers import scored_positions
+from posgen.spec import Answers, Task
 
 
 class Budget:
@@ -50,8 +51,8 @@ BUDGET = Budget()
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one evaluation: token accuracy and mean loss (nats) at each position [L'], NaN for the seed tokens, which are
-    given and not predicted.
+    """Of one evaluation: token accuracy and mean loss (nats) at each position [L'], NaN where the task asks nothing:
+    for the seed tokens, which are given, and for fresh tokens between answers.
 
     Free-running scores have no loss (NaN throughout): after a wrong token the model no longer sees the true sequence.
     """
@@ -59,15 +60,17 @@ class Scores:
     accuracy: np.ndarray
     loss: np.ndarray
 
-    def summary(self, prefix_length: int, train_length: int) -> dict[str, float | None]:
-        """id_* over tokens prefix..L-1 (4..63 in the paper), ood_* over L..L'-1 (64..255), loss over all generated."""
-        seen, new = slice(prefix_length, train_length), slice(train_length, None)
+    def summary(self, task: Task, train_length: int) -> dict[str, float | None]:
+        """id_* over answers up to L-1 (4..63 in the paper), ood_* over L..L'-1 (64..255), loss over all of them."""
+        asked = scored_positions(task, len(self.accuracy))
+        first_new = sum(position < train_length for position in asked)
+        accuracy, loss = (values[asked.start :: asked.step] for values in (self.accuracy, self.loss))
         return {
-            "id_accuracy": _mean(self.accuracy[seen]),
-            "ood_accuracy": _mean(self.accuracy[new]),
-            "loss": _mean(self.loss[prefix_length:]),
-            "id_loss": _mean(self.loss[seen]),
-            "ood_loss": _mean(self.loss[new]),
+            "id_accuracy": _mean(accuracy[:first_new]),
+            "ood_accuracy": _mean(accuracy[first_new:]),
+            "loss": _mean(loss),
+            "id_loss": _mean(loss[:first_new]),
+            "ood_loss": _mean(loss[first_new:]),
         }
 
     def binned_loss(self, width: int) -> list[float | None]:
@@ -95,11 +98,13 @@ def _mean(values: np.ndarray) -> float | None:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What to evaluate: `member` is the slice of the weights, `tokens` are integer sequences [N, L']."""
+    """What to evaluate: `member` is the slice of the weights, `tokens` are integer sequences [N, L'], and `answers` the
+    labels of a task that has them (posgen.answers.labels), [N, L'] as well."""
 
     member: int
     encoding: Encoding
     tokens: Tensor
+    answers: Tensor | None = None
 
 
 def measure(
@@ -114,7 +119,7 @@ def measure(
     """Scores of every evaluation, in order. All must have equally many sequences of one length. An encoding that trains
     weights is measured with those of its member, so the member must have been trained with it.
 
-    `params` is a population's [P, ...]; `task` gives the vocabulary and the length of the seed, which all share.
+    `params` is a population's [P, ...]; `task` gives the vocabulary and the scored positions, which all share.
     `compiled`: torch.compile fuses the teacher-forced pass (it pays on a GPU, where many passes have one shape).
     `ticked`: told as it goes what share of all evaluations was done, from any thread.
     """
@@ -163,6 +168,9 @@ def _measure(
     sequences = max(1, min(rows, budget // length))
     at_once = max(1, budget // (sequences * length))
     whole = fused(passes.teacher_forced) if compiled else passes.teacher_forced
+    # No answer that nobody reads can lead the model astray: with hidden answers both modes are one.
+    running = mode is AccuracyMode.free_running and task.answers is not Answers.hidden
+    asked = scored_positions(task, length)
 
     @torch.no_grad()  # here, not around `parallel`: the setting belongs to a thread
     def run(part: Sequence[Evaluation]) -> list[Scores]:
@@ -181,21 +189,29 @@ def _measure(
             def told(part_of_pass: float, share: float = share) -> None:
                 ticked(share * part_of_pass)
 
-            if mode is AccuracyMode.free_running:
-                hits, nats = passes.free_running(weights, model, tokens, given, bos, positions, told)
+            answers = tokens
+            if any(e.answers is not None for e in part):
+                own = [e.tokens if e.answers is None else e.answers for e in part]
+                answers = torch.stack([a[n : n + sequences] for a in own]).to(device).long()
+            if running:
+                hits, nats = passes.free_running(weights, model, tokens, answers, given, bos, positions, told)
             elif passes.in_pieces(device, length, positions.bias is not None):
-                hits, nats = passes.teacher_forced_in_pieces(weights, model, tokens, given, bos, positions, told)
+                hits, nats = passes.teacher_forced_in_pieces(
+                    weights, model, tokens, answers, given, bos, positions, told
+                )
             else:
-                hits, nats = whole(weights, model, tokens, given, bos, positions)
+                hits, nats = whole(weights, model, tokens, answers, given, bos, positions)
                 told(1.0)
             checkpoint()
             correct += hits.double().cpu()
             loss += nats.double().cpu()
         correct, loss = correct / rows, loss / rows
-        if mode is AccuracyMode.teacher_forced:
+        if not running:
             # The argmax of NaN logits is some token, which may be the right one: no loss, no accuracy either.
             correct[~loss.isfinite()] = float("nan")
-        correct[:, : task.prefix_length] = loss[:, : task.prefix_length] = float("nan")
+        unasked = torch.ones(length, dtype=torch.bool)
+        unasked[asked.start :: asked.step] = False
+        correct[:, unasked] = loss[:, unasked] = float("nan")
         return [Scores(c.numpy(), n.numpy()) for c, n in zip(correct, loss, strict=True)]
 
     # Only encodings of one structure stack into one pass (a rotation and an attention bias do not): sort, run, unsort.

@@ -1,6 +1,7 @@
 """Forward passes that score sequences: whole, in pieces where they are long, or by the model's own continuation.
 
-Each returns correct tokens and losses [E, L'] summed over sequences, and tells as it goes what share of it is done.
+Tokens and answers are [E, n, L']: E members, n sequences. Answers are the tokens themselves, or posgen.answers.labels.
+Each pass returns correct answers and losses [E, L'] summed over sequences, and tells as it goes what share is done.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from models.encodings import PositionInputs
 from models.spec import ModelSpec
 from models.transformer import Cache, forward, model_inputs
 from models.workers import checkpoint
+from posgen.answers import NOT_SCORED
 
 Ticked = Callable[[float], None]
 """Called with the share of the work that was just done; the shares of one work add up to 1."""
@@ -43,15 +45,16 @@ def teacher_forced(
     params: Mapping[str, Tensor],
     model: ModelSpec,
     tokens: Tensor,
+    answers: Tensor,
     prefix: int,
     bos: int | None,
     positions: PositionInputs,
 ) -> tuple[Tensor, Tensor]:
-    """Each token predicted from the true ones before it."""
+    """Each answer predicted from the true tokens before it."""
     shift = int(bos is not None)
     # The output at an input predicts the token after it: the first that counts stands at the seed's last token.
     logits = forward(params, model, model_inputs(tokens, bos), positions)[:, :, prefix - 1 + shift :]
-    hits, nats = _scored(logits, tokens[:, :, prefix:])
+    hits, nats = _scored(logits, answers[:, :, prefix:])
     return F.pad(hits, (prefix, 0)), F.pad(nats, (prefix, 0))
 
 
@@ -59,6 +62,7 @@ def teacher_forced_in_pieces(
     params: Mapping[str, Tensor],
     model: ModelSpec,
     tokens: Tensor,
+    answers: Tensor,
     prefix: int,
     bos: int | None,
     positions: PositionInputs,
@@ -74,7 +78,7 @@ def teacher_forced_in_pieces(
         logits = forward(params, model, inputs[:, :, now], positions.rows(now), cache=cache)
         # The token that the output at an input predicts.
         after = slice(now.start + 1 - shift, now.stop + 1 - shift)
-        hits[:, after], nats[:, after] = _scored(logits, tokens[:, :, after])
+        hits[:, after], nats[:, after] = _scored(logits, answers[:, :, after])
         ticked((now.stop**2 - now.start**2) / inputs.shape[2] ** 2)  # as attention counts
         checkpoint()
     hits[:, :prefix] = nats[:, :prefix] = 0.0
@@ -95,12 +99,14 @@ def free_running(
     params: Mapping[str, Tensor],
     model: ModelSpec,
     tokens: Tensor,
+    answers: Tensor,
     prefix: int,
     bos: int | None,
     positions: PositionInputs,
     ticked: Ticked,
 ) -> tuple[Tensor, Tensor]:
-    """The model continues the seed greedily from its own tokens; it has no losses."""
+    """The model continues the seed greedily from its own answers; it has no losses. Tokens that are no answers
+    (`answers` below 0) are given."""
     # Keys and values of earlier tokens stay in the cache; only what is new goes through the model.
     length, shift = tokens.shape[2], int(bos is not None)
     cache, seen = Cache(length - 1 + shift), model_inputs(tokens, bos)[:, :, : prefix + shift]
@@ -109,14 +115,19 @@ def free_running(
     for position in range(prefix, length):
         now = slice(cache.length, cache.length + seen.shape[2])
         logits = forward(params, model, seen, positions.rows(now), cache=cache)
-        seen = logits[:, :, -1:].argmax(-1)
-        hits[:, position] = (seen[:, :, 0] == tokens[:, :, position]).sum(1)
+        answered, right = logits[:, :, -1:].argmax(-1), answers[:, :, position : position + 1]
+        hits[:, position] = (answered == right)[:, :, 0].sum(1)
+        seen = torch.where(right < 0, tokens[:, :, position : position + 1], answered)
         ticked((1 + position / _FAR) / whole)
         checkpoint()
     return hits, torch.full_like(hits, float("nan"))
 
 
 def _scored(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Correct tokens and losses of `targets` [E, n, T], summed over sequences."""
-    nats = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape).sum(1)
+    """Correct tokens and losses of `targets` [E, n, T], summed over sequences; nothing where they are NOT_SCORED."""
+    nats = (
+        F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none", ignore_index=NOT_SCORED)
+        .view(targets.shape)
+        .sum(1)
+    )
     return (logits.argmax(-1) == targets).sum(1), nats

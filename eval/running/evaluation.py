@@ -59,7 +59,7 @@ def _test(
     member: PlannedMember, run: Run, settings: RunSettings, context: Context, data: Data, ticked: Ticked
 ) -> list[AccuracyRecord]:
     spec, info, result = member.spec, run.info(), run.result()
-    tokens = data.test_tokens(spec, spec.data.test_length)
+    asked = data.test(spec, spec.data.test_length)
     records = []
     # Several targets may ask for one measurement (paper and zero_shot_text both test RoPE): it is made once.
     places = dict.fromkeys((target.test_encoding, target.accuracy) for target in member.targets)
@@ -71,7 +71,7 @@ def _test(
         encoding, mode, scores = spec.labels[label], AccuracyMode(accuracy), None
         served = tuple(t for t in member.targets if (t.test_encoding, t.accuracy) == (label, accuracy))
         if run.status != "diverged":
-            scores = scores_of(result.weights(label), spec, encoding, tokens, mode, settings.device, told)
+            scores = scores_of(result.weights(label), spec, encoding, asked, mode, settings.device, told)
         else:
             told(1.0)
         records += [
@@ -130,11 +130,11 @@ def evaluate_runs(
                 raise BadValue(
                     "pe", encoding.name, f"needs weights that run {run_id} never trained; train with it first"
                 )
-        prefix = spec.task.prefix_length
+        least = spec.task.shortest
         for length in lengths or [spec.data.test_length]:
             # Attention costs the square of the length: a million tokens are days on a CPU.
-            remedy = f"use more than the {prefix} tokens of the seed and at most 1048576"
-            require(prefix < length <= 1_048_576, "length", length, remedy)
+            remedy = f"use {least} tokens, the seed and an answer, to 1048576"
+            require(least <= length <= 1_048_576, "length", length, remedy)
             member = PlannedMember(spec, targets, run.config())
             measurements += [(run, member, encoding, length) for encoding in encodings or validated]
     # All of them are checked by now: a mistake in the last one leaves nothing half measured.
@@ -187,8 +187,8 @@ def _measure_again(
     validated = planned[0] if planned else next(iter(labels))
     # What was not planned is called by its parameters too: two forms of one encoding are two measurements.
     label = planned[0] if planned else f"{encoding.name}~{encoding.key}"
-    tokens = data.test_tokens(spec, length)
-    scores = scores_of(result.weights(validated), spec, encoding, tokens, accuracy, settings.device, ticked)
+    asked = data.test(spec, length)
+    scores = scores_of(result.weights(validated), spec, encoding, asked, accuracy, settings.device, ticked)
     return record(
         member, context, encoding.name, label, scores,
         encoding=encoding, length=length, accuracy=accuracy, checkpoint_epoch=result.chosen.get(validated),

@@ -23,7 +23,7 @@ from eval.store.states import FOLDER
 from models import memory
 from models.bench_products import rate, step_operations
 from models.spec import MemberSpec
-from posgen import dataset, manifest
+from posgen import data_size, manifest
 from posgen.errors import BadValue
 from posgen.plain import digest
 from posgen.resources import dominant, free_disk, size
@@ -105,7 +105,7 @@ def _left(members: Sequence[PlannedMember], settings: RunSettings, fresh: bool =
 def _check_memory(left: Sequence[MemberSpec], settings: RunSettings) -> None:
     device, threads = torch.device(settings.device), thread_count(settings.threads)
     sets = _data_sets(left)
-    data = sum(map(_held, sets)) + max(dataset.making_bytes(s.task, s.data) - _held(s) for s in sets)
+    data = sum(map(_held, sets)) + max(data_size.making_bytes(s.task, s.data) - _held(s) for s in sets)
     for training in _costs(left):
         for place, parts in needs(training, device, threads, data).items():
             total, free = sum(parts.values()), memory.free_bytes(place)
@@ -116,7 +116,7 @@ def _check_memory(left: Sequence[MemberSpec], settings: RunSettings) -> None:
                 continue
 
             def alone(spec: MemberSpec, place: torch.device = place) -> int:
-                return sum(needs([spec], device, threads, dataset.making_bytes(spec.task, spec.data))[place].values())
+                return sum(needs([spec], device, threads, data_size.making_bytes(spec.task, spec.data))[place].values())
 
             key, value = dominant(alone, memory.smaller(training[0]))
             raise BadValue(key, value, _refusal(parts, free, place))
@@ -134,7 +134,7 @@ def _refusal(parts: Mapping[str, int], free: int, place: torch.device) -> str:
 
 def _held(spec: MemberSpec) -> int:
     """A data set in memory; torch computes with uint8 or int32, which is a copy."""
-    held = dataset.held_bytes(spec.task, spec.data)
+    held = data_size.held_bytes(spec.task, spec.data)
     return held if spec.task.modulus <= 256 else 3 * held
 
 
@@ -210,7 +210,7 @@ def at_least(members: Sequence[PlannedMember], settings: RunSettings) -> Duratio
 
 def _check_disk(left: Sequence[MemberSpec], settings: RunSettings) -> None:
     new = [s for s in _data_sets(left) if not (settings.data_dir / manifest.folder_name(s.task, s.data)).exists()]
-    data = sum(dataset.disk_bytes(s.task, s.data) for s in new)
+    data = sum(data_size.disk_bytes(s.task, s.data) for s in new)
     weights = sum(map(memory.checkpoint_bytes, left))
     # A state is written beside the one before it. Of one population at a time, unless all stop on the way.
     one = torch.device(settings.device).type == "cpu" and settings.until is None

@@ -15,7 +15,7 @@ from eval.running.progress import Bar
 from eval.running.tracker import Tracker
 from eval.store.records import load_if_there
 from eval.store.runs import Run
-from posgen.dataset import positions
+from posgen.data_size import positions
 
 Backend = Callable[[Sequence[Job]], Outcome]
 """Runs jobs somewhere and returns their joint outcome; no further job begins when one was interrupted."""

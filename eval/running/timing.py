@@ -93,10 +93,10 @@ def seconds_a_sequence(one: Measuring, weights: Mapping[str, Tensor], data: Data
         return read_on(weights, spec, one.encoding, one.length, piece_of(one.length, place), device)
 
     def seconds(length: int) -> float:
-        tokens = data.test_tokens(one.spec, length, batch)
-        scores_of(weights, spec, one.encoding, tokens[:1], one.mode, device)
+        asked = data.test(one.spec, length, batch)
+        scores_of(weights, spec, one.encoding, asked.first(1), one.mode, device)
         began = time.perf_counter()
-        scores_of(weights, spec, one.encoding, tokens, one.mode, device)
+        scores_of(weights, spec, one.encoding, asked, one.mode, device)
         return time.perf_counter() - began
 
     return extrapolated(seconds, lambda n: pass_operations(spec, n), one.length)[0] / batch

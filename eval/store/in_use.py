@@ -16,7 +16,6 @@ from eval.store.locks import held
 from eval.store.runs import Run
 from posgen import dataset, manifest
 from posgen.errors import UserError
-from posgen.generate import generate
 from posgen.own_code import is_own
 from posgen.plain import restore
 from posgen.spec import DataSpec, Task
@@ -107,10 +106,8 @@ def stale_data(folder: Path) -> str:
         return ""  # which files it was cut from is part of its identity, and they may be elsewhere by now
     prefixes = draw(task, data)
     for split, drawn in prefixes.items():
-        tokens = getattr(loaded, split)
-        sample = tokens[: dataset.SPOT_CHECK]
-        if not np.array_equal(tokens[:, : task.prefix_length], drawn):
+        if not np.array_equal(getattr(loaded, split)[:, : task.drawn_length], drawn):
             return "this posgen draws other seed prefixes"
-        if not is_own(task.h) and not np.array_equal(generate(task, drawn[: len(sample)], sample.shape[1]), sample):
+        if not is_own(task.h) and not dataset.follows(loaded, split):
             return "their sequences do not follow the present rule"
     return ""

@@ -56,8 +56,8 @@ def test_every_window_is_that_of_a_measurement_at_its_own_length(swept: Path) ->
         found = record.windows
         assert (found.width, found.sequences) == (16, 16)  # no more than the smoke profile's test split
         for end, accuracy in zip(found.ends, found.accuracy, strict=True):
-            tokens = measuring.Data(root / "data").test_tokens(spec, end)
-            alone = measuring.scores_of(weights, spec, record.spec, tokens, AccuracyMode.teacher_forced, "cpu").accuracy
+            asked = measuring.Data(root / "data").test(spec, end)
+            alone = measuring.scores_of(weights, spec, record.spec, asked, AccuracyMode.teacher_forced, "cpu").accuracy
             assert accuracy == pytest.approx(np.nanmean(alone[-16:]), abs=1e-6), (record.pe, end)
 
 

@@ -41,7 +41,7 @@ WRONG = [
     ("model.dropout=1", "use 0 to 0.99"),
     ("model.head_dim=63", "even"),
     ("data.test_length=5", "train_length"),
-    ("data.train_length=4", "seed tokens"),
+    ("data.train_length=4", "use more than far + near = 4 tokens"),
     ("task.modulus=1", "2 to 32000"),
     ("protocol.beta_fast=1", "beta_slow"),
     ("protocol.layers=0", "null"),

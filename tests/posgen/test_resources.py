@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from posgen import dataset, resources
+from posgen import data_size, dataset, resources
 from posgen.errors import BadValue
 from posgen.spec import DataSpec, Task
 
@@ -108,7 +108,7 @@ def test_a_data_set_beyond_the_memory_is_refused_with_the_numbers(
         dataset.prepare(TASK, data, tmp_path)
     assert str(told.value).startswith(f"{named}: the data set needs about ")
     assert " of memory and 50.0 MiB are free" in str(told.value)
-    assert tokens < dataset.making_bytes(TASK, data) < 2.7 * tokens
+    assert tokens < data_size.making_bytes(TASK, data) < 2.7 * tokens
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,4 +125,4 @@ def test_the_estimate_of_the_files_is_their_size(tmp_path: Path) -> None:
     data = DataSpec(train_size=4_000, validation_size=1_000, test_size=1_000)
     made = dataset.prepare(TASK, data, tmp_path)
     size = sum(file.stat().st_size for file in made.path.glob("*.parquet"))
-    assert 0.5 < size / dataset.disk_bytes(TASK, data) < 1.05
+    assert 0.5 < size / data_size.disk_bytes(TASK, data) < 1.05

@@ -196,9 +196,9 @@ class _Job:
     def scores(self, sequences: int, ticked: Ticked) -> Any:
         """eval.measuring.metrics.Scores under the encoding, from the first so many test sequences."""
         measurement = self.measurement
-        tokens = self.data.test_tokens(self.spec, measurement.length, sequences)
+        asked = self.data.test(self.spec, measurement.length, sequences)
         weights = self.run.weights(measurement.source.test_encoding)
-        return scores_of(weights, self.spec, measurement.spec, tokens, _MODE, self.settings.device, ticked)
+        return scores_of(weights, self.spec, measurement.spec, asked, _MODE, self.settings.device, ticked)
 
 
 def _record(job: _Job, context: Context, window: int, sequences: int, ticked: Ticked) -> LengthsRecord:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from eval.measuring.member import Context, record, scores_of
+from eval.measuring.member import Asked, Context, record, scores_of
 from eval.measuring.metrics import MOST_BINS, Scores, bin_width
 from eval.measuring.planned import PlannedMember, Target
 from eval.store.records import append, load
@@ -49,7 +49,7 @@ def test_a_loss_by_position_is_the_cross_entropy_of_that_byte_after_those_before
         with torch.no_grad():
             logits = forward(params, spec.model, read, positions)[0, :, -1]
         expected[at] = F.cross_entropy(logits.double(), tokens[:, at].long()).item()
-    scores = scores_of(weights, spec, ROPE, tokens, AccuracyMode.teacher_forced, "cpu")
+    scores = scores_of(weights, spec, ROPE, Asked(tokens, None), AccuracyMode.teacher_forced, "cpu")
     np.testing.assert_allclose(scores.loss, expected, rtol=1e-5)
 
     config = {"task": plain(TASK), "data": plain(DATA), "model": plain(spec.model), "optim": plain(spec.optim)}

@@ -64,7 +64,7 @@ def test_teacher_forced(params: dict[str, torch.Tensor], tokens: torch.Tensor) -
         np.testing.assert_allclose(found.loss[PREFIX:], nats[PREFIX:] / 10, rtol=2e-5)
         assert np.isnan(found.accuracy[:PREFIX]).all()
         assert np.isnan(found.loss[:PREFIX]).all()
-        summary = found.summary(PREFIX, TRAIN)
+        summary = found.summary(TASK, TRAIN)
         assert summary["id_accuracy"] == pytest.approx(right[PREFIX:TRAIN].sum() / (10 * (TRAIN - PREFIX)))
         assert summary["ood_accuracy"] == pytest.approx(right[TRAIN:].sum() / (10 * (LENGTH - TRAIN)))
         assert summary["loss"] == pytest.approx(nats.sum() / (10 * (LENGTH - PREFIX)), rel=2e-5)
@@ -84,7 +84,7 @@ def test_free_running(params: dict[str, torch.Tensor], tokens: torch.Tensor) -> 
                 written.append(int(decoder(torch.tensor([written]), angles[: len(written)])[0, -1].argmax()))
                 right[position] += written[-1] == int(sequence[position])
         np.testing.assert_allclose(found.accuracy[PREFIX:], right[PREFIX:] / 10, atol=1e-12)
-        assert found.summary(PREFIX, TRAIN)["loss"] is None
+        assert found.summary(TASK, TRAIN)["loss"] is None
 
 
 def test_without_bos_the_first_token_stands_at_position_0(
@@ -100,9 +100,9 @@ def test_without_bos_the_first_token_stands_at_position_0(
 
 def test_a_number_that_is_not_finite_is_none_and_no_position_is_none() -> None:
     accuracy, loss = np.full(6, 0.5), np.array([np.nan, np.nan, 1.0, np.inf, 1.0, 1.0])
-    summary = Scores(accuracy, loss).summary(2, 6)
+    summary = Scores(accuracy, loss).summary(Task(far=1, near=1), 6)
     assert summary == {"id_accuracy": 0.5, "ood_accuracy": None, "loss": None, "id_loss": None, "ood_loss": None}
-    assert not math.isnan(Scores(accuracy, loss).summary(2, 4)["ood_loss"] or 0.0)
+    assert not math.isnan(Scores(accuracy, loss).summary(Task(far=1, near=1), 4)["ood_loss"] or 0.0)
 
 
 @pytest.mark.parametrize("pe", [EncodingSpec("rope"), EncodingSpec("sinusoidal", kind="sinusoidal")])
