@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from conf import names
 from conf.ledger import switched_fields
+from conf.published import table1_names
 from eval.evidence.table import Column, Table, cells
 from eval.store.kinds import AccuracyRecord
 from models.spec import EncodingSpec, ModelSpec, OptimSpec
@@ -20,6 +21,7 @@ from posgen.spec import DataSpec, Task
 _FREE = {"task.name", "task.rule", "task.corpus"}
 # A difference here, or in what a protocol switches (the ledger of text against released code), is not one of size.
 _ARITHMETIC = "model.precision"
+_OF_EVERY_TASK = "modulus"
 _SIZES = {"task": Task(), "data": DataSpec(), "model": ModelSpec(), "optim": OptimSpec()}
 _SPECS = {
     "task": Task, "data": DataSpec, "model": ModelSpec, "optim": OptimSpec, "pe": EncodingSpec,
@@ -56,9 +58,17 @@ class Collection:
             if protocol in (None, name):
                 yield from (*cell.finished, *cell.diverged)
 
+    def of_the_paper(self, published: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The published (task, pe), measured or missing; none where no task of the paper was measured at all."""
+        measured = {task for _, task, _ in self.cells}
+        places = list(published)
+        return places if any(task in measured for task, _ in places) else []
+
     def rows(self, published: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """(task, pe) in the published order, then whatever else was measured, task by task, Resonance after plain."""
+        """(task, pe): `of_the_paper`, in its order, then whatever else was measured, task by task, Resonance after
+        plain."""
         measured = {(task, pe) for _, task, pe in self.cells}
+        published = self.of_the_paper(published)
         everything = [*published, *sorted(measured - set(published), key=lambda place: names.place_order(*place))]
         tasks = list(dict.fromkeys(task for task, _ in everything))
         return sorted(everything, key=lambda row: tasks.index(row[0]))
@@ -147,7 +157,7 @@ class Setting:
 def settings_that_differ(collection: Collection) -> list[Setting]:
     """Where the records' own configuration leaves the paper's text."""
     settings = []
-    sizeless = switched_fields() | {_ARITHMETIC}
+    sizeless, tasks = switched_fields() | {_ARITHMETIC}, table1_names()[0]
     for node, spec in _SIZES.items():
         for field, standard in plain(spec).items():
             if f"{node}.{field}" in _FREE:
@@ -155,6 +165,9 @@ def settings_that_differ(collection: Collection) -> list[Setting]:
             holders: dict[Any, dict[str, None]] = {}
             for protocol in collection.protocols:
                 for record in collection.records(protocol):
+                    # Another task has its own tokens and function: that is what it is, and no setting of the paper's.
+                    if node == "task" and field != _OF_EVERY_TASK and record.task not in tasks:
+                        continue
                     holders.setdefault(record.config[node].get(field, standard), {})[protocol] = None
             if set(holders) - {standard}:
                 values = tuple((value, tuple(protocols)) for value, protocols in holders.items())

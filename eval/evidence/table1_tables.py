@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import groupby
 
 from conf import names
+from conf.published import table1_names
 from eval.evidence.cells import Collection, differences, differences_table
 from eval.evidence.table import MISSING, Cell, Column, Document, Table, Words, cells
 from eval.evidence.table1 import Measured, Row, Table1, name, provenance
+from posgen.answers import scored_positions
 from posgen.spec import Task
 
 
 def document(table: Table1) -> Document:
-    """A table a protocol in the paper's shape, encodings down and tasks across; then what differs from the paper."""
-    parts = [in_the_papers_shape(table, protocol) for protocol in table.protocols]
+    """A table a protocol in the paper's shape, encodings down and tasks across, and one of the tasks that are not the
+    paper's; then what differs from the paper."""
+    tasks = list(dict.fromkeys(row.task for row in table.rows))
+    of_the_paper = [task for task in tasks if task in table1_names()[0]]
+    others = [task for task in tasks if task not in of_the_paper]
+    parts = []
+    for protocol in table.protocols:
+        parts += [in_the_papers_shape(table, protocol, of_the_paper)] if of_the_paper else []
+        parts += [of_other_tasks(table, protocol, others)] if others else []
     notes = Words(tuple(_notes(table.collection)), points=True)
     differing = differences_table(table.collection)
     return [*parts, notes, *([differing] if differing else [])]
 
 
-def in_the_papers_shape(table: Table1, protocol: str) -> Table:
+def in_the_papers_shape(table: Table1, protocol: str, tasks: Sequence[str]) -> Table:
     """Encodings down; for each task the published mean, the mean measured ± standard deviation, and the difference."""
-    tasks = list(dict.fromkeys(row.task for row in table.rows))
     columns = [Column("Encoding")]
     for task in tasks:
         group = names.task(task)
@@ -31,21 +39,45 @@ def in_the_papers_shape(table: Table1, protocol: str) -> Table:
             Column("Here", number=True, decimals=2, group=group),
             Column("Diff.", number=True, decimals=1, signed=True, group=group),
         ]
-    by_place = {(row.pe, row.task): row for row in table.rows}
-    rows = []
-    for pe in dict.fromkeys(row.pe for row in table.rows):
+    return Table(
+        tuple(columns),
+        _lines(table, tasks, lambda row: _in_short(row, protocol), len(columns[1:4])),
+        title=f"Table 1, protocol {protocol}",
+        caption=_caption(table.collection, protocol),
+        notes=tuple(_about_cells(table, protocol, tasks)),
+    )
+
+
+def of_other_tasks(table: Table1, protocol: str, tasks: Sequence[str]) -> Table:
+    """Encodings down; for each task, of which nothing is published, ID and OOD accuracy ± standard deviation."""
+    columns = [Column("Encoding")]
+    for task in tasks:
+        columns += [
+            Column("ID", number=True, decimals=2, group=names.task(task)),
+            Column("OOD", number=True, decimals=2, group=names.task(task)),
+        ]
+    return Table(
+        tuple(columns),
+        _lines(table, tasks, lambda row: _in_full(row.measured[protocol])[:2], len(columns[1:3])),
+        title=f"Other tasks than the paper's, protocol {protocol}",
+        caption=_caption(table.collection, protocol),
+        notes=tuple(_about_cells(table, protocol, tasks)),
+    )
+
+
+def _lines(
+    table: Table1, tasks: Sequence[str], measured: Callable[[Row], list[Cell]], width: int
+) -> tuple[tuple[Cell, ...], ...]:
+    """A line an encoding that has one of these tasks: `measured` of each task, `width` cells."""
+    by_place = {(row.pe, row.task): row for row in table.rows if row.task in tasks}
+    lines = []
+    for pe in dict.fromkeys(row.pe for row in table.rows if row.task in tasks):
         line: list[Cell] = [Cell(names.encoding(pe))]
         for task in tasks:
             row = by_place.get((pe, task))
-            line += _in_short(row, protocol) if row else [Cell(), Cell(), Cell()]
-        rows.append(tuple(line))
-    return Table(
-        tuple(columns),
-        tuple(rows),
-        title=f"Table 1, protocol {protocol}",
-        caption=_caption(table.collection, protocol),
-        notes=tuple(_about_cells(table, protocol)),
-    )
+            line += measured(row) if row else [Cell()] * width
+        lines.append(tuple(line))
+    return tuple(lines)
 
 
 def wide(table: Table1) -> Document:
@@ -64,6 +96,7 @@ def wide(table: Table1) -> Document:
             Column("diff.", number=True, decimals=2, signed=True, group=protocol),
         ]
     rows: list[tuple[Cell, ...]] = []
+    everything = {row.task for row in table.rows}
     sections: list[tuple[int, str]] = []
     for task, group in groupby(table.rows, key=lambda row: row.task):
         sections.append((len(rows), names.task(task)))
@@ -74,7 +107,7 @@ def wide(table: Table1) -> Document:
                 line += _in_full(row.measured[protocol])
             rows.append(tuple(line))
     notes = (
-        *(note for protocol in table.protocols for note in _about_cells(table, protocol)),
+        *(note for protocol in table.protocols for note in _about_cells(table, protocol, everything)),
         "var. is 100 times the variance of the fractions, most likely what the paper prints after its ±; n: seeds.",
         *_notes(table.collection),
     )
@@ -126,9 +159,10 @@ def _caption(collection: Collection, *protocols: str) -> str:
     return f"OOD accuracy in %, profile {collection.profile}{label}.{sizes} Protocol{plural} {meanings}."
 
 
-def _about_cells(table: Table1, protocol: str) -> Iterator[str]:
-    """What a table of one protocol does not show: ID accuracies, seeds, what is missing, what diverged."""
-    shown = [(row, row.measured[protocol]) for row in table.rows]
+def _about_cells(table: Table1, protocol: str, tasks: Container[str]) -> Iterator[str]:
+    """What a table of one protocol and some tasks does not show: ID accuracies, seeds, what is missing, what
+    diverged."""
+    shown = [(row, row.measured[protocol]) for row in table.rows if row.task in tasks]
     within = [m.id_percent for _, m in shown if m.id_percent is not None]
     counts = sorted({len(m.seeds) for _, m in shown if m.seeds})
     if within and counts:
@@ -150,7 +184,8 @@ def _about_cells(table: Table1, protocol: str) -> Iterator[str]:
 
 def _notes(collection: Collection) -> Iterator[str]:
     record = next(collection.records())
-    first, trained = record.training.task.prefix_length, record.train_length
+    firsts = {scored_positions(r.training.task, r.length).start for r in collection.records()}
+    first, trained = " or ".join(map(str, sorted(firsts))), record.train_length
     yield (
         f"ID = tokens {first} to {trained - 1}, OOD = tokens {trained} to {record.training.data.test_length - 1}, "
         f"{collection.accuracy_mode.replace('_', '-')}, checkpoint {record.selection}. ± is the sample standard "

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conf import names
-from conf.published import Axes
+from conf.published import Axes, table1_names
 from eval.evidence.cells import Cell, Collection
 from eval.evidence.figures import bands, panels
 from eval.evidence.figures.bands import Series, cell_series
@@ -45,8 +45,12 @@ def caption(collection: Collection, series: Sequence[Series]) -> str:
 
 
 def claims(series: Sequence[Series]) -> list[str]:
-    """The paper's claims about its figure, each as it came out on the mean curves of one protocol, a line a claim."""
-    by_place = {(curve.task, curve.pe): curve for curve in series if curve.at}
+    """The paper's claims about its figure, each as it came out on the mean curves of one protocol, a line a claim. None
+    without a curve of its tasks."""
+    tasks = table1_names()[0]
+    by_place = {(curve.task, curve.pe): curve for curve in series if curve.at and curve.task in tasks}
+    if not by_place:
+        return []
     pairs = [
         (plain, resonance)
         for (task, pe), resonance in by_place.items()

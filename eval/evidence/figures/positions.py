@@ -40,12 +40,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Sizes:
     """What the positions of a task are measured against. Lengths in tokens; `step` 2: even and odd positions are
-    different problems, because the far token moves on at every second one only."""
+    different problems, because the far token moves on at every second one only. `interleaved`: that counts answers,
+    which are every second token."""
 
     train_length: int
     test_length: int
     modulus: int
     step: int
+    interleaved: bool
 
     @property
     def chance(self) -> float:
@@ -67,7 +69,8 @@ def sizes(collection: Collection, protocol: str) -> dict[str, Sizes]:
     by_task = {}
     for record in collection.records(protocol):
         task = record.training.task
-        by_task[record.task] = Sizes(record.train_length, record.length, task.modulus, rules.rule(task.rule).period)
+        step = rules.rule(task.rule).period
+        by_task[record.task] = Sizes(record.train_length, record.length, task.modulus, step, task.is_interleaved)
     return by_task
 
 
@@ -83,9 +86,12 @@ def caption(collection: Collection, series: Sequence[Series]) -> str:
 
 def notes(collection: Collection, protocol: str) -> tuple[str, ...]:
     """What the lines need to be read."""
-    tasks = " and ".join(names.task(task) for task, size in sizes(collection, protocol).items() if size.step == 2)
-    apart = f"On {tasks} even and odd positions have separate lines: they are different problems."
-    return (*panels.notes(protocol), *([apart] if tasks else []))
+    lines = []
+    for interleaved, what in ((False, "even and odd positions"), (True, "even and odd answers")):
+        in_two = [t for t, s in sizes(collection, protocol).items() if s.step == 2 and s.interleaved is interleaved]
+        tasks = " and ".join(map(names.task, in_two))
+        lines += [f"On {tasks} {what} have separate lines: they are different problems."] if tasks else []
+    return (*panels.notes(protocol), *lines)
 
 
 def numbers(series: Sequence[Series]) -> Table:

@@ -96,7 +96,7 @@ class Reproduction:
         missing = {
             protocol: [
                 f"{names.task(task)} {names.encoding(pe)}"
-                for task, pe in places
+                for task, pe in self.collection.of_the_paper(places)
                 if not self.collection.cell(protocol, task, pe).finished
                 + self.collection.cell(protocol, task, pe).diverged
             ]

@@ -131,15 +131,15 @@ def judge(
 ) -> Verdicts:
     """The verdicts on every protocol of a collection. `declared`: what was declared, where `rules` were changed."""
     no_cells = _no_cells(collection)
-    protocols = collection.protocols
+    protocols, here = collection.protocols, {place: published[place] for place in collection.of_the_paper(published)}
     return Verdicts(
         collection,
         rules,
         declared or rules,
         no_cells,
-        tuple(cell for name in protocols if not no_cells for cell in _cells(collection, name, published, rules)),
+        tuple(cell for name in protocols if not no_cells for cell in _cells(collection, name, here, rules)),
         tuple(pair for name in protocols for pair in accuracy_pairs(collection, name, published, rules)),
-        tuple(claim for name in protocols for claim in claims(collection, name, published, rules)),
+        tuple(claim for name in protocols if here for claim in claims(collection, name, here, rules)),
     )
 
 
@@ -197,8 +197,20 @@ def _from_published(
 def accuracy_pairs(
     collection: Collection, protocol: str, published: Iterable[Place], rules: VerdictRules
 ) -> list[PairVerdict]:
-    """A verdict for every published pair, by OOD accuracy."""
-    return pair_verdicts(collection, protocol, resonance_places(published), ood_points, rules, rules.effect_points)
+    """A verdict for every published pair, by OOD accuracy, and for every pair that was measured on a task that is not
+    the paper's. These are families of their own: what else was measured changes no verdict on the paper's."""
+    published = list(published)
+    of_others = [
+        (task, pe)
+        for task, pe in collection.rows(())
+        if (protocol, task, pe) in collection.cells and task not in {name for name, _ in published}
+    ]
+    families = resonance_places(collection.of_the_paper(published)), resonance_places(of_others)
+    return [
+        verdict
+        for places in families
+        for verdict in pair_verdicts(collection, protocol, places, ood_points, rules, rules.effect_points)
+    ]
 
 
 def pair_verdicts(

@@ -50,9 +50,9 @@ def paired_cells(first: Cell, second: Cell, value: Callable[[AccuracyRecord], fl
     )
 
 
-def resonance_places(published: Iterable[Place]) -> list[Place]:
-    """The published (task, Resonance form) whose plain form is published too."""
-    places = list(published)
+def resonance_places(of: Iterable[Place]) -> list[Place]:
+    """The (task, Resonance form) whose plain form is among the places too."""
+    places = list(of)
     return [(t, pe) for t, pe in places if pe.startswith(names.RESONANCE) and (t, names.counterpart(pe)) in places]
 
 

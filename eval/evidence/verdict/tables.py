@@ -25,11 +25,14 @@ def document(verdicts: Verdicts, screen: bool = False) -> Document:
     narrow, the verdicts with their adjusted p values alone, and the words last, where they stay in sight."""
     caption = Words((words.caption(verdicts),))
     summary = Words(words.summary(verdicts), points=True)
-    tables = [*([_cells(verdicts)] if verdicts.cells else []), _pairs(verdicts), _claims(verdicts)]
+    pairs, claims = bool(verdicts.pairs), bool(verdicts.claims)
+    makers = ((_cells, bool(verdicts.cells)), (_pairs, pairs), (_claims, claims))
+    tables = [make(verdicts) for make, judged in makers if judged]
     if screen:
         return [*map(_narrow, tables), caption, summary]
     differing = differences_table(verdicts.collection)
-    behind = [_other_tests(verdicts), _comparisons(verdicts), *([differing] if differing else [])]
+    behind = [make(verdicts) for make, judged in ((_other_tests, pairs), (_comparisons, claims)) if judged]
+    behind += [differing] if differing else []
     seeds = sorted({seed for pair in verdicts.pairs for seed in pair.seeds})
     last = Words((f"Seeds: {', '.join(map(str, seeds)) or 'none'}. All numbers: verdict.csv.",))
     return [caption, summary, *tables, *behind, last]

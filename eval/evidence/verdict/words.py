@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from conf import names
-from conf.published import largest_std
+from conf.published import largest_std, table1_names
 from conf.rules import VerdictRules
 from eval.evidence.figures.panels import labelled
 from eval.evidence.statistics import smallest_sign_flip
@@ -42,7 +42,7 @@ def summary(verdicts: Verdicts) -> tuple[str, ...]:
         *about_pairs(verdicts),
         *_about_sign_flips(verdicts),
         *_about_shared_trainings(verdicts),
-        f"Claims of the paper: {_counts(verdicts, verdicts.claims, ClaimOutcome)}.",
+        *_about_claims(verdicts),
         *_left_out(verdicts),
     )
 
@@ -79,6 +79,8 @@ def cells_by_outcome(verdicts: Verdicts) -> Iterator[str]:
 def about_pairs(verdicts: Verdicts) -> Iterator[str]:
     """How the pairs came out and what their seeds could have shown."""
     yield f"Pairs: {_counts(verdicts, verdicts.pairs, PairOutcome)}."
+    if len({pair.task in table1_names()[0] for pair in verdicts.pairs}) > 1:
+        yield "Holm's adjustment spans the pairs of the paper's tasks, and apart from these those of the other tasks."
     powers = [pair.power for pair in verdicts.pairs if pair.outcome is PairOutcome.undecided]
     if powers:
         yield (
@@ -86,6 +88,11 @@ def about_pairs(verdicts: Verdicts) -> Iterator[str]:
             f"{verdicts.rules.effect_points:g} points would be found with a probability of {spread(powers)}, depending "
             "on the pair."
         )
+
+
+def _about_claims(verdicts: Verdicts) -> Iterator[str]:
+    if verdicts.claims:
+        yield f"Claims of the paper: {_counts(verdicts, verdicts.claims, ClaimOutcome)}."
 
 
 def _about_sign_flips(verdicts: Verdicts) -> Iterator[str]:
