@@ -9,6 +9,9 @@ import typer
 from cli.shared.options import Overrides, TaskOption
 from posgen.errors import BadValue
 
+FIGURE_2 = (2, 0, 3, 1)
+"""The seed of the paper's figure."""
+
 
 def show(
     overrides: Overrides = None,
@@ -16,16 +19,22 @@ def show(
     modulus: Annotated[
         int | None, typer.Option(help="Tokens are 0 to modulus-1. [default: 7]", show_default=False)
     ] = None,
-    prefix: Annotated[str, typer.Option(metavar="N,N,...", help="The seed tokens.")] = "2,0,3,1",
-    length: Annotated[int, typer.Option(help="Tokens in all, seed included.")] = 12,
+    prefix: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="The seed tokens. [default: 2,0,3,1,...]", show_default=False)
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(help="Tokens in all, seed included. [default: 12]", show_default=False)
+    ] = None,
 ) -> None:
-    """Print a sequence with the tokens that each new one depends on (the paper's Figure 2).
+    """Print a sequence with the tokens that each answer depends on (the paper's Figure 2).
 
-    Without options all three tasks are shown for the seed of the figure.
+    Without options the paper's three tasks are shown for the seed of the figure. With hidden answers (*_hidden, *_copy)
+    all tokens are random and the answers are no tokens; interleaved ones (*_interleaved) are every second token.
 
     \b
     posgen show --task cot
     posgen show --task recursive --modulus 17 --prefix 5,11,0,2 --length 20
+    posgen show --task semi_recursive_hidden
     posgen show task.near=2 --prefix 2,0,3
     """
     from cli.shared.request import request
@@ -37,14 +46,17 @@ def show(
     settings = requested.overrides
     if not any(text.startswith("task.modulus=") for text in settings):
         settings = (*settings, "task.modulus=7")
-    words = prefix.replace(",", " ").split()
     try:
-        tokens = [int(word) for word in words]
+        given = None if prefix is None else [int(word) for word in prefix.replace(",", " ").split()]
     except ValueError:
         raise BadValue("prefix", prefix, "use whole numbers with commas between them") from None
     explanations = []
     with composer() as make:
         for name in requested.tasks:
             config = make(Choice(name), settings)
-            explanations.append(render(config.task, explain(config.task, tokens, length)))
+            seed = config.task.prefix_length
+            tokens = (
+                [FIGURE_2[i % len(FIGURE_2)] % config.task.modulus for i in range(seed)] if given is None else given
+            )
+            explanations.append(render(config.task, explain(config.task, tokens, length or 2 * seed + 4)))
     print("\n".join(explanations), end="")
