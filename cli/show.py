@@ -55,8 +55,7 @@ def show(
         for name in requested.tasks:
             config = make(Choice(name), settings)
             seed = config.task.prefix_length
-            tokens = (
-                [FIGURE_2[i % len(FIGURE_2)] % config.task.modulus for i in range(seed)] if given is None else given
-            )
-            explanations.append(render(config.task, explain(config.task, tokens, length or 2 * seed + 4)))
+            repeated = [FIGURE_2[i % len(FIGURE_2)] % config.task.modulus for i in range(seed)]
+            rows = explain(config.task, repeated if given is None else given, length or max(12, 2 * seed + 4))
+            explanations.append(render(config.task, rows))
     print("\n".join(explanations), end="")
