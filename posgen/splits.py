@@ -49,7 +49,8 @@ def check_length(task: Task, data: DataSpec) -> None:
 def check_splits(task: Task, data: DataSpec) -> None:
     """Raise `BadValue("splits", ...)` for `released` where tokens have to be independent."""
     splits, allowed = data.splits, data.splits is not Splits.released or task.answers is Answers.fed_back
-    remedy = f"sorted prefixes are not random, and {task.answers.value} answers need random tokens; use disjoint"
+    remedy = f"sorted prefixes are not random, and {task.answers.value} answers need random tokens; use disjoint, as"
+    remedy += " the protocols paper and zero_shot do"
     require(allowed, "splits", splits.value, remedy)
 
 
