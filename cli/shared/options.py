@@ -13,7 +13,8 @@ TaskOption = Annotated[
     typer.Option(
         "--task",
         metavar=_LIST,
-        help="recursive, cot, semi_recursive, or all (these three); text with a profile for it.",
+        help="recursive, cot, semi_recursive, or all (these three); each with hidden answers, as cot_hidden, and as "
+        "their control, cot_copy; recursive_interleaved, semi_recursive_interleaved; text with a profile for it.",
         show_default=False,
     ),
 ]

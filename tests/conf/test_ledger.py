@@ -153,7 +153,7 @@ def test_selection_and_accuracy_reach_the_member() -> None:
 def test_published_sizes() -> None:
     config: dict[str, Any] = plain(resolved("rope", "paper"))
     task = {"name": "cot", "rule": "cot", "modulus": 17, "far": 1, "near": 3, "h": "sum_mod", "code": ""}
-    assert config["task"] == {**task, "corpus": "", "texts": ""}
+    assert config["task"] == {**task, "corpus": "", "texts": "", "gap": 0, "answers": "fed_back"}
     assert {k: v for k, v in config["data"].items() if k not in ("splits", "seed")} == {
         "train_length": 64,
         "test_length": 256,
