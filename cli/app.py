@@ -13,6 +13,7 @@ from cli.evaluate import evaluate
 from cli.export_rope import export_rope
 from cli.figures import curves, figure3, figure4, gap, positions
 from cli.generate import generate
+from cli.interventions import interventions
 from cli.league import league
 from cli.ledger import ledger
 from cli.lengths import lengths
@@ -47,6 +48,7 @@ for command, summary in (
     (curves, "Draw learning curves."),
     (gap, "Draw feature gap and accuracy by position."),
     (lengths, "Effective context length per encoding."),
+    (interventions, "Whether models use their far tokens."),
     (league, "Rank all encodings by accuracy."),
     (report, "Write one HTML page with all results."),
 ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,6 +82,7 @@ def lengths(
     posgen lengths --profile quick --measure --lengths 64,256,1024 --factors 8,16 --sequences 100
     posgen lengths --threshold 0.9 --protocol paper
     """
+    from cli.shared.finished import known
     from cli.shared.options import trust_named
     from cli.shared.output import chosen_formats, save
     from cli.shared.records import RESULTS
@@ -121,27 +121,13 @@ def lengths(
                 raise BadValue(name, value, "needs --measure; add it, or leave this out")
     stored = gather(records or [], profile, results, below=FOLDER, kind=LengthsRecord)
     protocols = words("protocol", protocol) if protocol is not None else None
-    pes = _known(pe, (record.pe for record in stored))
+    pes = known("pe", pe, (record.pe for record in stored))
     table = build([record for record in stored if record.pe in pes], chosen_rules.threshold, protocols)
     figures = {f"lengths-{name}": figure(table, name) for name in table.protocols}
     folder = out or (records[0].parent if records else results / (profile or table.collection.profile) / FOLDER)
     text = markdown(document(table))
     save(folder, figures, {"lengths.md": text, "lengths.csv": csv_text(numbers(table))}, chosen)
     print(f"\n{text}", end="")
-
-
-def _known(pe: str | None, measured: Iterable[str]) -> list[str]:
-    """The encodings that --pe names, or all that there are. BadValue for one that is not among them."""
-    from conf.overrides import words
-    from posgen.errors import BadValue, nearest
-
-    known = list(dict.fromkeys(measured))
-    if pe is None or pe == "all":
-        return known
-    for name in words("pe", pe):
-        if name not in known:
-            raise BadValue("pe", name, f"no record of it; {nearest(name, known)}")
-    return words("pe", pe)
 
 
 def _measure(
@@ -156,52 +142,27 @@ def _measure(
     dry_run: bool,
 ) -> tuple[str, Path]:
     """Measure what is left to do, or only say what it would take; the profile that it is about, and its results."""
+    from cli.shared.finished import finished_runs, tell_gone
     from cli.shared.output import duration
-    from cli.shared.records import collection
-    from cli.shared.request import request
-    from conf.compose import Choice, compose
     from eval.evidence.lengths.measuring import check_fits, estimate, measure, todo
     from eval.evidence.lengths.plan import plan_lengths
-    from eval.running.request import settings_of
-    from posgen.errors import UserError
 
-    asked = request(
-        settings, takes=(), roots=("paths", "device", "threads"), device=device, threads=threads, default_pe=None,
-        default_profile="quick",
-    )  # fmt: skip
-    base = compose(Choice(), asked.overrides)
-    results, name = Path(base.paths.results), profile or "quick"
-    league = results / name / "league" / "records.jsonl"
-    sources = records or [p for p in (results / name / "records.jsonl", league) if p.exists()]
-    cells = collection(sources or None, profile, protocol, None, results=results)
-    pes = _known(pe, (place[2] for place in cells.cells))
-    if records and not profile:
-        name = cells.profile
-    run_settings = settings_of(base, FOLDER, cells.profile, results / name / FOLDER / "records.jsonl")
-    ids = {r.run_id for place, cell in cells.cells.items() if place[2] in pes for r in cell.finished}
-    gone = {run_id for run_id in ids if not (run_settings.runs_dir / run_id / "history.json").exists()}
-    if gone == ids:
-        raise UserError(
-            f"paths.runs={run_settings.runs_dir}: none of the {len(gone)} runs of these records is there; train them "
-            f"with `posgen sweep --profile {cells.profile}`, or name their folder with paths.runs=DIR"
-        )
-    plan = plan_lengths(cells, rules, pes)
-    for line in (
-        *plan.remarks,
-        *([f"{len(gone)} runs are not below {run_settings.runs_dir}: left out"] if gone else []),
-    ):
+    runs = finished_runs(FOLDER, records, profile, protocol, pe, settings, device, threads)
+    plan = plan_lengths(runs.cells, rules)
+    for line in plan.remarks:
         print(line)
-    there = [measurement for measurement in plan.measurements if measurement.source.run_id not in gone]
-    window = rules.window or next(cells.records()).train_length
-    left = todo(there, run_settings, window, rules.sequences)
+    tell_gone(runs)
+    there = [measurement for measurement in plan.measurements if measurement.source.run_id not in runs.gone]
+    window = rules.window or next(runs.cells.records()).train_length
+    left = todo(there, runs.settings, window, rules.sequences)
     print(f"{len(there) - len(left)} of {len(there)} measurements are done", flush=True)
     if left:
-        check_fits(left, run_settings, rules.sequences)
-        seconds = estimate(left, run_settings, rules.sequences)
+        check_fits(left, runs.settings, rules.sequences)
+        seconds = estimate(left, runs.settings, rules.sequences)
         print(
-            f"about {duration(seconds)} on {run_settings.device}, timed on a part of each length just now",
+            f"about {duration(seconds)} on {runs.settings.device}, timed on a part of each length just now",
             flush=True,
         )
     if not dry_run:
-        measure(left, run_settings, window, rules.sequences)
-    return name, results
+        measure(left, runs.settings, window, rules.sequences)
+    return runs.profile, runs.results

@@ -1,5 +1,5 @@
 """Settings that belong to no training, declared in a YAML file each: what verdicts are reached by, and what
-`posgen lengths` measures."""
+`posgen lengths` and `posgen interventions` measure."""
 
 from __future__ import annotations
 
@@ -69,6 +69,27 @@ class LengthRules:
         require(0.0 < self.threshold <= 1.0, "threshold", self.threshold, "use a fraction above 0 and at most 1")
 
 
+@dataclass(frozen=True)
+class InterventionRules:
+    """conf/interventions.yaml. `exchange`: which token an answer loses, the first of its far tokens or the last of its
+    near ones; `positions`: how many answers of a sequence are looked at on either side of the training length, or `at`:
+    which; `sequences`: how many test sequences; `seed` draws the other tokens."""
+
+    exchange: str
+    positions: int
+    at: list[int] | None
+    sequences: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        require(self.exchange in ("far", "near"), "exchange", self.exchange, "use far or near")
+        require(1 <= self.positions <= 8_192, "positions", self.positions, "use 1 to 8192 on either side")
+        growing = self.at is None or (bool(self.at) and self.at == sorted(set(self.at)) and self.at[0] >= 0)
+        require(growing, "at", self.at, "use growing positions of answers, such as [8,63,64,255], or null")
+        require(1 <= self.sequences <= 10_000_000, "sequences", self.sequences, "use 1 to 10000000")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "use 0 to 4294967295")
+
+
 def verdict_rules(overrides: Sequence[str] = ()) -> VerdictRules:
     """The declared rules, changed by `overrides` such as `verdict.margin_points=3`.
 
@@ -80,6 +101,11 @@ def verdict_rules(overrides: Sequence[str] = ()) -> VerdictRules:
 def length_rules(overrides: Sequence[str] = ()) -> LengthRules:
     """conf/lengths.yaml with overrides such as `lengths.threshold=0.9`. Raises as `verdict_rules` does."""
     return declared(LengthRules, "lengths", overrides)
+
+
+def intervention_rules(overrides: Sequence[str] = ()) -> InterventionRules:
+    """conf/interventions.yaml with overrides such as `interventions.sequences=500`. Raises as `verdict_rules` does."""
+    return declared(InterventionRules, "interventions", overrides)
 
 
 def declared(kind: type[Settings], name: str, overrides: Sequence[str] = (), file: str | None = None) -> Settings:

@@ -7,7 +7,6 @@ them. All sequences have the same length, so that mean equals the mean over all 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,37 +15,15 @@ import torch
 from torch import Tensor
 
 from eval.measuring import passes
+from eval.measuring.batches import in_fitting_passes, side_by_side
 from eval.measuring.passes import Ticked
 from models.encodings import Encoding
 from models.fusing import fused
-from models.memory import ran_out, release
 from models.positions import measured_positions
-from models.precision import allowed
 from models.spec import AccuracyMode, ModelSpec
-from models.workers import checkpoint, parallel
+from models.workers import checkpoint
 from posgen.answers import scored_positions
 from posgen.spec import Answers, Task
-
-
-class Budget:
-    """How many tokens one forward pass takes: on a CPU its activations stay near the cache, on a GPU they fill it.
-    Where memory runs out the passes are made smaller, for all threads of the process."""
-
-    def __init__(self) -> None:
-        self._tokens = dict(passes.WHOLE)
-        self._lock = threading.Lock()
-
-    def tokens(self, device: torch.device) -> int:
-        return self._tokens[device.type]
-
-    def halve(self, device: torch.device, tried: int) -> None:
-        """After a pass of `tried` tokens ran out of memory. Threads that run out together halve once: each names what
-        it tried."""
-        with self._lock:
-            self._tokens[device.type] = min(self._tokens[device.type], max(1, tried // 2))
-
-
-BUDGET = Budget()
 
 
 @dataclass(frozen=True)
@@ -123,31 +100,12 @@ def measure(
     `compiled`: torch.compile fuses the teacher-forced pass (it pays on a GPU, where many passes have one shape).
     `ticked`: told as it goes what share of all evaluations was done, from any thread.
     """
-    device = params["embedding"].device
-    while True:
-        size, watched = BUDGET.tokens(device), _Watched(ticked)
-        try:
-            with allowed(model.precision, device):
-                return _measure(params, model, task, evaluations, mode, size, compiled, watched)
-        except (RuntimeError, MemoryError) as error:
-            if not ran_out(error) or size <= evaluations[0].tokens.shape[1]:
-                raise  # one sequence at a time already
-        # Outside of `except`: there the traceback would keep the failed pass's tensors alive.
-        ticked(-watched.done)  # it is done again
-        BUDGET.halve(device, size)
-        release(device)
 
+    def work(budget: int, watched: Ticked) -> list[Scores]:
+        return _measure(params, model, task, evaluations, mode, budget, compiled, watched)
 
-class _Watched:
-    """Adds up what is told to `ticked`."""
-
-    def __init__(self, ticked: Ticked) -> None:
-        self.ticked, self.done, self._lock = ticked, 0.0, threading.Lock()
-
-    def __call__(self, share: float) -> None:
-        with self._lock:
-            self.done += share
-        self.ticked(share)
+    device, length = params["embedding"].device, evaluations[0].tokens.shape[1]
+    return in_fitting_passes(work, length, model.precision, device, ticked)
 
 
 def _measure(
@@ -173,7 +131,8 @@ def _measure(
     asked = scored_positions(task, length)
 
     @torch.no_grad()  # here, not around `parallel`: the setting belongs to a thread
-    def run(part: Sequence[Evaluation]) -> list[Scores]:
+    def run(indices: Sequence[int]) -> list[Scores]:
+        part = [evaluations[i] for i in indices]
         members = torch.tensor([evaluation.member for evaluation in part], device=device)
         weights = {name: weight.detach()[members] for name, weight in params.items()}
         encodings = [evaluation.encoding for evaluation in part]
@@ -214,11 +173,4 @@ def _measure(
         correct[:, unasked] = loss[:, unasked] = float("nan")
         return [Scores(c.numpy(), n.numpy()) for c, n in zip(correct, loss, strict=True)]
 
-    # Only encodings of one structure stack into one pass (a rotation and an attention bias do not): sort, run, unsort.
-    alike: dict[str, list[int]] = {}
-    for i, evaluation in enumerate(evaluations):
-        alike.setdefault(evaluation.encoding.structure(), []).append(i)
-    parts = [indices[i : i + at_once] for indices in alike.values() for i in range(0, len(indices), at_once)]
-    scored = parallel(lambda part: run([evaluations[i] for i in part]), parts, device)
-    by_index = dict(zip((i for part in parts for i in part), (s for scores in scored for s in scores), strict=True))
-    return [by_index[i] for i in range(len(evaluations))]
+    return side_by_side(run, [evaluation.encoding.structure() for evaluation in evaluations], at_once, device)

@@ -55,7 +55,7 @@ def gather(
     With `paths` and no profile, all records must belong to one. A folder may hold a changed form of the profile that it
     is named after, such as results/paper that of bf16 products: where that is all it holds, that is meant. `sweep`
     keeps the records of that sweep alone. `below` names a folder of the profile's for other records than Table 1's:
-    `ledger`, `league` or `lengths`.
+    `ledger`, `league`, `lengths` or `interventions`.
 
     Raises UserError when there are none, or when profiles would be mixed.
     """
@@ -91,8 +91,8 @@ def gather(
 
 
 def _command(profile: str, below: str) -> str:
-    if below == "lengths":
-        return f"posgen lengths --measure --profile {profile}"
+    if below in ("lengths", "interventions"):
+        return f"posgen {below} --measure --profile {profile}"
     return " ".join(["posgen sweep", *([f"--{below}"] if below else []), sweep_options(profile)])
 
 

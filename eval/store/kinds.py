@@ -1,8 +1,9 @@
 """What a record is: one measurement of one kind, with the fields that its kind requires.
 
 A record is a typed value; its line of JSON is checked against the type when it is read and when it is written. Each
-kind is a class: `AccuracyRecord` (Table 1, figures, verdicts, ledger, league), `LengthsRecord` (effective lengths) and
-those of language models (eval.store.lm_kinds); another kind of measurement subclasses `Record`. Accuracies are
+kind is a class: `AccuracyRecord` (Table 1, figures, verdicts, ledger, league), `LengthsRecord` (effective lengths),
+`InterventionsRecord` (exchanged tokens) and those of language models (eval.store.lm_kinds); another kind of measurement
+subclasses `Record`. Accuracies are
 fractions, losses are nats, lengths are tokens; a number that does not exist is null, never zero. Needs neither torch
 nor pandas.
 """
@@ -260,6 +261,57 @@ class LengthsRecord(PosGenRecord, frozen=True, kw_only=True, dict=True):
     shown_by = "posgen lengths"
 
     windows: Windows
+
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class Interventions(Struct, frozen=True, kw_only=True):
+    """What exchanging one token did to the answers that depend on it, by position of the answer, summed over
+    `sequences` test sequences (eval.measuring.interventions). `exchange`: which of an answer's tokens; `sources`: where
+    it stands; `seed` drew its other value.
+
+    `answers` are those that the exchange makes another right one: `moved` to it, `stayed` as they were, and the rest
+    became another wrong one. `right*`: only those that were right before.
+    """
+
+    exchange: Literal["far", "near"]
+    sequences: Annotated[int, Meta(ge=1)]
+    seed: int
+    positions: tuple[Count, ...]
+    sources: tuple[Count, ...]
+    answers: tuple[Count, ...]
+    moved: tuple[Count, ...]
+    stayed: tuple[Count, ...]
+    right: tuple[Count, ...]
+    right_moved: tuple[Count, ...]
+    right_stayed: tuple[Count, ...]
+
+    def __post_init__(self) -> None:
+        columns = (self.sources, self.answers, self.moved, self.stayed, self.right, self.right_moved, self.right_stayed)
+        if any(len(column) != len(self.positions) for column in columns):
+            raise ValueError("positions and everything counted at them should be equally many")
+        for whole, *parts in (
+            (self.answers, self.moved, self.stayed),
+            (self.right, self.right_moved, self.right_stayed),
+            (self.answers, self.right),
+        ):
+            if any(total < sum(counted) for total, *counted in zip(whole, *parts, strict=True)):
+                raise ValueError("answers that moved, stayed or were right cannot be more than there are")
+
+
+class InterventionsRecord(PosGenRecord, frozen=True, kw_only=True, dict=True):
+    """What a member's answers do when one token that they depend on is exchanged: `posgen interventions`. `metrics`
+    are those of the same sequences before, without losses."""
+
+    kind = "interventions"
+    shown_by = "posgen interventions"
+
+    interventions: Interventions
+
+    @property
+    def key(self) -> Key:
+        return (*PosGenRecord.key.fget(self), self.interventions.exchange)  # type: ignore[attr-defined]
 
 
 def _restored(kind: Any, value: Any, name: str) -> Any:

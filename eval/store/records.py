@@ -19,7 +19,16 @@ import msgspec
 from filelock import Timeout
 
 from eval.store.claims import writing
-from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, Maker, Record, Training, as_training
+from eval.store.kinds import (
+    AccuracyRecord,
+    InterventionsRecord,
+    Key,
+    LengthsRecord,
+    Maker,
+    Record,
+    Training,
+    as_training,
+)
 from eval.store.lm_kinds import LANGUAGE_MODEL_KINDS
 from eval.store.seal import is_sealed, sealed
 from posgen.errors import UserError, os_error_reason, os_error_remedy
@@ -29,7 +38,7 @@ LOCK = ".lock"
 """The file beside a store that its writers lock; it stays, and git ignores it."""
 _WAIT = 600.0  # seconds for another process that writes
 _TRAINING = re.compile(rb'\{"kind":"training","schema":\d+,"id":"([0-9a-f]{12})"')
-_ALL: tuple[type[Record], ...] = (AccuracyRecord, LengthsRecord, *LANGUAGE_MODEL_KINDS)
+_ALL: tuple[type[Record], ...] = (AccuracyRecord, LengthsRecord, InterventionsRecord, *LANGUAGE_MODEL_KINDS)
 KINDS = {kind.kind: kind for kind in _ALL}
 """Every kind of record, by the name that its lines have."""
 

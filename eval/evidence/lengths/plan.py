@@ -33,15 +33,14 @@ class LengthsPlan:
     remarks: dict[str, None] = field(default_factory=dict)
 
 
-def plan_lengths(collection: Collection, rules: LengthRules, pes: Sequence[str]) -> LengthsPlan:
-    """The measurements of the finished members of a collection under these encodings; each once, whatever protocols it
-    serves."""
+def plan_lengths(collection: Collection, rules: LengthRules) -> LengthsPlan:
+    """The measurements of the finished members of a collection; each once, whatever protocols it serves."""
     by_place: dict[tuple[str, str, int], Measurement] = {}
     plan = LengthsPlan()
     with composer() as make:
         fits = _Fits(make, rules, plan)
-        for (protocol, _, pe), cell in collection.cells.items():
-            for record in cell.finished if pe in pes else ():
+        for (protocol, _, _), cell in collection.cells.items():
+            for record in cell.finished:
                 for measurement in fits.measurements(protocol, record):
                     place = (record.run_id, measurement.spec.key, measurement.length)
                     known = by_place.setdefault(place, measurement)

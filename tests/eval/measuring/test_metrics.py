@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from eval.measuring import passes
-from eval.measuring.metrics import BUDGET, Evaluation, Scores, measure
+from eval.measuring.batches import BUDGET
+from eval.measuring.metrics import Evaluation, Scores, measure
 from models.encodings import build
 from models.parameters import initialise, stacked
 from models.plain import PlainDecoder
@@ -134,7 +135,7 @@ def test_progress_adds_up_to_the_whole(
 ) -> None:
     """Within a measurement, and again where memory ran out on the way and it began anew."""
     monkeypatch.setitem(passes.WHOLE, "cpu", whole)
-    monkeypatch.setattr("eval.measuring.metrics.BUDGET", type(BUDGET)())
+    monkeypatch.setattr("eval.measuring.batches.BUDGET", type(BUDGET)())
     jobs = [Evaluation(m, build(ENCODINGS[e], 16), tokens) for m, e in JOBS]
     told: list[float] = []
     measure(params, MODEL, TASK, jobs, mode, ticked=told.append)
