@@ -118,6 +118,9 @@ def positions(
     profile: RecordedProfileOption = None,
     protocol: RecordedProtocolOption = None,
     task: RecordedTasksOption = None,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Error rates on a logarithmic scale instead: errors-<protocol>.png, .csv.")
+    ] = False,
     format: PictureFormatOption = "png",
     out: OutOption = None,
     sweep: SweepOption = None,
@@ -125,18 +128,26 @@ def positions(
     """Draw the accuracy at every position of the test sequences from records alone, a panel a task.
 
     Lines are means over seeds, bands reach from the lowest to the highest seed; the training length and chance are
-    marked. Each protocol becomes positions-<protocol>.png, with its numbers in positions-<protocol>.csv.
+    marked. Each protocol becomes positions-<protocol>.png, with its numbers in positions-<protocol>.csv. With --errors,
+    1 - accuracy on a logarithmic scale, down to what the test sequences can resolve: rare errors show.
 
     \b
     posgen positions --profile quick
+    posgen positions --profile quick --errors
     posgen positions --protocol paper --task semi_recursive --format svg,pdf --out figures
     """
-    from eval.evidence.figures.positions import caption, figure, notes, numbers, rows
+    from eval.evidence.figures import positions as drawing
 
     def drawer(cells: Collection, name: str, places: Sequence[tuple[str, str]]) -> _Drawn:
-        series = rows(cells, name, places)
-        words = (caption(cells, series), *notes(cells, name))
-        return _Drawn({"positions": figure(cells, series)}, {"positions": numbers(series)}, words)
+        series, notes = drawing.rows(cells, name, places), drawing.notes(cells, name)
+        if not errors:
+            figure = drawing.figure(cells, series)
+            words = (drawing.caption(cells, series), *notes)
+            return _Drawn({"positions": figure}, {"positions": drawing.numbers(series)}, words)
+        rates, resolution = drawing.errors(series), drawing.resolution(cells, series)
+        words = (drawing.caption(cells, series, "Error rate"), *notes, resolution.note)
+        figure = drawing.figure(cells, rates, resolution.floor)
+        return _Drawn({"errors": figure}, {"errors": drawing.numbers(rates)}, words)
 
     _draw(drawer, records, profile, protocol, task, format, out, sweep)
 

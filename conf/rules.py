@@ -69,10 +69,13 @@ class LengthRules:
         require(0.0 < self.threshold <= 1.0, "threshold", self.threshold, "use a fraction above 0 and at most 1")
 
 
+EXCHANGES = ("far", "near")
+"""Which token of an answer is exchanged: the first of its far tokens, or, for comparison, the last of its near ones."""
+
+
 @dataclass(frozen=True)
 class InterventionRules:
-    """conf/interventions.yaml. `exchange`: which token an answer loses, the first of its far tokens or the last of its
-    near ones; `positions`: how many answers of a sequence are looked at on either side of the training length, or `at`:
+    """conf/interventions.yaml. `exchange`: one of `EXCHANGES`; `positions`: how many answers of a sequence are looked at on either side of the training length, or `at`:
     which; `sequences`: how many test sequences; `seed` draws the other tokens."""
 
     exchange: str
@@ -82,7 +85,7 @@ class InterventionRules:
     seed: int
 
     def __post_init__(self) -> None:
-        require(self.exchange in ("far", "near"), "exchange", self.exchange, "use far or near")
+        require(self.exchange in EXCHANGES, "exchange", self.exchange, "use far or near")
         require(1 <= self.positions <= 8_192, "positions", self.positions, "use 1 to 8192 on either side")
         growing = self.at is None or (bool(self.at) and self.at == sorted(set(self.at)) and self.at[0] >= 0)
         require(growing, "at", self.at, "use growing positions of answers, such as [8,63,64,255], or null")

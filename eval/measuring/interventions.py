@@ -30,8 +30,6 @@ from posgen.functions import resolve
 from posgen.rules import dependencies
 from posgen.spec import Task
 
-EXCHANGES = ("far", "near")
-"""Which token of an answer is exchanged: the first of its far tokens, or, for comparison, the last of its near ones."""
 NO_ANSWER = -1
 """In the place of the argmax of logits that are not finite."""
 
@@ -63,7 +61,7 @@ Read = Callable[[Tensor, Sequence[int]], Tensor]
 before a position are read for its answer."""
 
 
-def tested_positions(task: Task, train_length: int, length: int, count: int) -> tuple[int, ...]:
+def chosen_positions(task: Task, train_length: int, length: int, count: int) -> tuple[int, ...]:
     """`count` positions with an answer within the training length and `count` beyond it, evenly spaced on a logarithmic
     scale from the first to the last of each side. Under a rule whose neighbouring positions are different problems
     (Rule.period) each stands for a whole period of answers."""
@@ -80,8 +78,8 @@ def tested_positions(task: Task, train_length: int, length: int, count: int) -> 
 
 
 def interventions(task: Task, positions: Sequence[int], exchange: str) -> list[Intervention]:
-    """What is exchanged for the answers at these positions: answers that share a token share an intervention. Answers
-    without such a token (a task without far tokens) have none."""
+    """What is exchanged for the answers at these positions, one of conf.rules.EXCHANGES: answers that share a token
+    share an intervention. Answers without such a token (a task without far tokens) have none."""
     by_source: dict[int, list[int]] = {}
     for position in sorted(positions):
         far, near = dependencies(task, position)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from conf.rules import InterventionRules
 from eval.measuring.cost import as_tested, pass_operations
-from eval.measuring.interventions import Counts, Intervention, count, interventions, reader, tested_positions
+from eval.measuring.interventions import Counts, Intervention, chosen_positions, count, interventions, reader
 from eval.measuring.member import Context, Data
 from eval.measuring.passes import WHOLE
 from eval.running.fitting import check_measuring
@@ -98,10 +98,14 @@ def planned(record: AccuracyRecord, rules: InterventionRules) -> list[Interventi
     for position in rules.at or ():
         remedy = f"{position} has no answer on {record.task}; use positions {scored[0]} to {scored[-1]}"
         require(position in scored, "interventions.at", rules.at, f"{remedy}{', every second' * (scored.step == 2)}")
-    positions = rules.at or tested_positions(task, record.train_length, length, rules.positions)
+    positions = rules.at or chosen_positions(task, record.train_length, length, rules.positions)
     found = interventions(task, positions, rules.exchange)
     if not found:
-        raise BadValue("interventions.exchange", rules.exchange, f"no answer of {record.task} depends on such a token")
+        raise BadValue(
+            "interventions.exchange",
+            rules.exchange,
+            f"no answer of {record.task} depends on such a token; choose others with --task",
+        )
     return found
 
 

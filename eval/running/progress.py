@@ -80,6 +80,7 @@ class Bar:
         self.last_line, self._told = time.monotonic(), self.done
         seconds = self.last_line - self.began
         left = seconds / (self.done - self.first) * (self.total - self.done) if self.done > self.first else 0.0
+        left = max(0.0, left)  # parts of steps may add up to a little more than all of them
         # Parts of steps add up to whole ones but for their rounding.
         whole = abs(self.done - round(self.done)) < 1e-6
         done = f"{round(self.done)} of {self.total}" if whole else f"{100 * self.done / self.total:.3g} %"

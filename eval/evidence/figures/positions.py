@@ -1,13 +1,13 @@
 """Accuracy at every position of the test sequences, from records alone: mean over seeds, lowest and highest seed.
 
 The seed tokens, which are given and not predicted, have no accuracy and are left out. One figure a protocol, a panel a
-task, a line an encoding.
+task, a line an encoding. The same as error rates on a logarithmic scale shows what a mean hides: rare errors that last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from conf import names
@@ -74,14 +74,57 @@ def sizes(collection: Collection, protocol: str) -> dict[str, Sizes]:
     return by_task
 
 
-def caption(collection: Collection, series: Sequence[Series]) -> str:
+def errors(series: Sequence[Series]) -> list[Series]:
+    """The same as error rates, 1 - accuracy, fractions: the lowest is that of the seed with the highest accuracy."""
+
+    def of(values: Iterable[float]) -> tuple[float, ...]:
+        # Records hold six decimals: what is nearer to 0 is no error.
+        return tuple(max(0.0, round(1.0 - value, 6)) for value in values)
+
+    return [replace(curve, mean=of(curve.mean), low=of(curve.high), high=of(curve.low)) for curve in series]
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What error rate can be seen at one position: that of a single error in the `sequences` of each of `seeds`
+    seeds."""
+
+    sequences: int
+    seeds: int
+
+    @property
+    def least(self) -> float:
+        """The smallest mean error rate above zero, a fraction."""
+        return 1.0 / (self.sequences * self.seeds)
+
+    @property
+    def floor(self) -> float:
+        """Where no error at all is drawn: half of the least."""
+        return self.least / 2
+
+    @property
+    def note(self) -> str:
+        """In words, for under a figure."""
+        return (
+            f"No error in {self.sequences} sequences of {self.seeds} seeds is drawn on the lower edge: the smallest "
+            f"rate that they can show is {100 * self.least:.2g} %, one error in all of them."
+        )
+
+
+def resolution(collection: Collection, series: Sequence[Series]) -> Resolution:
+    """That of the cells of one protocol with the most sequences and seeds."""
+    sizes_of = [record.training.data.test_size for record in collection.records(series[0].protocol)]
+    return Resolution(max(sizes_of), max((len(curve.seeds) for curve in series), default=1) or 1)
+
+
+def caption(collection: Collection, series: Sequence[Series], what: str = "Token accuracy") -> str:
     """What belongs under the figure of one protocol."""
     protocol = series[0].protocol
     by_task = sizes(collection, protocol)
     lengths = sorted({(size.train_length, size.test_length) for size in by_task.values()})
     trained = " and ".join(f"trained on 0 to {train - 1}, tested up to {test - 1}" for train, test in lengths)
     mode = collection.accuracy_mode.replace("_", "-")
-    return panels.caption(collection, f"Token accuracy ({mode}) by position, {trained}.", series, protocol)
+    return panels.caption(collection, f"{what} ({mode}) by position, {trained}.", series, protocol)
 
 
 def notes(collection: Collection, protocol: str) -> tuple[str, ...]:
@@ -106,9 +149,10 @@ def _by_position(record: AccuracyRecord) -> dict[int, float]:
 _ROW_HEIGHT, _AROUND = 2.3, 0.9  # inches
 
 
-def figure(collection: Collection, series: Sequence[Series]) -> Figure:
+def figure(collection: Collection, series: Sequence[Series], floor: float | None = None) -> Figure:
     """Accuracy in percent at every position of the test, a panel a task; more than eight encodings take several rows.
-    `series` are `rows` of one protocol.
+    `series` are `rows` of one protocol. With a `floor` (a fraction) they are `errors`, on a logarithmic axis that ends
+    there, and what is less is drawn there.
 
     Raises UserError when no record has accuracies by position.
     """
@@ -130,25 +174,33 @@ def figure(collection: Collection, series: Sequence[Series]) -> Figure:
             for panel, task in zip(row, tasks, strict=True):
                 panel.set_title(names.task(task) if line == 0 else "")
                 chosen = [curve for curve in series if curve.task == task and curve.pe in part]
-                _panel(panel, chosen, drawn_as, by_task.get(task))
-            row[0].set_ylabel("accuracy (%)")
+                _panel(panel, chosen, drawn_as, by_task.get(task), floor)
+            row[0].set_ylabel("accuracy (%)" if floor is None else "errors (%)")
             if in_rows:
                 legend_beside(row[-1], drawn_as)
-        legend(drawn, {} if in_rows else styles(parts[0]), [_guide_mark(by_task.values()), band_mark()])
+        legend(drawn, {} if in_rows else styles(parts[0]), [_guide_mark(by_task.values(), floor), band_mark()])
         drawn.suptitle(title(collection, protocol, series), fontsize=SMALL + 0.5)
         settle(drawn)
     return drawn
 
 
-def _panel(panel: Axes, series: Sequence[Series], drawn_as: Mapping[str, Any], size: Sizes | None) -> None:
+def _panel(
+    panel: Axes, series: Sequence[Series], drawn_as: Mapping[str, Any], size: Sizes | None, floor: float | None
+) -> None:
     below(panel, "position (tokens)", remarks(series))
     bare(panel)
     for curve in series:
-        draw(panel, curve, drawn_as[curve.pe], scale=100.0, step=size.step if size else 1, width=0.9)
-    panel.set_ylim(-2, 102)
+        shown = curve if floor is None else _not_below(curve, floor)
+        draw(panel, shown, drawn_as[curve.pe], scale=100.0, step=size.step if size else 1, width=0.9)
+    if floor is None:
+        panel.set_ylim(-2, 102)
+    else:
+        panel.set_yscale("log")
+        panel.set_ylim(100 * floor, 130)
+        panel.yaxis.set_major_formatter("{x:g}")
     if size is None:
         return
-    panel.axhline(100 * size.chance, **GUIDE)
+    panel.axhline(100 * (size.chance if floor is None else 1 - size.chance), **GUIDE)
     panel.axvline(size.train_length - 0.5, **GUIDE)
     ticks = sorted({0, *range(size.train_length, size.test_length + 1, size.train_length)})
     named = {size.train_length: f"L = {size.train_length}"}
@@ -156,8 +208,14 @@ def _panel(panel: Axes, series: Sequence[Series], drawn_as: Mapping[str, Any], s
     panel.set_xticks(ticks, [named.get(tick, str(tick)) for tick in ticks], fontsize=SMALL)
 
 
-def _guide_mark(by_task: Iterable[Sizes]) -> Any:
+def _not_below(curve: Series, floor: float) -> Series:
+    mean, low, high = (tuple(max(value, floor) for value in part) for part in (curve.mean, curve.low, curve.high))
+    return replace(curve, mean=mean, low=low, high=high)
+
+
+def _guide_mark(by_task: Iterable[Sizes], floor: float | None) -> Any:
     from matplotlib.lines import Line2D
 
-    chances = " or ".join(f"{100 * chance:.1f} %" for chance in sorted({size.chance for size in by_task}))
+    rates = sorted({size.chance if floor is None else 1 - size.chance for size in by_task})
+    chances = " or ".join(f"{100 * rate:.1f} %" for rate in rates)
     return Line2D([], [], **GUIDE, label=f"chance ({chances}), training length L")

@@ -82,7 +82,7 @@ def caption(measured: Measured, protocol: str) -> str:
 def _panel(panel: Axes, measured: Measured, rows: Sequence[Row], drawn_as: Mapping[str, Any]) -> None:
     bare(panel)
     missing = [row.moved for row in rows if not row.moved.at]
-    below(panel, "position of the answer, distance to the token", remarks(missing))
+    below(panel, "position of the answer,\nbelow it the distance to the token", remarks(missing))
     for row in rows:
         for curve in _by_phase(measured, row):
             draw(panel, curve, drawn_as[row.pe], scale=100.0, width=1.1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from conf import names
 from eval.evidence.cells import differences_table
 from eval.evidence.figures.panels import profile
-from eval.evidence.interventions.shares import AMONG, SIDES, Measured, Row, Shares
+from eval.evidence.interventions.shares import AMONG, SIDES, Measured, Shares
 from eval.evidence.table import MISSING, Cell, Column, Document, Table, cells
+from posgen.spec import Answers
 
 _SIDE = {"id": "ID", "ood": "OOD"}
 _AMONG = {"right": "right before", "all": "all"}
@@ -108,24 +109,22 @@ def notes(measured: Measured) -> tuple[str, ...]:
         "use that token. Other: another wrong answer. Means over n seeds, in brackets the lowest and the highest seed.",
         f"ID: answers at positions below the training length {measured.train_length}; OOD: beyond. Number: answers of "
         f"all seeds, at {_positions(measured)} of {measured.sequences} test sequences (conf/interventions.yaml).",
-        "Answers right before: the model was right on the unchanged sequence. At the first position after the seed "
-        "that takes all arguments of the rule; later ones may follow from fewer tokens (docs/findings.md).",
+        "Right before: the model was right on the unchanged sequence.",
+        *_of_fed_back(measured),
+    )
+
+
+def _of_fed_back(measured: Measured) -> tuple[str, ...]:
+    tasks = [row.task for row in measured.rows if row.records[0].training.task.answers is Answers.fed_back]
+    if not tasks:
+        return ()
+    named = ", ".join(names.task(task) for task in dict.fromkeys(tasks))
+    return (
+        f"{named}: answers are fed back, so that most follow from other tokens than the rule's, too: a model can be "
+        "right without the far token (docs/interventions.md).",
     )
 
 
 def _positions(measured: Measured) -> str:
     counts = sorted({len(row.distances) for row in measured.rows})
     return f"{counts[0]} positions" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} positions"
-
-
-def ranked(measured: Measured, protocol: str) -> dict[str, list[tuple[float, str]]]:
-    """Task -> (percent that moved among answers right before, beyond the training length; encoding)."""
-    found: dict[str, list[tuple[float, str]]] = {}
-    for row in _of(measured, protocol):
-        moved = row.shares["ood", "right"].moved
-        found.setdefault(row.task, []).append((float("nan") if moved is None else 100 * moved, names.encoding(row.pe)))
-    return found
-
-
-def _of(measured: Measured, protocol: str) -> list[Row]:
-    return [row for row in measured.rows if row.protocol == protocol]

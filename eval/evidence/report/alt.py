@@ -12,6 +12,7 @@ from eval.evidence.figures.bands import Series
 if TYPE_CHECKING:
     from eval.evidence.figures.feature_gap import Features
     from eval.evidence.figures.gap import Gap
+    from eval.evidence.interventions.shares import Measured
     from eval.evidence.league.standings import League
     from eval.evidence.lengths.effective import Lengths
 
@@ -97,4 +98,19 @@ def lengths(measured: Lengths, protocol: str) -> str:
         "Line charts of accuracy against length on a logarithmic axis, a column a task, a row a way of scaling, the "
         f"threshold of {100 * measured.threshold:g} % marked. Longest to shortest mean effective length as in Table 1, "
         f"in tokens, 0 where it is below the first window: {'; '.join(sentences)}."
+    )
+
+
+def interventions(measured: Measured, protocol: str) -> str:
+    """What moves when a token is exchanged, by position of the answer."""
+    by_task: dict[str, list[tuple[float, str]]] = {}
+    for row in measured.rows:
+        moved = row.shares["ood", "right"].moved
+        if row.protocol == protocol and moved is not None:
+            by_task.setdefault(row.task, []).append((100 * moved, names.encoding(row.pe)))
+    sentences = [f"{names.task(task)}: {order(ranked)}" for task, ranked in by_task.items()]
+    return (
+        "Line charts of the share of right answers that move when a token is exchanged, against the position of the "
+        "answer on a logarithmic axis, a panel a task, a line an encoding; the training length is marked. Highest to "
+        f"lowest beyond the training length, in %: {'; '.join(sentences) or 'no answers'}."
     )

@@ -53,6 +53,7 @@ class Reproduction:
             "ledger": f"posgen sweep --ledger {self.training_options}",
             "league": f"posgen sweep --league {self.training_options}",
             "lengths": f"posgen lengths --measure {self.drawing_options}",
+            "interventions": f"posgen interventions --measure {self.drawing_options}",
         }
         return (commands[folder],)
 

@@ -81,7 +81,7 @@ def of_the_table(sources: Sources, collection: Collection, reproduction: Reprodu
 
 
 def beyond_the_table(sources: Sources, reproduction: Reproduction) -> Iterator[Section]:
-    """What needs records of its own: the ledger, the league of all encodings, other lengths."""
+    """What needs records of its own: the ledger, the league of all encodings, other lengths, exchanged tokens."""
     from eval.evidence.ledger.tables import ledger_table
 
     title = "The ledger: the paper's text against the released code"
@@ -90,6 +90,7 @@ def beyond_the_table(sources: Sources, reproduction: Reproduction) -> Iterator[S
         ("effects", "What each row of the ledger does", _effects, "ledger"),
         ("league", "All encodings of the suite", _league, "league"),
         ("lengths", "Effective length", _lengths, "lengths"),
+        ("interventions", "Exchanged tokens: do models use their far token?", _interventions, "interventions"),
     ):
         try:
             content = tuple(make(sources))
@@ -230,3 +231,19 @@ def _lengths(sources: Sources) -> Parts:
         )
         yield f"Protocol {protocol}", Picture(figure(lengths, protocol), alt.lengths(lengths, protocol), caption)
     yield from parts(document(lengths), lengths.collection)
+
+
+def _interventions(sources: Sources) -> Parts:
+    from conf.rules import EXCHANGES
+    from eval.evidence.interventions.figure import caption, figure
+    from eval.evidence.interventions.shares import build
+    from eval.evidence.interventions.tables import shares_table
+
+    records = sources.interventions()
+    exchanges = [name for name in EXCHANGES if any(record.interventions.exchange == name for record in records)]
+    for exchange in exchanges:
+        measured = build(records, exchange)
+        for protocol in measured.protocols:
+            words = alt.interventions(measured, protocol)
+            yield f"Protocol {protocol}", Picture(figure(measured, protocol), words, caption(measured, protocol))
+        yield "", shares_table(measured)

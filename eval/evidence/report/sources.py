@@ -10,10 +10,10 @@ from conf.ledger import Ledger
 from conf.published import Axes, Published
 from conf.rules import VerdictRules
 from eval.store.gathering import gather
-from eval.store.kinds import AccuracyRecord, LengthsRecord, PosGenRecord
+from eval.store.kinds import AccuracyRecord, InterventionsRecord, LengthsRecord, PosGenRecord
 from posgen.errors import UserError
 
-FOLDERS = ("", "ledger", "league", "lengths")
+FOLDERS = ("", "ledger", "league", "lengths", "interventions")
 """The folders below a profile's that hold records; the empty one is the profile's own, Table 1's."""
 
 
@@ -46,9 +46,14 @@ class Sources:
         """The measurements by length. UserError when there are none."""
         return gather(self._files("lengths"), self.profile, self.results, kind=LengthsRecord)
 
+    def interventions(self) -> list[InterventionsRecord]:
+        """What exchanged tokens did. UserError when there is none."""
+        return gather(self._files("interventions"), self.profile, self.results, kind=InterventionsRecord)
+
     def every(self, folder: str) -> Sequence[PosGenRecord]:
         """The records of a folder, whatever their kind."""
-        return self.lengths() if folder == "lengths" else self.records(folder)
+        of_kinds = {"lengths": self.lengths, "interventions": self.interventions}
+        return of_kinds[folder]() if folder in of_kinds else self.records(folder)
 
     def _files(self, folder: str) -> list[Path]:
         if folder and not self.path(folder).exists():
