@@ -75,8 +75,9 @@ EXCHANGES = ("far", "near")
 
 @dataclass(frozen=True)
 class InterventionRules:
-    """conf/interventions.yaml. `exchange`: one of `EXCHANGES`; `positions`: how many answers of a sequence are looked at on either side of the training length, or `at`:
-    which; `sequences`: how many test sequences; `seed` draws the other tokens."""
+    """conf/interventions.yaml. `exchange`: one of `EXCHANGES`; `positions`: how many answers of a sequence are looked
+    at on either side of the training length, or `at`: which; `sequences`: how many test sequences; `seed` draws the
+    other tokens."""
 
     exchange: str
     positions: int

@@ -8,7 +8,18 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from eval.store.kinds import AccuracyRecord, LengthsRecord, Maker, Metrics, PosGenRecord, Training, Validation, Windows
+from eval.store.kinds import (
+    AccuracyRecord,
+    Interventions,
+    InterventionsRecord,
+    LengthsRecord,
+    Maker,
+    Metrics,
+    PosGenRecord,
+    Training,
+    Validation,
+    Windows,
+)
 
 TASKS = ("recursive", "cot", "semi_recursive")
 PES = ("rope", "resonance_rope", "yarn", "resonance_yarn")
@@ -85,6 +96,36 @@ def synthetic_lengths(
         "windows": windows,
     }
     return LengthsRecord(**{**made, **fields})
+
+
+def synthetic_interventions(
+    task: str,
+    pe: str,
+    seed: int,
+    lines: Mapping[int, tuple[int, int, int]],
+    exchange: str = "far",
+    protocols: tuple[str, ...] = ("paper",),
+) -> InterventionsRecord:
+    """An exchanged token of 100 sequences: by position of the answer how many of 100 answers are right, and how many of
+    these move and stay. Wrong answers stay."""
+    start = {"recursive": lambda at: at - 4, "cot": lambda at: 0, "semi_recursive": lambda at: (at - 4) // 2}[task]
+    right, moved, stayed = zip(*lines.values(), strict=True)
+    done = Interventions(
+        exchange=exchange,  # type: ignore[arg-type]
+        sequences=100,
+        seed=0,
+        positions=tuple(lines),
+        sources=tuple(start(at) if exchange == "far" else at - 1 for at in lines),
+        answers=(100,) * len(lines),
+        moved=moved,
+        stayed=tuple(100 - known + kept for known, kept in zip(right, stayed, strict=True)),
+        right=right,
+        right_moved=moved,
+        right_stayed=stayed,
+    )
+    metrics = Metrics(id_accuracy=0.875, ood_accuracy=0.5, loss=None)
+    shared = _shared(task, pe, seed, protocols, {})
+    return InterventionsRecord(**shared, status="finished", metrics=metrics, interventions=done)
 
 
 def synthetic_sweep(seeds: tuple[int, ...] = (1, 2, 3)) -> list[AccuracyRecord]:

@@ -18,7 +18,7 @@ from eval.evidence.figures.bands import Series, series_of
 from eval.store.kinds import Interventions, InterventionsRecord
 from posgen import rules
 from posgen.answers import scored_positions
-from posgen.errors import UserError
+from posgen.errors import BadValue, UserError, nearest
 from posgen.spec import Task
 
 SIDES = ("id", "ood")
@@ -79,7 +79,8 @@ def build(
 ) -> Measured:
     """The rows of the records of ONE profile in which this token was exchanged, of all protocols or some.
 
-    Raises UserError when there are none, or when they were measured in different ways.
+    Raises UserError when there are none, or when they were measured in different ways, and BadValue for a protocol
+    without records.
     """
     chosen = [record for record in records if record.interventions.exchange == exchange]
     if not chosen:
@@ -94,6 +95,10 @@ def build(
             "these records were measured with different positions, sequences, seeds or training lengths; measure them "
             "again with `posgen interventions --measure` and one setting"
         )
+    known = sorted({name for record in chosen for name in record.protocols}, key=names.protocol_order)
+    for name in protocols or ():
+        if name not in known:
+            raise BadValue("protocol", name, f"no record of it; {nearest(name, known)}")
     ((sequences, _, train_length),) = ways
     rows = tuple(_rows(chosen, protocols))
     return Measured(

@@ -90,7 +90,7 @@ def beyond_the_table(sources: Sources, reproduction: Reproduction) -> Iterator[S
         ("effects", "What each row of the ledger does", _effects, "ledger"),
         ("league", "All encodings of the suite", _league, "league"),
         ("lengths", "Effective length", _lengths, "lengths"),
-        ("interventions", "Exchanged tokens: do models use their far token?", _interventions, "interventions"),
+        *([_EXCHANGED] if sources.path("interventions").exists() else []),
     ):
         try:
             content = tuple(make(sources))
@@ -247,3 +247,6 @@ def _interventions(sources: Sources) -> Parts:
             words = alt.interventions(measured, protocol)
             yield f"Protocol {protocol}", Picture(figure(measured, protocol), words, caption(measured, protocol))
         yield "", shares_table(measured)
+
+
+_EXCHANGED = ("interventions", "Exchanged tokens: do models use their far token?", _interventions, "interventions")

@@ -52,8 +52,9 @@ class Sources:
 
     def every(self, folder: str) -> Sequence[PosGenRecord]:
         """The records of a folder, whatever their kind."""
-        of_kinds = {"lengths": self.lengths, "interventions": self.interventions}
-        return of_kinds[folder]() if folder in of_kinds else self.records(folder)
+        if folder == "interventions":
+            return self.interventions()
+        return self.lengths() if folder == "lengths" else self.records(folder)
 
     def _files(self, folder: str) -> list[Path]:
         if folder and not self.path(folder).exists():
