@@ -165,7 +165,7 @@ def _weights(inventory: Inventory, runs: Sequence[RunSeen], results: Path, runs_
                 inventory.add("weights", "weights that their run's history.json does not list", file, [file], run=run)
             rest = [file for file in weights if file not in stray]
             if every and rest:
-                why = "weights of runs whose numbers are recorded; evaluate and lengths --measure need them"
+                why = "weights of runs whose numbers are recorded; evaluate, lengths and interventions need them"
                 inventory.add("weights", why, run.path, rest, run=run, weights=True)
         elif recorded == []:
             inventory.keep(run.path, "trained and not measured yet; the sweep that trained it does that")

@@ -23,7 +23,7 @@ from tests.command import run
 HEAVY = ("torch", "pandas", "scipy", "wandb", "matplotlib", "hydra", "omegaconf", "pyarrow", "numpy")
 COMMANDS = (
     "generate", "show", "train", "sweep", "evaluate", "status", "clean", "table1", "figure3", "export-rope", "ledger",
-    "positions", "curves", "gap", "lengths", "league",
+    "positions", "curves", "gap", "lengths", "interventions", "league",
     "work",
 )  # fmt: skip
 

@@ -40,7 +40,8 @@ KEYS = (
     "pe.params", "pe.params.factor", "pe.params.nope", "protocol", "protocol.bos", "profile", "profile.name",
     "profile.label", "profile.seeds", "seed", "threads", "device", "compiled", "model.d_model", "optim.lr", "tracker",
     "tracker.mode", "paths.results", "paths.data", "paths.runs", "verdict.margin_points", "verdict.seed",
-    "lengths.lengths", "yarn.factor", "hydra.run.dir", "+x", "~task", "nope", "", "é", "a.b.c", "task@x", "/task",
+    "lengths.lengths", "interventions.at", "yarn.factor", "hydra.run.dir", "+x", "~task", "nope", "", "é", "a.b.c",
+    "task@x", "/task",
 )  # fmt: skip
 RECORDED = ("--records", "--profile", "--protocol", "--format", "--sweep", "--out")
 DRAWN = (*RECORDED, "--task")
@@ -61,6 +62,7 @@ VERBS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ledger --effects": ((), ("--profile", "--records", "--format", "--out")),
     "league": ((), RECORDED),
     "lengths": ((), ("--records", "--profile", "--lengths", "--format", "--out")),
+    "interventions": ((), ("--records", "--profile", "--exchange", "--positions", "--task", "--format", "--out")),
     "report": ((), ("--profile", "--code")),
     "status": ((), ("--json",)),
     "evaluate": ((), ("--length", "--accuracy", "--pe", "--protocol", "--device", "--threads", "--code")),

@@ -35,6 +35,11 @@ def names(folder: Path) -> set[str]:
     ("command", "files", "says"),
     [
         ("positions", {"positions-paper.svg", "positions-paper.csv"}, "Token accuracy (teacher-forced)"),
+        (
+            "positions --errors",
+            {"errors-paper.svg", "errors-paper.csv"},
+            "the smallest rate that they can show is 0.2 %",
+        ),
         ("curves", {"curves-paper.svg", "curves-paper.csv"}, "Learning curves by epoch"),
         ("gap", {"gap-paper.svg", "gap-paper.csv", "wavelengths-paper.svg"}, "Number of pre-critical features: RoPE 9"),
     ],
@@ -42,7 +47,7 @@ def names(folder: Path) -> set[str]:
 def test_pictures_and_their_numbers_are_written(
     workplace: Path, capsys: pytest.CaptureFixture[str], command: str, files: set[str], says: str
 ) -> None:
-    assert run(command, "--protocol", "paper", "--format", "svg") == 0
+    assert run(*command.split(), "--protocol", "paper", "--format", "svg") == 0
     out = capsys.readouterr().out
     assert names(workplace / "results" / "quick") == {"records.jsonl", records.LOCK, *files}
     assert says in out
@@ -79,6 +84,8 @@ def test_the_league_is_written_beside_its_records(workplace: Path, capsys: pytes
         ),
         (["league", "--profile", "narrow"], "make them with `posgen sweep --league --profile narrow`"),
         (["league", "--protocol", "released"], "protocol=released: no record of it"),
+        (["interventions"], "make them with `posgen interventions --measure --profile quick`"),
+        (["interventions", "--measure"], "none of the 12 runs of these records is there"),
         (["lengths"], "make them with `posgen lengths --measure --profile quick`"),
         (["lengths", "--sequences", "8"], "--sequences=8: needs --measure"),
         (["lengths", "--threshold", "50"], "lengths.threshold=50.0: use a fraction"),

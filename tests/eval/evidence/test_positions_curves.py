@@ -80,6 +80,49 @@ def test_even_and_odd_positions_of_the_semi_recursive_task_are_joined_apart(meas
     assert odd[1] == pytest.approx([100 * float(by_position(1)[int(at)] or 0) for at in odd[0]])
 
 
+def errors_drawn(records):
+    collection = collect(records)
+    accuracies = positions.rows(collection, "paper", PLACES)
+    rates, resolution = positions.errors(accuracies), positions.resolution(collection, accuracies)
+    return rates, resolution, positions.figure(collection, rates, resolution.floor)
+
+
+def test_errors_are_what_accuracy_leaves_and_their_extremes_change_places(measured):
+    rates, _, figure = errors_drawn(measured)
+    whole = 1 - np.array([by_position(seed)[4:] for seed in (1, 2, 3)], dtype=float)
+    np.testing.assert_allclose(rates[0].mean, whole.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(rates[0].low, whole.min(axis=0), atol=1e-6)
+    np.testing.assert_allclose(rates[0].high, whole.max(axis=0), atol=1e-6)
+    ((x, y),) = lines(figure.axes[0])
+    assert x == list(range(4, 256))
+    np.testing.assert_allclose(y, 100 * whole.mean(axis=0), atol=1e-4)
+    assert [panel.get_yscale() for panel in figure.axes] == ["log", "log"]
+    chance = figure.axes[0].lines[-2]
+    assert np.asarray(chance.get_ydata()).tolist() == pytest.approx([100 * 6 / 7] * 2)
+
+
+def test_no_error_is_drawn_where_the_sequences_resolve_nothing_more(record):
+    """One error in 1,000 sequences of one of two seeds is the least that shows; none stands at half of it."""
+    perfect, once = [None] * 4 + [1.0] * 252, [None] * 4 + [1.0] * 252
+    once[100] = 0.999
+    made = [
+        record("cot", "rope", seed, accuracy_by_position=tuple(values), config={"data": {"test_size": 1000}})
+        for seed, values in ((1, perfect), (2, once))
+    ]
+    rates, resolution, figure = errors_drawn(made)
+    assert (resolution.sequences, resolution.seeds) == (1000, 2)
+    assert resolution.least == pytest.approx(1 / 2000)
+    assert "1000 sequences of 2 seeds" in resolution.note
+    assert "0.05 %" in resolution.note
+    (rope,) = [curve for curve in rates if curve.at and curve.pe == "rope"]
+    assert (rope.mean[95], rope.mean[96], rope.high[96]) == (0.0, pytest.approx(0.0005), pytest.approx(0.001))
+    ((x, y),) = lines(figure.axes[0])
+    drawn = dict(zip(x, y, strict=True))
+    assert drawn[100] == pytest.approx(0.05)
+    assert [value for at, value in drawn.items() if at != 100] == pytest.approx([0.025] * 251)
+    assert figure.axes[0].get_ylim()[0] == pytest.approx(0.025)  # on the lower edge
+
+
 def test_guides_and_remarks(measured):
     figure = by_position_drawn(measured)
     for panel in figure.axes:
