@@ -192,7 +192,7 @@ class _Job:
 
     def tokens(self, data: Data) -> Tensor:
         """The first test sequences [N, L']."""
-        return data.test_tokens(self.spec, self.subject.source.length, self.subject.rows)
+        return data.test(self.spec, self.subject.source.length, self.subject.rows).tokens
 
 
 def _measured(
