@@ -23,7 +23,6 @@ TABLE_1 = {
 # Of a profile for texts.
 TEXT = {"table1": ("--format", "markdown,csv,latex"), "figure4": ()}
 # Each has a folder of its own name below the profile's.
-INTERVENTIONS = ("--format", "markdown,csv,png")
 OTHERS = {
     "ledger": ("--effects", "--format", "markdown,csv,png"),
     "league": (),
