@@ -311,7 +311,7 @@ class InterventionsRecord(PosGenRecord, frozen=True, kw_only=True, dict=True):
 
     @property
     def key(self) -> Key:
-        return (*PosGenRecord.key.fget(self), self.interventions.exchange)  # type: ignore[attr-defined]
+        return (*super().key, self.interventions.exchange)
 
 
 def _restored(kind: Any, value: Any, name: str) -> Any:
