@@ -27,7 +27,7 @@ OTHERS = {
     "ledger": ("--effects", "--format", "markdown,csv,png"),
     "league": (),
     "lengths": (),
-    "interventions": INTERVENTIONS,
+    "interventions": (),
 }
 FOLDERS = sorted(path.parent for path in results().rglob("records.jsonl"))
 
