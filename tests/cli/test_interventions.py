@@ -29,7 +29,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
         patch.chdir(folder)
         assert run("sweep", *what, "--protocol", "paper,zero_shot") == 0
-        assert run(*MEASURE, "--format", "all") == 0
+        assert run(*MEASURE, "--format", "terminal,markdown,csv,latex,svg") == 0
     (folder / "out").write_text(out.getvalue())
     return folder
 
@@ -79,12 +79,12 @@ def test_the_positions_and_their_far_tokens(swept: Path) -> None:
             assert source == (0 if record.task == "cot" else (at - 4) // 2)
 
 
-def test_files_of_every_format(swept: Path) -> None:
+def test_tables_and_figures_are_written(swept: Path) -> None:
     folder = stored(swept).parent
     names = {path.name for path in folder.iterdir() if path.suffix in (".md", ".csv", ".tex", ".png", ".svg", ".pdf")}
     assert names == {
         "interventions.md", "interventions.csv", "interventions.tex", "interventions-positions.csv",
-        *(f"interventions-{protocol}.{kind}" for protocol in ("paper", "zero_shot") for kind in ("png", "svg", "pdf")),
+        "interventions-paper.svg", "interventions-zero_shot.svg",
     }  # fmt: skip
     out = (swept / "out").read_text()
     assert "Exchanged tokens: far token" in out
@@ -199,6 +199,32 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     assert line in said
     assert said.count("\n") == 1
     assert sorted(swept.rglob("*")) == before
+
+
+def test_labels_and_interleaved_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hidden answers are labels, interleaved ones stand at every second position and have a far token every other
+    time."""
+    monkeypatch.chdir(tmp_path)
+    tasks = "semi_recursive_hidden,semi_recursive_interleaved"
+    what = ("--task", tasks, "--pe", "rope", "--protocol", "paper", "--threads", "1")
+    assert run("sweep", "--profile", "smoke", *what) == 0
+    assert run(*MEASURE, "--format", "markdown") == 0
+    tested = {record.task: record for record in records.load(tmp_path / "results" / "smoke" / "records.jsonl")}
+    for record in measured(tmp_path):
+        done, source = record.interventions, tested[record.task]
+        assert record.ood_accuracy == pytest.approx(source.ood_accuracy)
+        for at, right in zip(done.positions, done.right, strict=True):
+            assert right == round(16 * ((source.accuracy_by_position or ())[at] or 0.0))
+        assert set(done.answers) == {16}
+        places = list(zip(done.positions, done.sources, strict=True))
+        if record.task == "semi_recursive_hidden":
+            assert all(source == (at - 4) // 2 for at, source in places)
+        else:  # fresh tokens stand at even positions, answers at odd ones
+            assert all((at % 2, source % 2) == (1, 0) for at, source in places)
+            assert len(dict(places)) == len({source for _, source in places})
+    text = (stored(tmp_path).parent / "interventions.md").read_text()
+    assert "| paper | Semi-recursive, hidden answers | RoPE | all |" in text
+    assert "answers are fed back" not in text
 
 
 def test_a_task_without_far_tokens_has_none_to_exchange(
