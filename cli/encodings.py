@@ -49,7 +49,7 @@ def listing(context: typer.Context) -> None:
     from conf.overrides import choices
 
     listed = [fitted.encoding for fitted in fit(choices("pe"), EncodingOptions())]
-    rows = [[e.name, _yes(e.rotary), _yes(e.trainable), e.cited()] for e in listed]
+    rows = [[e.name, _yes(e.rotary), _yes(e.trains), e.cited()] for e in listed]
     print(table(["name", "rotary", "trainable", "source"], rows))
 
 

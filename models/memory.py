@@ -25,7 +25,7 @@ SHARE = 0.8
 def weight_count(spec: MemberSpec) -> int:
     """Weights of a member, those of its encoding included."""
     encoding = build(spec.train_encoding, spec.model.head_dim)
-    of_encoding = sum(torch.Size(shape).numel() for shape in encoding.shapes(spec.model).values())
+    of_encoding = sum(torch.Size(shape).numel() for shape in encoding.all_shapes(spec.model).values())
     return parameter_count(spec.model, spec.task.vocabulary) + of_encoding
 
 

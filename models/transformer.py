@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.dropout import Dropout
-from models.elementwise import drop_relu, normalise, phase_of, rotate
+from models.elementwise import drop_relu, normalise
 from models.encodings.base import PositionInputs
 from models.precision import emulated, product
+from models.rotating import Rotation, rotation_of
 from models.spec import ModelSpec, Precision, SoftmaxScale
 
 
@@ -99,9 +100,9 @@ def forward(
     if positions.embedding is not None:
         x = (x.view(P, B, T, -1) + _times(positions.embedding[:, None], kept)).view(P, B * T, -1)
     x = _drop(x, dropout)
-    phase = None if positions.rotation is None else phase_of(*positions.rotation)
+    rotation = rotation_of(positions)
     for i in range(model.layers):
-        x = _attention(params, f"layers.{i}.attention", model, x, (B, T), phase, positions.bias, dropout, cache)
+        x = _attention(params, i, model, x, (B, T), rotation, positions, dropout, cache)
         x = _feed_forward(params, f"layers.{i}.ffn", model, x, dropout)
     if cache is not None:
         cache.length += T
@@ -112,23 +113,27 @@ def forward(
 
 def _attention(
     params: Mapping[str, Tensor],
-    name: str,
+    layer: int,
     model: ModelSpec,
     x: Tensor,
     batch: tuple[int, int],
-    phase: Tensor | None,
-    bias: Tensor | None,
+    rotation: Rotation | None,
+    positions: PositionInputs,
     dropout: Dropout | None,
     cache: Cache | None,
 ) -> Tensor:
-    """x + drop(o(attention(norm(x)))), x [P, B*T, D]; `phase` and `bias` are the encoding's."""
-    (B, T), P, H, K = batch, x.shape[0], model.heads, model.head_dim
+    """x + drop(o(attention(norm(x)))), x [P, B*T, D]; `rotation` is that of `positions`."""
+    (B, T), P, H, K, name = batch, x.shape[0], model.heads, model.head_dim, f"layers.{layer}.attention"
+    bias = positions.bias
     weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.qkv"]  # (P, D, 3*H*K)
     qkv = product(normalise(x, model.norm_eps), weight, model.precision).view(P, B, T, 3, H, K)
-    q, k, v = qkv.permute(3, 0, 1, 4, 2, 5) if phase is None else rotate(qkv, phase)  # (P, B, H, T, K) each
-    scale = K**-0.5 if model.softmax_scale is SoftmaxScale.inverse_sqrt else 1.0
+    # (P, B, H, T, K) each, but q and k (P, B, H, T, 2 K) where they are polar
+    q, k, v = qkv.permute(3, 0, 1, 4, 2, 5) if rotation is None else rotation(qkv)
+    if positions.logit_scale is not None:
+        q = _scaled_queries(q, positions.logit_scale, layer)
+    scale = K**-0.5 if model.softmax_scale is SoftmaxScale.inverse_sqrt or positions.polar else 1.0
     if cache is not None:
-        k, v = _extend(cache, int(name.split(".")[1]), k, v)
+        k, v = _extend(cache, layer, k, v)
     # torch's fused kernel where it computes the same: it takes neither our dropout masks nor a trained bias, and does
     # not emulate TF32. Its causal mask is for as many keys as queries.
     queries, seen = q.shape[3], k.shape[3]
@@ -142,6 +147,12 @@ def _attention(
         mixed = _explicit_attention(q, k, v, scale, bias, dropout, model.precision)
     mixed = mixed.transpose(2, 3).reshape(P, B * T, H * K)
     return _residual(x, mixed, params[f"{name}.o"], dropout, model.precision)
+
+
+def _scaled_queries(q: Tensor, logit_scale: Tensor, layer: int) -> Tensor:
+    """q [P, B, H, T, K] times the layer's scale of each query, in fp32 and cast back."""
+    scale = logit_scale[:, layer if logit_scale.shape[1] > 1 else 0]  # (P, H or 1, T)
+    return (q.float() * scale[:, None, :, :, None]).to(q.dtype)
 
 
 def _extend(cache: Cache, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,9 +177,9 @@ def _explicit_attention(
 ) -> Tensor:
     """softmax(q k^T + bias) v with each member's own dropout mask on the probabilities, which no fused kernel can draw.
     1 / (1 - p) is multiplied into the output projection (`_residual`)."""
-    P, B, H, T, K = q.shape
+    P, B, H, T, _ = q.shape
     S = k.shape[3]
-    q, k, v = (t.reshape(P * B * H, -1, K) for t in (_times(q, scale), k, v))
+    q, k, v = (t.reshape(P * B * H, -1, t.shape[-1]) for t in (_times(q, scale), k, v))
     # The T queries are the last of S positions: query t sees the keys up to S - T + t.
     future = torch.full((T, S), float("-inf"), device=q.device).triu(S - T + 1)
     scores = product(q, k, precision, transposed=True).float() + future
@@ -177,7 +188,7 @@ def _explicit_attention(
     probabilities = scores.softmax(-1)
     if dropout is not None:
         probabilities = probabilities * dropout.mask(B, H, T, S).view(P * B * H, T, S)
-    return product(probabilities, v, precision).view(P, B, H, T, K)
+    return product(probabilities, v, precision).view(P, B, H, T, -1)
 
 
 def _feed_forward(

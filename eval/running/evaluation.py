@@ -125,8 +125,10 @@ def evaluate_runs(
         # accuracy_mode itself.
         targets = tuple(t for t in (Target(*cell) for cell in info["cells"]) if t.accuracy == spec.accuracy.value)
         for encoding in encodings or ():
-            trains = build(encoding, spec.model.head_dim).trainable
-            if trains and encoding.key != spec.train_encoding.key:
+            built, with_ = (build(e, spec.model.head_dim) for e in (encoding, spec.train_encoding))
+            lacks = built.trainable and encoding.key != spec.train_encoding.key
+            # A trained logit scale is one kind of weights, whatever encoding it stands beside.
+            if lacks or (built.trains and not with_.trains):
                 raise BadValue(
                     "pe", encoding.name, f"needs weights that run {run_id} never trained; train with it first"
                 )

@@ -6,13 +6,14 @@ encoding trains live among the member's own, under `position.`, with the member 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
+from models.encodings.logit_scale import LogitScaling
 from models.spec import ModelSpec
 
 PREFIX = "position."
@@ -25,39 +26,63 @@ Weights = Mapping[str, Tensor]
 class PositionInputs:
     """What the decoder reads of the positions of P members (or 1 for all); None: nothing of that kind.
 
-    `rotation`: cos and sin [P, T, head_dim / 2]. `bias` [P, heads, T, S]: added to the attention logits of T queries on
-    S keys. `embedding` [P, T, d_model]: added to the token embeddings.
+    `rotation`: cos and sin [P, T, F] of queries and keys, F = head_dim / 2. `key_rotation`: those of the keys where
+    they differ, [P, T, F] or [P, heads, T, F]. `polar`: the projections are no pairs that rotate, but F = head_dim
+    magnitudes, softplus of them, at these angles. `bias` [P, heads, T, S]: added to the attention logits of T queries
+    on S keys. `embedding` [P, T, d_model]: added to the token embeddings. `logit_scale` [P, layers, heads, T], or 1 for
+    all: multiplies the queries, hence their logits before the bias.
     """
 
     rotation: tuple[Tensor, Tensor] | None = None
     bias: Tensor | None = None
     embedding: Tensor | None = None
+    key_rotation: tuple[Tensor, Tensor] | None = None
+    polar: bool = False
+    logit_scale: Tensor | None = None
 
     def rows(self, now: slice) -> PositionInputs:
         """Only the queries of these positions, on the keys up to the last of them: one step of generation."""
-        rotation = None if self.rotation is None else (self.rotation[0][:, now], self.rotation[1][:, now])
-        bias = None if self.bias is None else self.bias[:, :, now, : now.stop]
-        return PositionInputs(rotation, bias, None if self.embedding is None else self.embedding[:, now])
+        return replace(
+            self,
+            rotation=_tables(self.rotation, lambda x: x[..., now, :]),
+            key_rotation=_tables(self.key_rotation, lambda x: x[..., now, :]),
+            bias=None if self.bias is None else self.bias[:, :, now, : now.stop],
+            embedding=None if self.embedding is None else self.embedding[:, now],
+            logit_scale=None if self.logit_scale is None else self.logit_scale[..., now],
+        )
 
     def members(self, chosen: slice) -> PositionInputs:
         """Only these members."""
 
-        def part(x: Tensor | None) -> Tensor | None:
-            return x if x is None or x.shape[0] == 1 else x[chosen]
+        def part(x: Tensor) -> Tensor:
+            return x if x.shape[0] == 1 else x[chosen]
 
-        rotation = None if self.rotation is None else (self.rotation[0][chosen], self.rotation[1][chosen])
-        return PositionInputs(rotation, part(self.bias), part(self.embedding))
+        return replace(
+            self,
+            rotation=_tables(self.rotation, lambda x: x[chosen]),
+            key_rotation=_tables(self.key_rotation, part),
+            bias=None if self.bias is None else part(self.bias),
+            embedding=None if self.embedding is None else part(self.embedding),
+            logit_scale=None if self.logit_scale is None else part(self.logit_scale),
+        )
+
+
+def _tables(pair: tuple[Tensor, Tensor] | None, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor] | None:
+    return None if pair is None else (change(pair[0]), change(pair[1]))
 
 
 @dataclass(frozen=True)
 class Encoding:
     """The base of all encodings; by itself it gives the decoder nothing.
 
-    `head_dim` is the dimension of one head. `source` names the paper in one line.
+    `head_dim` is the dimension of one head. `source` names the paper in one line. `logit_scaling`: a scale of the
+    attention logits beside it (None: none), which `build` puts there.
     """
 
     name: str
     head_dim: int
+    # Not in the text of an encoding, which is part of the key of its population: static scales differ within one.
+    logit_scaling: LogitScaling | None = field(default=None, kw_only=True, repr=False)
 
     rotary: ClassVar[bool] = False
     """Whether it rotates queries and keys."""
@@ -66,17 +91,35 @@ class Encoding:
     only_rotates: ClassVar[bool] = False
     """Whether a rotation is all that it gives the decoder: no bias, no embedding, no weights. Every class says so
     itself: what it inherits does not count, because it may add one of these (`structure`)."""
+    polar: ClassVar[bool] = False
+    """Whether it reads the projections as magnitudes (`PositionInputs.polar`)."""
     source: ClassVar[str] = ""
 
     def cited(self) -> str:
         """Where it comes from, in one line."""
         return self.source
 
+    @property
+    def trains(self) -> bool:
+        """Whether weights are trained for it: its own or those of its logit scale."""
+        return self.trainable or (self.logit_scaling is not None and self.logit_scaling.trained)
+
     def structure(self) -> str:
         """Encodings of equal structure can share a population. Those that only rotate all do, whatever their
         frequencies, for their tables have one shape. A bias or an embedding is computed once for all members, by the
         first one's encoding, so such encodings must be equal in every field, which the text of a frozen value lists."""
-        return "rotary" if vars(type(self)).get("only_rotates", False) else repr(self)
+        own = "rotary" if vars(type(self)).get("only_rotates", False) else repr(self)
+        # A scale without weights is one more table, of one shape for all.
+        return own + (" with trained logits" if self.logit_scaling is not None and self.logit_scaling.trained else "")
+
+    def all_shapes(self, model: ModelSpec) -> dict[str, tuple[int, ...]]:
+        """`shapes` of the encoding and of its logit scale."""
+        return {**self.shapes(model), **(self.logit_scaling.shapes(model) if self.logit_scaling else {})}
+
+    def all_initial(self, model: ModelSpec, generator: Generator) -> dict[str, Tensor]:
+        """Initial weights of `all_shapes`."""
+        own = self.initialise(model, generator)
+        return {**own, **(self.logit_scaling.initialise(model) if self.logit_scaling else {})}
 
     def shapes(self, model: ModelSpec) -> dict[str, tuple[int, ...]]:
         """Name -> shape of one member's weights that this encoding trains (without `PREFIX`)."""
@@ -101,6 +144,12 @@ class Encoding:
 
     def rotation(self, positions: Tensor, length: int) -> tuple[Tensor, Tensor] | None:
         """cos and sin, float32 [T, head_dim / 2], of `positions` [T] in a sequence of `length` tokens."""
+        return None
+
+    def key_rotation(
+        self, weights: Weights, positions: Tensor, length: int, model: ModelSpec
+    ) -> tuple[Tensor, Tensor] | None:
+        """cos and sin of the keys where they are not those of `rotation`: [P or 1, T, F] or [P or 1, heads, T, F]."""
         return None
 
     def bias(self, weights: Weights, positions: Tensor, model: ModelSpec) -> Tensor | None:

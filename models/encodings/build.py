@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 from models.encodings import kinds, scalings
 from models.encodings.base import Encoding
+from models.encodings.logit_scale import LogitScaling
 from models.encodings.rotary import Rotary
 from models.encodings.scalings.base import Scaling
-from models.spec import EncodingSpec
+from models.spec import EncodingSpec, LogitScale
 from posgen.errors import BadValue, nearest, require, told
 from posgen.own_code import checksum, is_own
 
@@ -27,7 +28,7 @@ Kind = TypeVar("Kind", Scaling, Encoding)
 
 ROTARY = "rotary"
 # Fields that the specification itself holds: what is left are a kind's own parameters.
-_GIVEN = ("name", "head_dim", "base", "scaling", "resonance")
+_GIVEN = ("name", "head_dim", "base", "scaling", "resonance", "logit_scaling")
 
 
 def scaling_names() -> list[str]:
@@ -93,7 +94,8 @@ def build(spec: EncodingSpec, head_dim: int) -> Encoding:
     if not issubclass(kind, Rotary):
         require(not spec.resonance, "resonance", spec.resonance, f"{spec.kind} does not rotate: use false")
         require(spec.scaling == "none", "scaling", spec.scaling, f"{spec.kind} does not rotate: use none")
-        return _construct(kind, spec.params, name=spec.name, head_dim=head_dim)
+        given = {"name": spec.name, "head_dim": head_dim, "logit_scaling": _logit_scaling(spec)}
+        return _construct(kind, spec.params, **given)
     kind_keys = {f.name for f in dataclasses.fields(kind)} - set(_GIVEN)
     scaling_params = {key: value for key, value in spec.params.items() if key not in kind_keys}
     return _construct(
@@ -104,7 +106,16 @@ def build(spec: EncodingSpec, head_dim: int) -> Encoding:
         base=float(spec.base),
         scaling=_construct(scaling_class(spec.scaling), scaling_params),
         resonance=spec.resonance,
+        logit_scaling=_logit_scaling(spec),
     )
+
+
+def _logit_scaling(spec: EncodingSpec) -> LogitScaling | None:
+    if spec.logit_scale is LogitScale.none:
+        return None
+    scaling = LogitScaling(spec.logit_scale, spec.logit_length, spec.logit_s)
+    scaling.start()  # says now what it lacks
+    return scaling
 
 
 def build_rotary(spec: EncodingSpec, head_dim: int) -> Rotary:

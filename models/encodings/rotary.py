@@ -57,6 +57,11 @@ class Rotary(Encoding):
         # A scaling that does not fit heads of this size says so now, before a run has written anything.
         self.scaling.inv_freq(self.head_dim, self.base, 1)
 
+    @property
+    def features(self) -> int:
+        """How many frequencies a head has: one a pair of dimensions."""
+        return self.head_dim // 2
+
     def cited(self) -> str:
         """The kind's own source if it has one, the scaling's, and Resonance's, in one line."""
         parts = (self.source, self.scaling.source, RESONANCE_SOURCE if self.resonance else "")
