@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from conf import environment
-from conf.overrides import check_choice, composition_error, parse, read
+from conf.overrides import SYMBOLS, check_choice, composition_error, parse, read
 from conf.schema import GROUPS, Config, ScalingLengths
-from models.spec import EncodingSpec
+from models.spec import EncodingSpec, LogitScale
 from posgen.errors import BadValue, UserError, nearest
 from posgen.own_code import trust
 from posgen.plain import plain
@@ -75,7 +75,9 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
     try:
         node = copy.deepcopy(_composed((*(f"{k}={v}" for k, v in named.items()), *files)))
         for override in values:
-            OmegaConf.update(node, override.key_or_group, override.value(), merge=True)
+            key, value = override.key_or_group, override.value()
+            given = SYMBOLS.get((key, value), value) if isinstance(value, str) else value
+            OmegaConf.update(node, key, given, merge=True)
         _set_params(node, params, checked=not any(o.startswith(("pe.scaling=", "pe.kind=")) for o in overrides))
         return _typed(node)
     except OmegaConfBaseException as error:
@@ -208,7 +210,10 @@ def _typed(node: Any) -> Config:
         except BadValue as error:
             raise error.under(name) from error
     # Interpolated switches arrive as enums; the scalings' own parameters are words and numbers.
-    values["pe"] = dataclasses.replace(values["pe"], params=plain(values["pe"].params), code=_code(values["pe"]))
+    values["pe"] = dataclasses.replace(
+        values["pe"], params=plain(values["pe"].params), code=_code(values["pe"]),
+        logit_length=_logit_length(values["pe"], values["data"].train_length),
+    )  # fmt: skip
     values["task"] = _identified(values["task"])
     config = Config(**values)
     if config.data.train_length <= config.task.prefix_length:
@@ -216,6 +221,13 @@ def _typed(node: Any) -> Config:
             "data.train_length", config.data.train_length, f"use more than the {config.task.prefix_length} seed tokens"
         )
     return config
+
+
+def _logit_length(pe: EncodingSpec, train_length: int) -> int | None:
+    """The length that a scale of the logits refers to: the training length unless one is given. None where the scale
+    does not depend on it."""
+    needed = pe.logit_scale is not LogitScale.none and (pe.logit_scale is LogitScale.log_n or pe.logit_s is None)
+    return train_length if needed and pe.logit_length is None else pe.logit_length
 
 
 def _thaw(node: Any) -> None:

@@ -159,7 +159,7 @@ def plain_training(population: Population, member: int) -> PlainTraining:
             part.requires_grad_(False)
     positions, encoding = population.positions, build(spec.train_encoding, model.head_dim)
     angles = torch.zeros(positions.inputs, model.head_dim // 2)
-    if isinstance(encoding, Rotary):
+    if isinstance(encoding, Rotary) and not encoding.polar:
         angles = encoding.angles(encoding.positions(positions.length)[: positions.inputs], positions.length)
     unpredicted = spec.task.prefix_length - (0 if model.bos else 1)
     return PlainTraining(

@@ -46,7 +46,7 @@ def _with_weights(
     # (`Encoding.structure`), so the first one computes it for all, from the weights of all.
     first = encodings[0]
     shared = first.positions(length)[:inputs].to(device)
-    keys = first.key_rotation(weights, shared, length, model)
+    keys = None if rotation is None else first.key_rotation(weights, rotation, shared, model)
     return PositionInputs(
         rotation,
         _to(first.bias(weights, shared, model), device),
@@ -107,7 +107,8 @@ def _try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> No
         features = encoding.head_dim // (1 if encoding.polar else 2)
         for name, table in zip(("rotation's cos", "rotation's sin"), rotation or (), strict=False):
             _check_table(encoding, name, table, (2, features))
-        keys = encoding.key_rotation(weights, ends, length, model)
+        members = rotation and (rotation[0][None], rotation[1][None])
+        keys = members and encoding.key_rotation(weights, members, ends, model)
         for name, table in zip(("key_rotation's cos", "key_rotation's sin"), keys or (), strict=False):
             _check_keys(encoding, name, table, (model.heads, 2, features))
         _check_table(encoding, "bias", bias, (1, model.heads, 2, 2))

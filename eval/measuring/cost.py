@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from eval.measuring.passes import MASK, WHOLE, in_pieces
-from models.encodings import Encoding, build
+from models.encodings import Encoding, Rotary, build
 from models.memory import weight_count
 from models.parameters import parameter_count
 from models.precision import emulated
@@ -46,7 +46,9 @@ def gives_bias(encoding: Encoding) -> bool:
 
 def _given_bytes(encoding: Encoding, model: ModelSpec) -> int:
     """For each position: the angles, their cosines and sines in float64 on the way to float32, and an embedding."""
-    rotation = encoding.head_dim // 2 * (4 * 8 + 2 * 4) if encoding.rotary else 0
+    rotation = encoding.features * (4 * 8 + 2 * 4) if isinstance(encoding, Rotary) else 0
+    if type(encoding).key_rotation is not Encoding.key_rotation:
+        rotation *= 1 + model.heads  # the keys' own tables, of every head
     return rotation + (model.d_model * 4 * 4 if type(encoding).embedding is not Encoding.embedding else 0)
 
 

@@ -108,9 +108,13 @@ class Encoding:
         """Encodings of equal structure can share a population. Those that only rotate all do, whatever their
         frequencies, for their tables have one shape. A bias or an embedding is computed once for all members, by the
         first one's encoding, so such encodings must be equal in every field, which the text of a frozen value lists."""
-        own = "rotary" if vars(type(self)).get("only_rotates", False) else repr(self)
+        own = "rotary" if vars(type(self)).get("only_rotates", False) else self.own_structure()
         # A scale without weights is one more table, of one shape for all.
         return own + (" with trained logits" if self.logit_scaling is not None and self.logit_scaling.trained else "")
+
+    def own_structure(self) -> str:
+        """What `structure` compares of an encoding that does more than rotate."""
+        return repr(self)
 
     def all_shapes(self, model: ModelSpec) -> dict[str, tuple[int, ...]]:
         """`shapes` of the encoding and of its logit scale."""
@@ -147,9 +151,10 @@ class Encoding:
         return None
 
     def key_rotation(
-        self, weights: Weights, positions: Tensor, length: int, model: ModelSpec
+        self, weights: Weights, rotation: tuple[Tensor, Tensor], positions: Tensor, model: ModelSpec
     ) -> tuple[Tensor, Tensor] | None:
-        """cos and sin of the keys where they are not those of `rotation`: [P or 1, T, F] or [P or 1, heads, T, F]."""
+        """cos and sin of the keys where they are not those of the queries: [P, T, F] or [P, heads, T, F] for those of P
+        members, `rotation` [P, T, F]."""
         return None
 
     def bias(self, weights: Weights, positions: Tensor, model: ModelSpec) -> Tensor | None:

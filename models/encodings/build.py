@@ -126,6 +126,17 @@ def build_rotary(spec: EncodingSpec, head_dim: int) -> Rotary:
     return encoding
 
 
+def check_rotation(encoding: Encoding, reader: str) -> None:
+    """Raise BadValue unless a table of angles and one attention factor say all that the encoding does, which is what
+    `reader` (a word or two) can take."""
+    rotates = vars(type(encoding)).get("only_rotates", False)
+    remedy = f"does more than rotate, which {reader} cannot express; name a rotary encoding without it"
+    require(rotates, "pe", encoding.name, remedy)
+    scaling = encoding.logit_scaling
+    remedy = f"scales the attention logits with the length, which {reader} cannot express; use none"
+    require(scaling is None, "logit_scale", scaling.kind.value if scaling else None, remedy)
+
+
 def _kind_class(name: str) -> type[Encoding]:
     return Rotary if name == ROTARY else _named("kind", name, kind_names(), Encoding)
 

@@ -55,12 +55,17 @@ class Rotary(Encoding):
 
     def __post_init__(self) -> None:
         # A scaling that does not fit heads of this size says so now, before a run has written anything.
-        self.scaling.inv_freq(self.head_dim, self.base, 1)
+        self.scaling.inv_freq(self.rotary_dim, self.base, 1)
+
+    @property
+    def rotary_dim(self) -> int:
+        """The d of the frequencies b^(-2j/d), j = 0..d/2-1: a pair of a head's dimensions for each."""
+        return self.head_dim
 
     @property
     def features(self) -> int:
-        """How many frequencies a head has: one a pair of dimensions."""
-        return self.head_dim // 2
+        """How many frequencies a head has."""
+        return self.rotary_dim // 2
 
     def cited(self) -> str:
         """The kind's own source if it has one, the scaling's, and Resonance's, in one line."""
@@ -69,7 +74,7 @@ class Rotary(Encoding):
 
     def frequencies(self, length: int) -> tuple[Tensor, float]:
         """(inv_freq float32 [head_dim / 2] in radians per token, attention_factor) for `length` tokens."""
-        inv_freq = self.scaling.inv_freq(self.head_dim, self.base, length)
+        inv_freq = self.scaling.inv_freq(self.rotary_dim, self.base, length)
         # Resonance after the scaling: the wavelengths that the decoder sees are the ones that must be whole numbers.
         if self.resonance:
             inv_freq = 2 * math.pi / resonance_wavelengths(inv_freq)
@@ -81,9 +86,9 @@ class Rotary(Encoding):
         float64 under Resonance, see `resonance_angles`; otherwise float32, as the field computes them.
         """
         if not self.resonance:
-            return self.scaling.angles(positions, self.head_dim, self.base, length)
+            return self.scaling.angles(positions, self.rotary_dim, self.base, length)
         return resonance_angles(
-            positions, resonance_wavelengths(self.scaling.inv_freq(self.head_dim, self.base, length))
+            positions, resonance_wavelengths(self.scaling.inv_freq(self.rotary_dim, self.base, length))
         )
 
     def rotation(self, positions: Tensor, length: int) -> tuple[Tensor, Tensor]:

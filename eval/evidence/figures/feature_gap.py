@@ -44,10 +44,10 @@ def chunks(train_length: int, test_length: int) -> int:
     return -(-(test_length - train_length) // _CHUNK)
 
 
-def check_lengths(encoding: Encoding, train_length: int, test_length: int) -> None:
+def check_lengths(encoding: Rotary, train_length: int, test_length: int) -> None:
     """Raise BadValue, with the numbers, where features over these lengths cannot fit into memory: the angles of all
     trained positions, sorted, and those of one feature at all positions."""
-    trained = train_length * (encoding.head_dim // 2) * 8 * 4
+    trained = train_length * encoding.features * 8 * 4
     free = free_memory()
     for key, value, needed in (
         ("train_length", train_length, trained),
@@ -85,7 +85,7 @@ def draws_positions(encoding: Encoding, train_length: int) -> bool:
 def wavelengths(encoding: Rotary, length: int) -> np.ndarray:
     """lambda_j = 2 pi / theta_j, float64 [head_dim / 2], infinite where theta_j is 0; whole numbers under Resonance."""
     if encoding.resonance:
-        plain = encoding.scaling.inv_freq(encoding.head_dim, encoding.base, length)
+        plain = encoding.scaling.inv_freq(encoding.rotary_dim, encoding.base, length)
         return resonance_wavelengths(plain).double().numpy()
     inv_freq = encoding.frequencies(length)[0].double().numpy()
     with np.errstate(divide="ignore"):
@@ -109,7 +109,7 @@ def feature_gaps(
     factor, which lengthens all vectors alike; and within one table, that of the test length, also where the frequencies
     depend on the length (dynamic NTK, LongRoPE). `ticked` is called after every few thousand positions (`chunks`).
     """
-    widest = np.full(encoding.head_dim // 2, np.nan)
+    widest = np.full(encoding.features, np.nan)
     for gaps in _gaps(encoding, train_length, test_length):
         widest = np.fmax(widest, gaps.max(axis=0))
         ticked()
@@ -119,7 +119,7 @@ def feature_gaps(
 def gaps_by_position(encoding: Rotary, train_length: int, test_length: int) -> np.ndarray:
     """What `feature_gaps` takes the maximum of: the distance of each new position's features to the nearest trained
     ones, float64 [test_length - train_length, head_dim / 2], row 0 for position `train_length`."""
-    return np.concatenate([*_gaps(encoding, train_length, test_length), np.empty((0, encoding.head_dim // 2))])
+    return np.concatenate([*_gaps(encoding, train_length, test_length), np.empty((0, encoding.features))])
 
 
 def _gaps(encoding: Rotary, train_length: int, test_length: int) -> Iterator[np.ndarray]:

@@ -102,7 +102,6 @@ def same_at_every_length(encoding: Encoding, model: ModelSpec, lengths: Sequence
         ends, more = short[[0, -1]], whole[[0, length - 1, -1]]
         pairs = (
             (encoding.rotation(short, length), encoding.rotation(short, lengths[-1])),
-            tuple(encoding.key_rotation(weights, short, n, model) for n in (length, lengths[-1])),
             (encoding.bias(weights, ends, model), _corner(encoding.bias(weights, more, model))),
             (encoding.embedding(weights, ends, model), _rows(encoding.embedding(weights, more, model))),
         )
