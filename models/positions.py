@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.encodings.base import PREFIX, Encoding, PositionInputs, Weights
+from models.encodings.base import PREFIX, Encoding, Far, Gate, PositionInputs, Tables, Weights
 from models.encodings.rotary import Rotary
 from models.spec import ModelSpec
 from models.streams import stream
@@ -54,6 +54,9 @@ def _with_weights(
         None if keys is None else (keys[0].to(device), keys[1].to(device)),
         first.polar,
         _logit_scale(encodings, weights, inputs, device),
+        first.layers(),
+        _far(encodings, length, inputs, device),
+        _gates(first.gates(weights, model), device),
     )
 
 
@@ -196,6 +199,22 @@ def _rotation(
         return None
     cos, sin = (torch.stack(parts).to(device) for parts in zip(*rotations, strict=True))
     return cos, sin
+
+
+def _far(encodings: Sequence[Encoding], length: int, inputs: int, device: torch.device) -> Far | None:
+    tables = [far for e in encodings if (far := e.far(e.positions(length)[:inputs], length)) is not None]
+    if not tables:
+        return None
+
+    def stacked(pairs: Sequence[Tables]) -> Tables:
+        return torch.stack([pair[0] for pair in pairs]).to(device), torch.stack([pair[1] for pair in pairs]).to(device)
+
+    # Encodings of one structure are far at one distance.
+    return Far(stacked([far.query for far in tables]), stacked([far.key for far in tables]), tables[0].beyond)
+
+
+def _gates(gates: tuple[Gate, ...] | None, device: torch.device) -> tuple[Gate, ...] | None:
+    return None if gates is None else tuple(Gate(_to(g.weight, device), g.bias.to(device)) for g in gates)
 
 
 def _to(x: Tensor | None, device: torch.device) -> Tensor | None:

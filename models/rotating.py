@@ -35,6 +35,12 @@ def rotation_of(positions: PositionInputs) -> Rotation | None:
     return apart
 
 
+def far_rotation_of(positions: PositionInputs) -> Rotation | None:
+    """`rotation_of` for pairs that are far apart; None: they are rotated as all are."""
+    far = positions.far
+    return None if far is None else rotation_of(PositionInputs(far.query, key_rotation=far.key))
+
+
 def _over_heads(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """[P, 1, H or 1, T, F] from [P, T, F] or [P, H, T, F]."""
     if cos.dim() == 3:

@@ -204,7 +204,7 @@ def read_on(
             forward(params, model, tokens, positions.rows(slice(at, at + count)), cache=cache)
 
     step(0, 1)
-    for kept in (*cache.keys, *cache.values):
+    for kept in (*cache.keys, *cache.values, *cache.far_keys, *cache.forgotten):
         kept.zero_()
     return length / queries * _fastest(lambda: step(half, queries), STEPS, device)
 
