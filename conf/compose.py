@@ -262,7 +262,7 @@ def _register_resolvers() -> None:
     """The arithmetic that YAML cannot do: conf/pe and conf/model use these by name."""
     from omegaconf import OmegaConf
 
-    for resolver in (either, positions, scaling_length, scaling_factor, ramp_length, eightfold):
+    for resolver in (either, positions, scaling_length, scaling_factor, ramp_length, eightfold, share, group):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     OmegaConf.register_new_resolver("oc.env", environment.variable, replace=True)
 
@@ -298,3 +298,14 @@ def ramp_length(lengths: ScalingLengths, train_length: int, test_length: int, bo
 def eightfold(length: int) -> int:
     """Eight times a length: the range that randomized positions are drawn from, with room for longer tests."""
     return 8 * length
+
+
+def share(length: int, parts: int) -> int:
+    """One of so many equal parts of a length, at least a token: the windows of RNoPE and of remapped distances."""
+    return max(1, length // parts)
+
+
+def group(train_length: int, test_length: int) -> int:
+    """2 L'/L, rounded up: with a window of half the training length, how much more slowly distances must grow beyond it
+    for a test of L' tokens to meet no distance of L or more (8 for 64 and 256)."""
+    return max(1, -(-2 * test_length // train_length))

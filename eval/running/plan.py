@@ -96,13 +96,12 @@ def settings(profile: str, overrides: Sequence[str] = (), seeds: Sequence[int] |
 
 def trained_with(config: Config) -> EncodingSpec:
     """The encoding during training: the named one without what is exactly nothing up to the training length, and under
-    `plain` (ledger row 2) without its scaling."""
-    from models.encodings.build import stretches
+    `plain` (ledger row 2) without its scaling or its remapped distances."""
+    from models.encodings.build import stretches, unstretched
 
     pe = config.pe
     if config.protocol.train_with is TrainWith.plain and stretches(pe):
-        name = "resonance_rope" if pe.resonance else "rope"
-        pe = dataclasses.replace(pe, name=name, scaling="none", params={}, code="", trained_as="")
+        pe = unstretched(pe)
     most_keys = config.data.train_length - 1 + int(config.model.bos)  # the last token is never an input
     if pe.logit_scale is LogitScale.log_n and most_keys <= (pe.logit_length or 0):
         name = pe.trained_as or pe.name

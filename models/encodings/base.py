@@ -146,6 +146,9 @@ class Encoding:
     itself: what it inherits does not count, because it may add one of these (`structure`)."""
     polar: ClassVar[bool] = False
     """Whether it reads the projections as magnitudes (`PositionInputs.polar`)."""
+    stretches: ClassVar[bool] = False
+    """Whether it is RoPE with something on top that goes beyond the training length: what ledger row 2 leaves out while
+    training."""
     source: ClassVar[str] = ""
 
     def cited(self) -> str:

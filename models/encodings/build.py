@@ -61,8 +61,24 @@ def own_class(name: str) -> type[Encoding] | type[Scaling]:
 
 
 def stretches(spec: EncodingSpec) -> bool:
-    """Whether the encoding is plain RoPE under a scaling for sequences longer than those trained on."""
-    return spec.kind == ROTARY and scaling_class(spec.scaling).stretches
+    """Whether the encoding is plain RoPE under a scaling, or with remapped distances, for sequences longer than those
+    trained on."""
+    if spec.kind == ROTARY:
+        return scaling_class(spec.scaling).stretches
+    return _kind_class(spec.kind).stretches
+
+
+def unstretched(spec: EncodingSpec) -> EncodingSpec:
+    """The plain form of an encoding that stretches: what it is within the training length."""
+    scaling, params = "none", dict[str, Any]()
+    if spec.kind != ROTARY and not scaling_class(spec.scaling).stretches:  # distances remapped on top of p-RoPE, say
+        names = {f.name for f in dataclasses.fields(scaling_class(spec.scaling))}
+        scaling, params = spec.scaling, {key: value for key, value in spec.params.items() if key in names}
+    name = ("resonance_" if spec.resonance else "") + ("rope" if scaling == "none" else scaling)
+    code = spec.code if ":" in scaling else ""
+    return dataclasses.replace(
+        spec, name=name, kind=ROTARY, scaling=scaling, params=params, code=code, trained_as=""
+    )
 
 
 def own_code(spec: EncodingSpec) -> str:
