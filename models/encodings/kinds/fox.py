@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from models.encodings.base import PREFIX, Encoding, Gate, Rotation, Weights
+from models.encodings.base import PREFIX, Encoding, Gate, Tables, Weights
 from models.encodings.rotary import Rotary
 from models.encodings.scalings.none import NoScaling
 from models.spec import ModelSpec
@@ -124,7 +124,7 @@ class FoX(Encoding):
             return None
         return Rotary(self.name, self.head_dim, self.rope_base, NoScaling(), self.rope is Rope.resonance_rope)
 
-    def rotation(self, positions: Tensor, length: int) -> Rotation | None:
+    def rotation(self, positions: Tensor, length: int) -> Tables | None:
         rotary = self._rotary()
         return None if rotary is None else rotary.rotation(positions, length)
 
