@@ -135,3 +135,8 @@ def drop_relu(x: Tensor, mask: Tensor | None) -> Tensor:
     """relu(x), times a mask of zeros and ones if there is one."""
     y: Tensor = _DropRelu.apply(x, mask)
     return y
+
+
+def times(x: Tensor, factor: float) -> Tensor:
+    """x times a factor; x itself where that is 1."""
+    return x if factor == 1.0 else x * factor

@@ -116,9 +116,20 @@ def _try_out(encoding: Encoding, model: ModelSpec, lengths: Sequence[int]) -> No
             _check_keys(encoding, name, table, (model.heads, 2, features))
         _check_table(encoding, "bias", bias, (1, model.heads, 2, 2))
         _check_table(encoding, "embedding", embedding, (1, 2, model.d_model))
+        if (far := encoding.far(ends, length)) is not None:
+            for name, tables in (("query", far.query), ("key", far.key)):
+                for which, table in zip(("cos", "sin"), tables, strict=True):
+                    _check_table(encoding, f"far {name}'s {which}", table, (2, features))
+        gates = encoding.gates(weights, model) or ()
+        good = len(gates) in (0, model.layers)
+        require(good, "pe", encoding.name, f"has {len(gates)} gates for {model.layers} layers; fix it")
+        for gate in gates:
+            _check_table(encoding, "gate's weight", gate.weight, (1, model.d_model, model.heads))
+            _check_table(encoding, "gate's bias", gate.bias, (1, model.heads))
         if encoding.structure() == "rotary":
             alone = bias is None and embedding is None and keys is None and not encoding.polar
             alone = alone and not encoding.shapes(model) and not encoding.trainable
+            alone = alone and far is None and not gates and encoding.layers() is None
             require(alone, "pe", encoding.name, "gives the decoder more than a rotation; declare only_rotates = False")
     TrainingPositions([encoding], model, 2, 2, torch.device("cpu"))  # refuses what it cannot train
 

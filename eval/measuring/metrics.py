@@ -183,7 +183,7 @@ def _measure(
 
             if mode is AccuracyMode.free_running:
                 hits, nats = passes.free_running(weights, model, tokens, given, bos, positions, told)
-            elif passes.in_pieces(device, length, positions.bias is not None):
+            elif passes.in_pieces(device, length, positions.bias is not None, positions.by_pair):
                 hits, nats = passes.teacher_forced_in_pieces(weights, model, tokens, given, bos, positions, told)
             else:
                 hits, nats = whole(weights, model, tokens, given, bos, positions)

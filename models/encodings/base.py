@@ -87,6 +87,12 @@ class PositionInputs:
     far: Far | None = None
     gates: tuple[Gate, ...] | None = None
 
+    @property
+    def by_pair(self) -> bool:
+        """As `Encoding.by_pair`."""
+        windowed = self.layers is not None and self.layers.window is not None
+        return windowed or self.far is not None or self.gates is not None
+
     def rows(self, now: slice) -> PositionInputs:
         """Only the queries of these positions, on the keys up to the last of them: one step of generation."""
         return replace(
@@ -154,6 +160,10 @@ class Encoding:
     def cited(self) -> str:
         """Where it comes from, in one line."""
         return self.source
+
+    def remark(self) -> str:
+        """What a reader of its frequencies has to know besides, in a line; empty: nothing."""
+        return ""
 
     @property
     def trains(self) -> bool:
@@ -238,8 +248,17 @@ class Encoding:
         """A forget gate for each layer."""
         return None
 
+    def gives(self, *names: str) -> bool:
+        """Whether it overrides any of these methods, which by themselves give nothing: `bias`, `far`, `gates`, ..."""
+        return any(getattr(type(self), name) is not getattr(Encoding, name) for name in names)
+
     def by_pair(self) -> bool:
-        """Whether attention needs a number for each pair of positions that torch's fused kernel does not take, so that
-        all probabilities are kept for the backward pass."""
-        kind = type(self)
-        return any(getattr(kind, name) is not getattr(Encoding, name) for name in ("bias", "far", "gates"))
+        """Whether attention makes numbers for each pair of its queries and keys, a piece of a sequence at a time: two
+        logits to choose from, what was forgotten, the mask of a window. (A `bias` is made for all pairs at once.)"""
+        layers = self.layers()
+        return self.gives("far", "gates") or (layers is not None and layers.window is not None)
+
+    def explicit(self) -> bool:
+        """Whether torch's fused kernel does not take what attention reads, so that all probabilities are kept for the
+        backward pass."""
+        return self.gives("bias", "far", "gates")

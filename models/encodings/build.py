@@ -76,9 +76,7 @@ def unstretched(spec: EncodingSpec) -> EncodingSpec:
         scaling, params = spec.scaling, {key: value for key, value in spec.params.items() if key in names}
     name = ("resonance_" if spec.resonance else "") + ("rope" if scaling == "none" else scaling)
     code = spec.code if ":" in scaling else ""
-    return dataclasses.replace(
-        spec, name=name, kind=ROTARY, scaling=scaling, params=params, code=code, trained_as=""
-    )
+    return dataclasses.replace(spec, name=name, kind=ROTARY, scaling=scaling, params=params, code=code, trained_as="")
 
 
 def own_code(spec: EncodingSpec) -> str:
@@ -139,6 +137,7 @@ def build_rotary(spec: EncodingSpec, head_dim: int) -> Rotary:
     encoding = build(spec, head_dim)
     if not isinstance(encoding, Rotary):
         raise BadValue("pe", spec.name, "does not rotate: it has no frequencies; name a rotary encoding")
+    check_table(encoding)
     return encoding
 
 

@@ -31,6 +31,9 @@ class Remapped(Rotary):
         super().__post_init__()
         require(1 <= self.window <= 10**9, "window", self.window, "use 1 or more tokens, below the training length")
 
+    def remark(self) -> str:
+        return f"the features are those of pairs less than {self.window} tokens apart; others have remapped distances"
+
     def own_structure(self) -> str:
         """Their tables have one shape, and attention selects between them at one distance."""
         return f"remapped beyond {self.window}"

@@ -26,8 +26,8 @@ class Features:
     """The features of one rotary encoding under a training and a test length.
 
     `inv_freq` (radians a token), `wavelengths` (infinite where a feature does not rotate) and `gaps` have one entry a
-    feature. `critical` None: every wavelength is below `train_length`. `gaps` None: the positions of training are drawn
-    at random from more than the training length, so that "new position" has no meaning.
+    feature. `critical` None: every wavelength is below `train_length`. `gaps` None: "new position" has no
+    meaning: those of training are drawn at random from more than the training length, or distances are remapped.
     """
 
     train_length: int
@@ -65,7 +65,7 @@ def features(
     check_lengths(encoding, train_length, test_length)
     inv_freq, attention_factor = encoding.frequencies(test_length)
     by_feature = wavelengths(encoding, test_length)
-    drawn = draws_positions(encoding, train_length)
+    apart = draws_positions(encoding, train_length) or encoding.gives("far")
     return Features(
         train_length=train_length,
         test_length=test_length,
@@ -73,7 +73,7 @@ def features(
         wavelengths=by_feature,
         attention_factor=float(attention_factor),
         critical=critical_feature(by_feature, train_length),
-        gaps=None if drawn else feature_gaps(encoding, train_length, test_length, ticked),
+        gaps=None if apart else feature_gaps(encoding, train_length, test_length, ticked),
     )
 
 

@@ -20,7 +20,7 @@ from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, PosGenRecord, W
 from eval.store.records import append, load_if_there
 from eval.store.runs import Run, now
 from models.encodings import Encoding, build
-from models.encodings.base import PREFIX
+from models.encodings.base import PREFIX, Far
 from models.memory import shortage_told
 from models.positions import try_out
 from models.spec import AccuracyMode, EncodingSpec, ModelSpec
@@ -102,12 +102,17 @@ def same_at_every_length(encoding: Encoding, model: ModelSpec, lengths: Sequence
         ends, more = short[[0, -1]], whole[[0, length - 1, -1]]
         pairs = (
             (encoding.rotation(short, length), encoding.rotation(short, lengths[-1])),
+            tuple(_tables(encoding.far(short, n)) for n in (length, lengths[-1])),
             (encoding.bias(weights, ends, model), _corner(encoding.bias(weights, more, model))),
             (encoding.embedding(weights, ends, model), _rows(encoding.embedding(weights, more, model))),
         )
         if not all(_equal(a, b) for a, b in pairs):
             return False
     return True
+
+
+def _tables(far: Far | None) -> Any:
+    return None if far is None else (far.query, far.key)
 
 
 def _corner(bias: Tensor | None) -> Tensor | None:

@@ -74,11 +74,16 @@ class FoX(Encoding):
             require(low is high, "decay_time_max", high, "give both decay times or none")
         else:
             require(low <= high, "decay_time_max", high, f"use at least decay_time_min ({low:g})")
+        object.__setattr__(self, "trainable", self.gate in (GateType.full, GateType.bias_only))  # not of every gate
         require(1.0 < self.rope_base <= 1e12, "rope_base", self.rope_base, "use a number above 1 (the code: 500000)")
 
     def cited(self) -> str:
         rotary = self._rotary()
         return self.source if rotary is None else f"{self.source}; {rotary.cited()}"
+
+    def remark(self) -> str:
+        words = {Rope.none: "", Rope.rope: "RoPE", Rope.resonance_rope: "Resonance RoPE"}[self.rope]
+        return f"queries and keys rotate as under {words}, base {self.rope_base:g}" if words else ""
 
     def decay_times(self, heads: int) -> Tensor | None:
         """T_h in tokens, float64 [heads]; None where the gates start at b = 0."""

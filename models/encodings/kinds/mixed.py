@@ -54,6 +54,11 @@ class Mixed(Rotary):
         """Their tables have one shape, whatever the frequencies."""
         return f"mixed {[use.value for use in self.pattern]} {self.window}"
 
+    def remark(self) -> str:
+        sees = "" if self.window is None else f" that sees {self.window} tokens"
+        turns = ", ".join(f"rope{sees}" if use is Use.rope else "nope" for use in self.pattern)
+        return f"layers in turns: {turns}; the features are those of layers that rotate"
+
     def layers(self) -> Layers:
         return Layers(tuple(use is Use.rope for use in self.pattern), self.window)
 
