@@ -137,7 +137,6 @@ def build_rotary(spec: EncodingSpec, head_dim: int) -> Rotary:
     encoding = build(spec, head_dim)
     if not isinstance(encoding, Rotary):
         raise BadValue("pe", spec.name, "does not rotate: it has no frequencies; name a rotary encoding")
-    check_table(encoding)
     return encoding
 
 
