@@ -120,9 +120,11 @@ def attention(
         mask = None
         if not causal:
             mask = hidden(T, seen, q, window) if cache is None else cache.later(T, seen, q, window)
+        # Fast kernels want values as wide as keys, which polar ones are not.
+        wide = F.pad(v, (0, k.shape[-1] - K)) if positions.polar else v
         mixed = F.scaled_dot_product_attention(
-            q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask, is_causal=causal, scale=scale
-        ).view(P, B, H, T, K)
+            q.flatten(0, 1), k.flatten(0, 1), wide.flatten(0, 1), mask, is_causal=causal, scale=scale
+        ).view(P, B, H, T, -1)[..., :K]
     else:
         added = None if bias is None else bias[:, None]  # (P, 1, H, T, S)
         if forgotten is not None:

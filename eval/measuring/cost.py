@@ -25,20 +25,25 @@ def pass_bytes(
     the activations of the widest moment. This is the smallest pass: more sequences at a time are divided where they do
     not fit."""
     model, encoding = spec.model, build(test, spec.model.head_dim)
-    bias, explicit = encoding.gives("bias"), encoding.explicit()
+    bias, explicit, polar = encoding.gives("bias"), encoding.explicit(), encoding.polar
     # The true tokens as int64: cut, with a BOS in front, and once more where they are compared.
     total = 4 * weight_count(spec) + 4 * 8 * length
     total += encoding.positions_bytes(length) + length * _given_bytes(encoding, model)
     pairs = length * length * encoding.pair_bytes(model) if bias else 0
+
+    def activations(queries: int, by_pair: bool) -> int:
+        own = _polar_bytes(model, queries, length) if polar else 0
+        return _activation_bytes(spec, queries, length, by_pair, device) + own
+
     if mode is AccuracyMode.free_running:
-        return total + pairs + _cache_bytes(encoding, model, length) + _activation_bytes(spec, 1, length, True, device)
+        return total + pairs + _cache_bytes(encoding, model, length) + activations(1, True)
     if read_in_pieces(encoding, device, length):
         at_once = min(WHOLE[device.type], MASK[device.type] // length + 1)
         masks = 4 * 4 * MASK[device.type]  # rounded up, and once more: the allocator keeps an earlier one
         kept = _cache_bytes(encoding, model, length)
-        return total + masks + kept + _activation_bytes(spec, at_once, length, explicit, device)
+        return total + masks + kept + activations(at_once, explicit)
     masked = 2 * 4 * length * length if encoding.by_pair() else 0  # of a window, or between near and far
-    return total + pairs + masked + _activation_bytes(spec, length, length, explicit, device)
+    return total + pairs + masked + activations(length, explicit)
 
 
 def read_in_pieces(encoding: Encoding, device: torch.device, length: int) -> bool:
@@ -56,8 +61,14 @@ def _given_bytes(encoding: Encoding, model: ModelSpec) -> int:
 
 
 def _cache_bytes(encoding: Encoding, model: ModelSpec, length: int) -> int:
-    """Keys and values of all layers; keys once more where distant pairs have their own."""
-    return 4 * (2 + encoding.gives("far")) * model.layers * model.heads * model.head_dim * length
+    """Keys and values of all layers; keys once more where distant pairs have their own, and where they are polar."""
+    kept = 2 + encoding.gives("far") + encoding.polar
+    return 4 * kept * model.layers * model.heads * model.head_dim * length
+
+
+def _polar_bytes(model: ModelSpec, queries: int, keys: int) -> int:
+    """Magnitudes at angles: both, their two products and those side by side; and values as wide as keys."""
+    return 4 * model.heads * model.head_dim * (10 * queries + 2 * keys)
 
 
 def _activation_bytes(spec: MemberSpec, queries: int, keys: int, bias: bool, device: torch.device) -> int:
