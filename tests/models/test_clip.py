@@ -104,7 +104,7 @@ def test_theorem_1_for_the_periods_of_pope_and_xpos(kind: str) -> None:
     np.testing.assert_allclose(2 * math.pi / plain.frequencies(256)[0].double(), expected, rtol=1e-6)
     np.testing.assert_allclose(2 * math.pi / whole.frequencies(256)[0].double(), np.round(expected), rtol=1e-6)
     repeated = np.round(expected) <= 64
-    assert repeated.sum() == (19 if kind == "pope" else 9)
+    assert repeated.sum() == (17 if kind == "pope" else 9)
     assert gaps(whole, 64, 256)[repeated].max() < 1e-12 < gaps(plain, 64, 256)[repeated].min()
     if kind == "pope":  # to the last bit: a period later is the same table row
         cos, sin = whole.tables(1024)
@@ -117,7 +117,7 @@ def test_theorem_1_for_the_periods_of_pope_and_xpos(kind: str) -> None:
 def test_xpos_says_where_fp32_ends() -> None:
     encoding = build_rotary(EncodingSpec("e", kind="xpos"), 64)
     encoding.rotation(torch.tensor([0, 24_000]), 24_001)
-    with pytest.raises(BadValue, match="scale_base=512.0: fades so fast that fp32 holds only 24,5.. positions"):
+    with pytest.raises(BadValue, match=r"scale_base=512.0: fades so fast that fp32 holds only 24,5\d\d positions"):
         encoding.rotation(torch.tensor([0, 40_000]), 40_001)
     for params in ({"gamma": 0}, {"scale_base": -1}):
         with pytest.raises(BadValue, match="use a number"):

@@ -27,7 +27,7 @@ def test_rope_and_log_n_are_one_training_tested_twice() -> None:
     scaled = member.spec.labels[tests["log_n"]]
     assert (scaled.logit_scale, scaled.logit_length) == (LogitScale.log_n, 64)
     # RoPE's checkpoint is there for whoever asks for it later.
-    assert [e.name for e in alone.spec.test_encodings][0] == "rope"
+    assert alone.spec.test_encodings[0].name == "rope"
 
 
 @pytest.mark.parametrize("bos", ["true", "false"])
