@@ -231,7 +231,7 @@ def _remarks(fitted: Fitted, features: Features | None) -> list[str]:
         rotates = encoding.rotation(encoding.positions(1), 1) is not None
         without = "has no frequencies of its own and" if rotates else "does not rotate: no frequencies and"
         lines = [f"{fitted.name} {without} no feature gap; it gives the decoder {gives}"]
-        return [*lines, encoding.remark()] if encoding.remark() else lines
+        return [*lines, *encoding.remarks()]
     count = len(features.inv_freq)
     critical = features.critical
     if critical is None:
@@ -247,8 +247,7 @@ def _remarks(fitted: Fitted, features: Features | None) -> list[str]:
         lines.append(f"the pre-critical features together repeat after {shown} tokens")
     if not encoding.frequencies(fitted.train_length)[0].equal(encoding.frequencies(fitted.test_length)[0]):
         lines.append(f"the frequencies depend on the length: these are those of {fitted.test_length} tokens")
-    if encoding.remark():
-        lines.append(encoding.remark())
+    lines += encoding.remarks()
     if encoding.gives("far"):
         lines.append("distances are remapped: positions have no feature gap")
     elif features.gaps is None:

@@ -53,26 +53,31 @@ def _with_weights(
         _to(first.embedding(weights, shared, model), device),
         None if keys is None else (keys[0].to(device), keys[1].to(device)),
         first.polar,
-        _logit_scale(encodings, weights, inputs, device),
+        _logit_scale(encodings, weights, model, inputs, device),
         first.layers(),
         _far(encodings, length, inputs, device),
         _gates(first.gates(weights, model), device),
     )
 
 
-def _logit_scale(encodings: Sequence[Encoding], weights: Weights, inputs: int, device: torch.device) -> Tensor | None:
+def _logit_scale(
+    encodings: Sequence[Encoding], weights: Weights, model: ModelSpec, inputs: int, device: torch.device
+) -> Tensor | None:
     """Scales of the queries [P or 1, layers or 1, heads or 1, T]. Those without weights may differ from member to
     member, and be none: a factor of 1. How many keys a query sees is its place in the sequence, whatever its position
-    is called."""
+    is called, and at most its layer's window."""
     scalings = [encoding.logit_scaling for encoding in encodings]
     first = scalings[0]
     if all(scaling is None for scaling in scalings):
         return None
-    keys = torch.arange(1, inputs + 1)
+    keys, layers = torch.arange(1, inputs + 1)[None], encodings[0].layers()
+    if layers is not None and layers.window is not None:
+        windows = [layers.window_of(layer) or inputs for layer in range(model.layers)]
+        keys = keys.clamp(max=torch.tensor(windows)[:, None])
     own = {name.removeprefix(PREFIX): weight for name, weight in weights.items() if name.startswith(PREFIX)}
     if first is not None and first.trained:
         return first.scale(own, keys.to(device))
-    none = torch.ones(1, 1, 1, inputs)
+    none = torch.ones(1, len(keys), 1, inputs)
     return torch.cat([none if scaling is None else scaling.scale(own, keys) for scaling in scalings]).to(device)
 
 

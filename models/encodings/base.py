@@ -158,12 +158,22 @@ class Encoding:
     source: ClassVar[str] = ""
 
     def cited(self) -> str:
-        """Where it comes from, in one line."""
-        return self.source
+        """Where all of it comes from, in one line."""
+        logits = "" if self.logit_scaling is None else self.logit_scaling.source
+        return "; ".join(source for source in (*self.sources(), logits) if source)
+
+    def sources(self) -> tuple[str, ...]:
+        """Where it comes from, its scale of the logits aside."""
+        return (self.source,)
 
     def remark(self) -> str:
         """What a reader of its frequencies has to know besides, in a line; empty: nothing."""
         return ""
+
+    def remarks(self) -> list[str]:
+        """`remark`, and that of its scale of the logits, as far as there are any."""
+        logits = "" if self.logit_scaling is None else self.logit_scaling.remark()
+        return [line for line in (self.remark(), logits) if line]
 
     @property
     def trains(self) -> bool:

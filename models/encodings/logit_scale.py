@@ -1,7 +1,8 @@
 """A scale of the attention logits that depends on how many keys a query sees: z -> scale(n) z before the softmax.
 
-Whatever the position encoding is, its softmax spreads over more keys the longer the sequence. z is q k; an encoding's
-bias is added after it. Sources: log n as a factor of the queries in bojone's code (leaky_rerope_patch.py of
+Claimed: what falls in long sequences is the sharpness of attention, whose softmax spreads over more and more keys, so
+that logits which grow with log n keep models good beyond their training length. z is q k; an encoding's bias is added
+after it. Sources: log n as a factor of the queries in bojone's code (leaky_rerope_patch.py of
 github.com/bojone/rerope), SSMax in Nakanishi 2025, arXiv 2501.19399.
 """
 
@@ -19,6 +20,7 @@ from posgen.errors import BadValue
 
 WEIGHT = "logit_scale"
 """The name of SSMax's trained s among an encoding's weights."""
+SSMAX_SOURCE = "Nakanishi 2025 (SSMax), arXiv 2501.19399"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,22 @@ class LogitScaling:
     kind: LogitScale
     length: int | None = None
     s: float | None = None
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in one line."""
+        return "bojone 2023 (log n), github.com/bojone/rerope" if self.kind is LogitScale.log_n else SSMAX_SOURCE
+
+    def remark(self) -> str:
+        """What it does to the logits of a query on n keys, in one line."""
+        if self.kind is LogitScale.log_n:
+            return f"attention logits on n keys are multiplied by max(1, log n / log {self.length})"
+        s = (
+            f"s starting at {self.start():.4g}, trained for each layer and head"
+            if self.trained
+            else f"s = {self.start():.4g}"
+        )
+        return f"attention logits on n keys are multiplied by s log n, {s}"
 
     @property
     def trained(self) -> bool:
@@ -57,15 +75,15 @@ class LogitScaling:
         return {name: torch.full(shape, self.start()) for name, shape in self.shapes(model).items()}
 
     def scale(self, weights: Mapping[str, Tensor], keys: Tensor) -> Tensor:
-        """[P, layers, heads, T] where it is trained (`weights` hold s [P, layers, heads]), else [1, 1, 1, T], float32,
-        for queries on n = `keys` [T] keys."""
+        """[P, layers, heads, T] where it is trained (`weights` hold s [P, layers, heads]), else [1, N, 1, T], float32,
+        for queries on n = `keys` [N, T] keys, N = layers, or 1 where all see as many."""
         log_n = keys.double().log()  # in float64: 1 at n = L to the last bit
         if self.trained:
-            return weights[WEIGHT][..., None] * log_n.float()
+            return weights[WEIGHT][..., None] * log_n.float()[:, None]
         if self.kind is LogitScale.log_n:
             assert self.length is not None
             scale = (log_n / math.log(self.length)).clamp(min=1.0)
             scale[keys <= self.length] = 1.0
         else:
             scale = self.start() * log_n
-        return scale.float()[None, None, None]
+        return scale.float()[None, :, None]

@@ -67,10 +67,9 @@ class Rotary(Encoding):
         """How many frequencies a head has."""
         return self.rotary_dim // 2
 
-    def cited(self) -> str:
-        """The kind's own source if it has one, the scaling's, and Resonance's, in one line."""
-        parts = (self.source, self.scaling.source, RESONANCE_SOURCE if self.resonance else "")
-        return "; ".join(part for part in parts if part)
+    def sources(self) -> tuple[str, ...]:
+        """The kind's own source if it has one, the scaling's, and Resonance's."""
+        return (self.source, self.scaling.source, RESONANCE_SOURCE if self.resonance else "")
 
     def frequencies(self, length: int) -> tuple[Tensor, float]:
         """(inv_freq float32 [head_dim / 2] in radians per token, attention_factor) for `length` tokens."""

@@ -24,18 +24,19 @@ LOG_N = EncodingSpec("log_n", logit_scale=LogitScale.log_n, logit_length=DATA.tr
 
 
 def test_log_n_is_one_up_to_the_length_and_grows_beyond() -> None:
-    scale = LogitScaling(LogitScale.log_n, 64).scale({}, torch.arange(1, 4097))
+    scale = LogitScaling(LogitScale.log_n, 64).scale({}, torch.arange(1, 4097)[None])
     assert scale.shape == (1, 1, 1, 4096)
     assert scale[0, 0, 0, :64].tolist() == [1.0] * 64
     assert scale[0, 0, 0, 64:].tolist() == pytest.approx([math.log(n) / math.log(64) for n in range(65, 4097)])
     assert scale[0, 0, 0, 4095].item() == 2.0  # 4096 = 64^2
     for length in (3, 37, 1000):
-        assert LogitScaling(LogitScale.log_n, length).scale({}, torch.arange(1, length + 1)).unique().tolist() == [1.0]
+        seen = torch.arange(1, length + 1)[None]
+        assert LogitScaling(LogitScale.log_n, length).scale({}, seen).unique().tolist() == [1.0]
 
 
 def test_ssmax_starts_with_a_mean_of_one() -> None:
     fixed = LogitScaling(LogitScale.ssmax_fixed, 64)
-    scale = fixed.scale({}, torch.arange(1, 65)).double()
+    scale = fixed.scale({}, torch.arange(1, 65)[None]).double()
     assert scale.mean().item() == pytest.approx(1.0, rel=1e-6)
     assert scale[0, 0, 0, 0].item() == 0.0  # one key: nothing to choose
     assert LogitScaling(LogitScale.ssmax, 1024).start() == pytest.approx(0.168, abs=5e-4)

@@ -87,6 +87,18 @@ def kerple_log_n(params: Weights) -> Logit:
     )
 
 
+def mixed_log_n(params: Weights) -> Logit:
+    """The first layer rotates and sees 10 keys, the second sees all without positions; L = 8 for both."""
+
+    def logit(layer: int, h: int, q: np.ndarray, k: np.ndarray, t: int, s: int) -> float:
+        if layer == 0:
+            scale = max(1.0, math.log(min(t + 1, 10)) / math.log(8))
+            return plain(layer, h, q, k, t, s) * scale if t - s < 10 else -math.inf
+        return float(q @ k) * max(1.0, math.log(t + 1) / math.log(8))
+
+    return logit
+
+
 CASES = {
     "log_n": (EncodingSpec("e", logit_scale=LogitScale.log_n, logit_length=8), log_n),
     "ssmax": (EncodingSpec("e", logit_scale=LogitScale.ssmax, logit_length=8), ssmax),
@@ -94,6 +106,11 @@ CASES = {
     "pope": (EncodingSpec("e", kind="pope"), pope),
     "xpos": (EncodingSpec("e", kind="xpos", params={"scale_base": 8}), xpos),
     "kerple": (EncodingSpec("e", kind="kerple"), kerple),
+    "mixed_log_n": (
+        EncodingSpec(
+            "e", kind="mixed", params={"window": 10}, logit_scale=LogitScale.log_n, logit_length=8
+        ), mixed_log_n,
+    ),
     "kerple_log_n": (
         EncodingSpec("e", kind="kerple", logit_scale=LogitScale.log_n, logit_length=8), kerple_log_n,
     ),

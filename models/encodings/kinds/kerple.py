@@ -1,4 +1,7 @@
-"""KERPLE: a trained penalty on attention that grows with the logarithm of the distance (Chi et al. 2022)."""
+"""KERPLE: a trained penalty on attention that grows with the logarithm of the distance (Chi et al. 2022).
+
+Claimed: the logarithmic one of the kernels that depend on distance alone extrapolates best, better than ALiBi's.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
 """PoPE: what a query looks for in its magnitudes, where it looks in its angles (Gopalakrishnan et al. 2025).
 
-"Decoupling the 'What' and 'Where' With Polar Coordinate Positional Embeddings", arXiv 2509.10534: all d numbers of a
-head are magnitudes, softplus(q_c) and softplus(k_c), at d frequencies theta_c = b^(-c/d), so that q and k have 2 d
-dimensions in their product: sum_c softplus(q_c) softplus(k_c) cos((s - t) theta_c + delta_c), query t on key s.
+Claimed: RoPE entangles the two; apart, a model learns to look up by place or by content alone, and extrapolates
+further than YaRN without any tuning. arXiv 2509.10534, "Decoupling the 'What' and 'Where' With Polar Coordinate
+Positional Embeddings": all d numbers of a head are magnitudes, softplus(q_c) and softplus(k_c), at d frequencies
+theta_c = b^(-c/d), so that q and k have 2 d dimensions in their product:
+sum_c softplus(q_c) softplus(k_c) cos((s - t) theta_c + delta_c) for query t and key s.
 """
 
 from __future__ import annotations
@@ -41,6 +43,11 @@ class PoPE(Rotary):
     trainable: ClassVar[bool] = True
     polar: ClassVar[bool] = True
     source: ClassVar[str] = "Gopalakrishnan et al. 2025, arXiv 2509.10534"
+
+    def remark(self) -> str:
+        return (
+            "each number of a head is a magnitude at its own frequency; delta, an angle a head and feature, is trained"
+        )
 
     @property
     def rotary_dim(self) -> int:

@@ -1,7 +1,11 @@
-"""xPos: RoPE whose features fade with distance, the fast ones faster (Sun et al. 2022, arXiv 2212.10554)."""
+"""xPos: RoPE whose features fade with distance, the fast ones faster (Sun et al. 2022, arXiv 2212.10554).
+
+Claimed: attention that fades steadily with distance, where RoPE's oscillates, extrapolates.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +15,7 @@ from torch import Tensor
 from models.encodings.base import Weights
 from models.encodings.rotary import Rotary
 from models.spec import ModelSpec
-from posgen.errors import require
+from posgen.errors import BadValue, require
 
 _LARGEST = 60.0
 """Natural logarithm of the largest factor: fp32 ends at 88, and products of queries and keys need some of it."""
@@ -36,6 +40,10 @@ class XPos(Rotary):
     def own_structure(self) -> str:
         return f"xpos {self.gamma} {self.scale_base}"  # the frequencies may differ from member to member
 
+    def remark(self) -> str:
+        fastest, slowest = (math.log(0.5) / float(self.decays(torch.ones(1))[0, j]) for j in (0, -1))
+        return f"the fastest feature fades to one half over {fastest:,.0f} tokens, the slowest over {slowest:,.0f}"
+
     def decays(self, positions: Tensor) -> Tensor:
         """log zeta_j / scale_base times the position, float64 [T, head_dim / 2]: at most 0."""
         feature = torch.arange(self.features, dtype=torch.float64, device=positions.device)
@@ -49,7 +57,7 @@ class XPos(Rotary):
         if steepest > _LARGEST:
             most = int(int(positions.max()) * _LARGEST / steepest)
             remedy = f"fades so fast that fp32 holds only {most:,} positions; use a longer one, or shorter sequences"
-            require(False, "scale_base", self.scale_base, remedy)
+            raise BadValue("params.scale_base", self.scale_base, remedy)
         return (cos * decays.exp()).float(), (sin * decays.exp()).float()
 
     def key_rotation(

@@ -1,6 +1,7 @@
 """Clip: the features whose wavelength exceeds the training length do not rotate, or rotate more slowly.
 
-Such a feature meets angles beyond the training length that it has never had. `hard` stops all of them: HardClip of
+Claimed: such a feature meets angles beyond the training length that it never had, so stopping it costs nothing within
+that length and extrapolates, and doing so gradually is better than at once. `hard` stops all of them: HardClip of
 CoPE (Li et al. 2026, arXiv 2602.05258), and what HoPE (Chen et al. 2024, arXiv 2410.21216) calls position-independent
 components. `cosine` slows them down along half a cosine, CoPE's own: the n clipped features, the last ones, get
 theta'_(d/2-n+i) = theta_(d/2-n+i) (1 + cos(pi i / (n - 1))) / 2, i = 0..n-1. The first keeps its frequency and the last
