@@ -178,7 +178,12 @@ class Encoding:
     @property
     def trains(self) -> bool:
         """Whether weights are trained for it: its own or those of its logit scale."""
-        return self.trainable or (self.logit_scaling is not None and self.logit_scaling.trained)
+        return self.trainable or self.trains_logits
+
+    @property
+    def trains_logits(self) -> bool:
+        """Whether its logit scale has weights."""
+        return self.logit_scaling is not None and self.logit_scaling.trained
 
     def structure(self) -> str:
         """Encodings of equal structure can share a population. Those that only rotate all do, whatever their
@@ -186,7 +191,7 @@ class Encoding:
         first one's encoding, so such encodings must be equal in every field, which the text of a frozen value lists."""
         own = "rotary" if vars(type(self)).get("only_rotates", False) else self.own_structure()
         # A scale without weights is one more table, of one shape for all.
-        return own + (" with trained logits" if self.logit_scaling is not None and self.logit_scaling.trained else "")
+        return own + (" with trained logits" if self.trains_logits else "")
 
     def own_structure(self) -> str:
         """What `structure` compares of an encoding that does more than rotate."""

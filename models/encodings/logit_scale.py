@@ -45,12 +45,9 @@ class LogitScaling:
         """What it does to the logits of a query on n keys, in one line."""
         if self.kind is LogitScale.log_n:
             return f"attention logits on n keys are multiplied by max(1, log n / log {self.length})"
-        s = (
-            f"s starting at {self.start():.4g}, trained for each layer and head"
-            if self.trained
-            else f"s = {self.start():.4g}"
-        )
-        return f"attention logits on n keys are multiplied by s log n, {s}"
+        if self.trained:
+            return f"attention logits on n keys are multiplied by s log n, s trained from {self.start():.4g}"
+        return f"attention logits on n keys are multiplied by {self.start():.4g} log n"
 
     @property
     def trained(self) -> bool:

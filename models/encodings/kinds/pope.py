@@ -45,9 +45,7 @@ class PoPE(Rotary):
     source: ClassVar[str] = "Gopalakrishnan et al. 2025, arXiv 2509.10534"
 
     def remark(self) -> str:
-        return (
-            "each number of a head is a magnitude at its own frequency; delta, an angle a head and feature, is trained"
-        )
+        return "each number of a head is a magnitude at its own frequency; delta, an angle for each, is trained"
 
     @property
     def rotary_dim(self) -> int:
