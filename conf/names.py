@@ -71,7 +71,6 @@ def _published() -> tuple[dict[str, int], dict[str, int]]:
     return {name: i for i, name in enumerate(tasks)}, {name: i for i, name in enumerate(plain)}
 
 
-@cache
 def _titles(group: str) -> dict[str, str]:
     """Name -> title, of every file of a group that has one."""
     return _values(group, "title")

@@ -146,6 +146,8 @@ def check_rotation(encoding: Encoding, reader: str) -> None:
     rotates = vars(type(encoding)).get("only_rotates", False)
     remedy = f"does more than rotate, which {reader} cannot express; name a rotary encoding without it"
     require(rotates, "pe", encoding.name, remedy)
+    weighted = isinstance(encoding, Rotary) and encoding.scaling.weights(encoding.rotary_dim, encoding.base) is not None
+    require(not weighted, "pe", encoding.name, f"weights its features, which {reader} cannot express; use others")
     scaling = encoding.logit_scaling
     remedy = f"scales the attention logits with the length, which {reader} cannot express; use none"
     require(scaling is None, "logit_scale", scaling.kind.value if scaling else None, remedy)

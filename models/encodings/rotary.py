@@ -91,12 +91,15 @@ class Rotary(Encoding):
         )
 
     def rotation(self, positions: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """cos and sin, float32 [T, head_dim / 2], with the attention factor multiplied in."""
+        """cos and sin, float32 [T, head_dim / 2], with the attention factor and the features' weights multiplied in."""
         angles = self.angles(positions, length)
         factor = self.scaling.compute_attention_factor()
         # The cosine of a float32 angle is taken in float64: its own rounding then adds nothing to the table.
         angles = angles.double()
-        return (angles.cos() * factor).float(), (angles.sin() * factor).float()
+        weights = self.scaling.weights(self.rotary_dim, self.base)
+        # Of queries and keys each the root: their product has the weight.
+        amplitude = factor if weights is None else factor * weights.double().sqrt()
+        return (angles.cos() * amplitude).float(), (angles.sin() * amplitude).float()
 
     def tables(self, length: int) -> tuple[Tensor, Tensor]:
         """cos and sin, float32 [length, head_dim / 2], of all positions of a sequence."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from models.encodings import Rotary, build_rotary
+from models.encodings.build import check_rotation
 from models.spec import EncodingSpec
 from posgen.errors import BadValue
 from tests.models.test_theory import gaps
@@ -78,6 +79,26 @@ def test_none_one_and_all(shape: str) -> None:
     assert nothing_left[1:] != rope[1:]
     if shape == "hard":
         assert nothing_left == frequencies(shape=shape, n=32) == [0.0] * 32  # NoPE
+
+
+def test_as_a_weight_of_components_it_leaves_the_frequencies() -> None:
+    """The logit of a query at t on a key at s is sum_j w_j Re(q_j conj(k_j) e^(i (t - s) theta_j))."""
+    encoding = clip(16, shape="cosine", n=4, acts_on="component")
+    assert frequencies(16, shape="cosine", n=4, acts_on="component") == pytest.approx(theta(16, 10_000.0), rel=1e-6)
+    weights = [1.0] * 4 + [0.5 * (1 + math.cos(math.pi * i / 3)) for i in range(4)]
+    cos, sin = encoding.tables(40)
+    rng = np.random.default_rng(0)
+    q, k = (rng.normal(size=8) + 1j * rng.normal(size=8) for _ in range(2))
+    table = cos.double().numpy() + 1j * sin.double().numpy()
+    for t, s in ((0, 0), (7, 3), (39, 1)):
+        found = ((q * table[t]) * np.conj(k * table[s])).real.sum()
+        turned = (q * np.conj(k) * np.exp(1j * (t - s) * np.array(theta(16, 10_000.0)))).real
+        assert found == pytest.approx(float(np.array(weights) @ turned), abs=1e-5)
+    with pytest.raises(BadValue, match="weights its features, which a file cannot express"):
+        check_rotation(encoding, "a file")
+    gone = clip(16, critical=64, acts_on="component").tables(40)
+    assert not gone[0][:, 3:].any()  # wavelengths 6.3, 19.9 and 62.8 stay
+    assert gone[0][:, :3].all()
 
 
 @pytest.mark.parametrize(

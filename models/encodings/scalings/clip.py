@@ -29,14 +29,25 @@ class Shape(Enum):
     cosine = "cosine"
 
 
+class Acts(Enum):
+    """What the taper multiplies: the feature's frequency (the authors' code), or its part of the attention logits (the
+    text's words: a weight w_j of each spectral component)."""
+
+    frequency = "frequency"
+    component = "component"
+
+
 @dataclass(frozen=True)
 class Clip(Scaling):
     """`critical` is the length, in tokens, above which a wavelength is clipped; `n` None: all those features, as the
-    paper says. The authors' code has n = 20 of 64 whatever the length, which `n` is for."""
+    paper says. The authors' code has n = 20 of 64 whatever the length, which `n` is for. Where `acts_on` is
+    `component`, frequencies stay, and clipped features count less in the product of query and key: not at all where
+    `shape` is hard."""
 
     shape: Shape = Shape.hard
     critical: int = 64
     n: int | None = None
+    acts_on: Acts = Acts.frequency
 
     source: ClassVar[str] = "Li et al. 2026 (CoPE), arXiv 2602.05258"
     stretches: ClassVar[bool] = False
@@ -54,14 +65,23 @@ class Clip(Scaling):
         require(self.n <= features, "n", self.n, f"a head has {features} features; use at most that, or null")
         return self.n
 
+    def taper(self, inv_freq: Tensor) -> Tensor:
+        """What is left of each feature, float32 [head_dim / 2], from 1 to 0."""
+        n = self.clipped(inv_freq)
+        left = torch.ones(len(inv_freq), dtype=torch.float64)
+        left[len(left) - n :] = 0.0
+        if self.shape is Shape.cosine:
+            steps = torch.arange(n, dtype=torch.float64) / max(1, n - 1)
+            left[len(left) - n :] = (1 + torch.cos(math.pi * steps)) / 2
+        return left.float()
+
     def inv_freq(self, head_dim: int, base: float, length: int) -> Tensor:
         inv_freq = rope_inv_freq(head_dim, base)
-        n = self.clipped(inv_freq)
-        share = torch.zeros(n, dtype=torch.float64)
-        if self.shape is Shape.cosine:
-            share = (1 + torch.cos(math.pi * torch.arange(n, dtype=torch.float64) / max(1, n - 1))) / 2
-        inv_freq[len(inv_freq) - n :] *= share.float()
-        return inv_freq
+        left = self.taper(inv_freq)
+        return inv_freq * left if self.acts_on is Acts.frequency else inv_freq
+
+    def weights(self, head_dim: int, base: float) -> Tensor | None:
+        return None if self.acts_on is Acts.frequency else self.taper(rope_inv_freq(head_dim, base))
 
 
 SCALING = Clip
