@@ -41,6 +41,17 @@ KINDS = {
 }
 
 
+KINDS |= {
+    "mixed": EncodingSpec("rnope", kind="mixed", params={"window": 6}),
+    "rerope": EncodingSpec("rerope", kind="rerope", params={"window": 5}),
+    "leaky_rerope": EncodingSpec("leaky_rerope", kind="leaky_rerope", params={"window": 6, "k": 3}),
+    "self_extend": EncodingSpec("self_extend", kind="self_extend", params={"window": 8, "group": 3}),
+    "fox": EncodingSpec("fox", kind="fox"),
+    "fox_rope": EncodingSpec("fox", kind="fox", params={"gate": "bias_only", "rope": "resonance_rope"}),
+    "fox_fixed": EncodingSpec("fox", kind="fox", params={"gate": "fixed", "decay_time_min": 2, "decay_time_max": 9}),
+}
+
+
 def of(kind: str, seed: int = 1) -> MemberSpec:
     return member(encoding=KINDS[kind], seed=seed)
 
