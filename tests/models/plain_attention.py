@@ -1,4 +1,4 @@
-"""The decoder as loops over pairs of positions, in float64: encodings that change attention itself are compared with it.
+"""The decoder as loops over pairs of positions, in float64: what encodings that change attention are compared with.
 
 Written from the papers' formulas; it shares no line with models.attention.
 """
