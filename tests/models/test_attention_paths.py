@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,16 +13,18 @@ import torch
 
 from eval.measuring import passes
 from eval.measuring.metrics import Evaluation, measure
+from models import population as population_module
 from models.attention import Cache
 from models.encodings import Encoding, build
 from models.encodings.base import PREFIX
 from models.parameters import member_parameters, stacked
+from models.population import Population
 from models.positions import measured_positions
 from models.spec import EncodingSpec, LogitScale, ModelSpec, Precision
 from models.transformer import forward
 from posgen.generate import generate
 from tests.models.plain_attention import Logit, decoder, rotated_product
-from tests.models.test_population import member
+from tests.models.test_population import data, member
 
 MODEL = ModelSpec(layers=3, d_model=32, heads=2, head_dim=16, d_ff=64, dropout=0.0)
 LENGTH = 23
@@ -242,3 +245,27 @@ def test_a_scale_of_the_logits_reaches_near_and_far_pairs() -> None:
 
     golden = torch.from_numpy(decoder(own, MODEL, IDS[1, 0].tolist(), logit)).float()
     torch.testing.assert_close(logits[1, 0], golden, rtol=1e-4, atol=1e-4)
+
+
+COMPANIES = {
+    "in turns": [spec("mixed", r, pattern=["rope", "nope"], window=5) for r in (False, True)],
+    "remapped": [spec("rerope", window=6), spec("self_extend", True, window=6, group=4)],
+    "fox": [spec("fox"), spec("fox")],
+}
+
+
+@pytest.mark.parametrize("company", COMPANIES)
+def test_compiled_steps_compute_the_same(company: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced for a GPU, with members of different tables in one population."""
+    monkeypatch.setattr(population_module, "fused", functools.partial(torch.compile, backend="aot_eager"))
+    specs = [member(encoding=encoding, seed=i) for i, encoding in enumerate(COMPANIES[company])]
+
+    def losses(compiled: bool) -> torch.Tensor:
+        one = Population(specs, [data(one) for one in specs], compiled=compiled)
+        return torch.stack([one.step(one.batch(0, i)).loss for i in range(2)])
+
+    plain = losses(False)
+    try:
+        torch.testing.assert_close(losses(True), plain, rtol=2e-5, atol=0)
+    finally:
+        torch._dynamo.reset()
