@@ -248,5 +248,7 @@ def _coerce(key: str, value: Any, wanted: Any) -> Any:
         return tuple(_coerce(key, item, typing.get_args(wanted)[0]) for item in value)
     if isinstance(wanted, type) and isinstance(value, wanted):
         return value
-    kind = "a whole number" if wanted is int else "a number" if wanted is float else getattr(wanted, "__name__", wanted)
+    kind = {int: "a whole number", float: "a number"}.get(wanted, getattr(wanted, "__name__", wanted))
+    if typing.get_origin(wanted) is tuple:
+        kind = "a list, such as [1,2]" if typing.get_args(wanted)[0] in (int, float) else "a list, such as [a,b]"
     raise BadValue(key, value, f"must be {kind}")

@@ -140,7 +140,8 @@ def test_what_an_encoding_does_not_have_is_null(capsys: pytest.CaptureFixture[st
     assert None not in found["inv_freq"] + found["feature_gap"] + found["wavelengths"][:16]
     assert shown(capsys, "rope", "--train-length", "64", "--test-length", "64")["feature_gap"] == [None] * 32
     assert shown(capsys, "rope", "--head-dim", "2")["critical_feature"] is None
-    for name, gives in (("alibi", "an attention bias"), ("sinusoidal", "an input embedding"), ("nope", "nothing")):
+    given = {"alibi": "an attention bias", "sinusoidal": "an input embedding", "nope": "nothing", "fox": "forget gates"}
+    for name, gives in given.items():
         assert run("show", name, "--json") == 0
         out, err = capsys.readouterr()
         assert [json.loads(out)[key] for key in KEYS[6:]] == [None] * 5
@@ -217,3 +218,20 @@ def test_a_mistake_is_one_line_and_status_2(
     assert remedy in err
     assert "Traceback" not in out + err
     assert [path for path in workplace.rglob("*") if path.is_file()] == []
+
+
+def test_show_says_what_goes_beyond_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Which layers rotate, that distances are remapped (so that positions have no gap), and FoX's rotation."""
+    for words, told in (
+        (["rnope"], "layers in turns: rope that sees 16 tokens, nope"),
+        (["rnope", "rnope.pattern=[nope,rope]", "rnope.window=null"], "layers in turns: nope, rope;"),
+        (["self_extend"], "pairs less than 32 tokens apart; others have remapped distances"),
+        (["fox", "fox.rope=resonance_rope"], "fox has no frequencies of its own and no feature gap"),
+        (["fox", "fox.rope=resonance_rope"], "rotate as under Resonance RoPE, base 10000"),
+    ):
+        assert run("show", *words) == 0
+        assert told in capsys.readouterr().out
+    assert run("show", "rerope", "--json") == 0
+    shown_as_json = capsys.readouterr()
+    assert json.loads(shown_as_json.out)["feature_gap"] is None
+    assert shown_as_json.err == "distances are remapped: positions have no feature gap\n"

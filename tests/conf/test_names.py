@@ -24,6 +24,8 @@ TITLES = {
     "randomized": "Randomized RoPE", "nope": "NoPE", "alibi": "ALiBi", "t5_bias": "T5 bias", "fire": "FIRE",
     "learned": "Learned", "sinusoidal": "Sinusoidal", "clip": "Clip", "log_n": "RoPE, log n", "ssmax": "RoPE, SSMax",
     "pope": "PoPE", "resonance_pope": "Resonance PoPE", "xpos": "xPos", "kerple": "KERPLE",
+    "rnope": "RNoPE", "rerope": "ReRoPE", "leaky_rerope": "Leaky ReRoPE", "self_extend": "SelfExtend",
+    "resonance_self_extend": "Resonance SelfExtend", "fox": "FoX",
 }  # fmt: skip
 
 
