@@ -140,8 +140,7 @@ def test_what_an_encoding_does_not_have_is_null(capsys: pytest.CaptureFixture[st
     assert None not in found["inv_freq"] + found["feature_gap"] + found["wavelengths"][:16]
     assert shown(capsys, "rope", "--train-length", "64", "--test-length", "64")["feature_gap"] == [None] * 32
     assert shown(capsys, "rope", "--head-dim", "2")["critical_feature"] is None
-    given = {"alibi": "an attention bias", "sinusoidal": "an input embedding", "nope": "nothing", "fox": "forget gates"}
-    for name, gives in given.items():
+    for name, gives in (("alibi", "an attention bias"), ("sinusoidal", "an input embedding"), ("nope", "nothing")):
         assert run("show", name, "--json") == 0
         out, err = capsys.readouterr()
         assert [json.loads(out)[key] for key in KEYS[6:]] == [None] * 5
@@ -226,6 +225,7 @@ def test_show_says_what_goes_beyond_a_table(capsys: pytest.CaptureFixture[str]) 
         (["rnope"], "layers in turns: rope that sees 16 tokens, nope"),
         (["rnope", "rnope.pattern=[nope,rope]", "rnope.window=null"], "layers in turns: nope, rope;"),
         (["self_extend"], "pairs less than 32 tokens apart; others have remapped distances"),
+        (["fox"], "it gives the decoder forget gates, and trains gate.weight [2, 512, 8], gate.bias [2, 8]"),
         (["fox", "fox.rope=resonance_rope"], "fox has no frequencies of its own and no feature gap"),
         (["fox", "fox.rope=resonance_rope"], "rotate as under Resonance RoPE, base 10000"),
     ):

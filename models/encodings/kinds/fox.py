@@ -77,9 +77,9 @@ class FoX(Encoding):
         object.__setattr__(self, "trainable", self.gate in (GateType.full, GateType.bias_only))  # not of every gate
         require(1.0 < self.rope_base <= 1e12, "rope_base", self.rope_base, "use a number above 1 (the code: 500000)")
 
-    def cited(self) -> str:
+    def sources(self) -> tuple[str, ...]:
         rotary = self._rotary()
-        return self.source if rotary is None else f"{self.source}; {rotary.cited()}"
+        return (self.source,) if rotary is None else (self.source, *rotary.sources())
 
     def remark(self) -> str:
         words = {Rope.none: "", Rope.rope: "RoPE", Rope.resonance_rope: "Resonance RoPE"}[self.rope]

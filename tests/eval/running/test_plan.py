@@ -210,7 +210,7 @@ def test_remapped_distances_share_the_trainings_of_rope_and_yarn() -> None:
 
 
 def test_distances_remapped_on_top_of_p_rope_train_as_p_rope() -> None:
-    changes = ["pe.scaling=p_rope", "pe.params.p=0.75"]
+    changes = ["pe.scaling=p_rope", "pe.params.p=0.75", "pe.params.factor=1.0"]
     (on_top,) = plan(["cot"], ["rerope"], [1], ["zero_shot"], "smoke", changes)
     (p_rope,) = plan(["cot"], ["p_rope"], [1], ["paper"], "smoke", ["pe.params.p=0.75"])
     assert on_top.spec.train_encoding == p_rope.spec.train_encoding
