@@ -7,6 +7,7 @@ import re
 from conf.compose import Choice, compose
 from conf.overrides import choices
 from models.encodings import build_rotary
+from models.encodings.kinds.fox import GateType
 from models.encodings.logit_scale import LogitScaling
 from models.spec import LogitScale
 from tests.committed import ROOT
@@ -26,6 +27,8 @@ def test_the_page_names_what_is_there() -> None:
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert named == {
         "clip", "resonance_clip", "log_n", "ssmax", "pope", "resonance_pope", "xpos", "resonance_xpos", "kerple",
+        "rnope", "resonance_rnope", "rerope", "resonance_rerope", "leaky_rerope", "resonance_leaky_rerope",
+        "self_extend", "resonance_self_extend", "fox",
     }  # fmt: skip
     for row in rows:
         pe, settings = row.split("|")[1], re.findall(r"`(\w+)`", row.split("|")[4])
@@ -34,6 +37,21 @@ def test_the_page_names_what_is_there() -> None:
             assert set(settings) - {"ssmax_fixed"} <= set(params) or not params
     scales = re.findall(r"^\| `(\w+)` \|", PAGE.split("## Logit scales")[1].split("##")[0], flags=re.MULTILINE)
     assert scales == [scale.value for scale in LogitScale]
+
+
+def test_the_page_names_the_choices_of_mixed_layers_remaps_and_gates() -> None:
+    gates = re.findall(r"^\| `(\w+)` \|", PAGE.split("at the start |")[1].split("##")[0], flags=re.MULTILINE)
+    assert gates == [gate.value for gate in GateType]
+    remapped = {
+        pe: compose(Choice(pe=pe, profile="quick")).pe.params for pe in ("rerope", "leaky_rerope", "self_extend")
+    }
+    assert "`rerope` | w | w = 32 |" in PAGE
+    assert remapped["rerope"] == {"window": 32}
+    for pe, key, shown in (("leaky_rerope", "k", "w = 32, k = 8"), ("self_extend", "group", "W = 32, G = 8")):
+        assert (remapped[pe]["window"], remapped[pe][key]) == (32, 8)
+        assert shown in PAGE
+    assert compose(Choice(pe="rnope", profile="quick")).pe.params["window"] == 16
+    assert "L / 4 = 16 by default" in PAGE
 
 
 def test_its_numbers() -> None:
