@@ -147,7 +147,7 @@ def probe(specs: Sequence[MemberSpec], device: str = "cpu", compiled: bool = Fal
 def plain_training(population: Population, member: int) -> PlainTraining:
     """A member of the population in the plain implementation, with the same sizes, weights, dropout probability and
     AdamW, in fp32, on the same device. It rotates by the member's angles (by zero where its encoding does not rotate,
-    which takes as long), and leaves out any bias or embedding of the encoding."""
+    which takes as long), and leaves out what the encoding gives besides: a bias, windows, gates, an embedding."""
     spec, model = population.members[member], population.model
     decoder = PlainDecoder(
         spec.task.vocabulary, model.layers, model.d_model, model.heads, model.head_dim, model.d_ff, model.dropout
