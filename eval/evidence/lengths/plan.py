@@ -70,7 +70,7 @@ class _Fits:
             fitted = {n for n in self.rules.lengths if n >= data.train_length}
             scaled = {n: (self._at(record, n), self.rules.lengths if n in fixed else [n]) for n in fixed | fitted}
             # ReRoPE stretches, but has nothing that follows the test length.
-            if any(spec != tested for spec, _ in scaled.values()):
+            if any(spec.key != tested.key for spec, _ in scaled.values()):
                 forms = {n: scaled[n] for n in sorted(scaled)}
         for fitted_to, (spec, lengths) in forms.items():
             yield from self._of(protocol, record, spec, lengths, fitted_to)
