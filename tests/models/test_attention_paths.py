@@ -254,6 +254,7 @@ COMPANIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("company", COMPANIES)
 def test_compiled_steps_compute_the_same(company: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced for a GPU, with members of different tables in one population."""
