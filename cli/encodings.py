@@ -49,7 +49,7 @@ def listing(context: typer.Context) -> None:
     from conf.overrides import choices
 
     listed = [fitted.encoding for fitted in fit(choices("pe"), EncodingOptions())]
-    rows = [[e.name, _yes(e.rotary), _yes(e.trainable), e.cited()] for e in listed]
+    rows = [[e.name, _yes(e.rotary), _yes(e.trains), e.cited()] for e in listed]
     print(table(["name", "rotary", "trainable", "source"], rows))
 
 
@@ -228,7 +228,10 @@ def _remarks(fitted: Fitted, features: Features | None) -> list[str]:
     encoding = fitted.encoding
     if features is None or not isinstance(encoding, Rotary):
         gives = _gives(fitted)
-        return [f"{fitted.name} does not rotate: no frequencies and no feature gap; it gives the decoder {gives}"]
+        rotates = encoding.rotation(encoding.positions(1), 1) is not None
+        without = "has no frequencies of its own and" if rotates else "does not rotate: no frequencies and"
+        lines = [f"{fitted.name} {without} no feature gap; it gives the decoder {gives}"]
+        return [*lines, *encoding.remarks()]
     count = len(features.inv_freq)
     critical = features.critical
     if critical is None:
@@ -244,7 +247,10 @@ def _remarks(fitted: Fitted, features: Features | None) -> list[str]:
         lines.append(f"the pre-critical features together repeat after {shown} tokens")
     if not encoding.frequencies(fitted.train_length)[0].equal(encoding.frequencies(fitted.test_length)[0]):
         lines.append(f"the frequencies depend on the length: these are those of {fitted.test_length} tokens")
-    if features.gaps is None:
+    lines += encoding.remarks()
+    if encoding.gives("far"):
+        lines.append("distances are remapped: positions have no feature gap")
+    elif features.gaps is None:
         lines.append("training draws its positions at random: none is new, and there is no feature gap")
     elif fitted.train_length == fitted.test_length:
         lines.append("the test is no longer than the training: no position is new, and there is no feature gap")
@@ -261,6 +267,7 @@ def _gives(fitted: Fitted) -> str:
         for word, overridden in (
             ("an attention bias", kind.bias is not Encoding.bias),
             ("an input embedding", kind.embedding is not Encoding.embedding),
+            ("forget gates", kind.gates is not Encoding.gates),
         )
         if overridden
     ]

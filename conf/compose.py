@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from conf import environment
-from conf.overrides import check_choice, composition_error, parse, read
+from conf.overrides import SYMBOLS, check_choice, composition_error, parse, read
 from conf.schema import GROUPS, Config, ScalingLengths
-from models.spec import EncodingSpec
+from models.spec import EncodingSpec, LogitScale
 from posgen.errors import BadValue, UserError, nearest
 from posgen.own_code import trust
 from posgen.plain import plain
@@ -75,7 +75,9 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
     try:
         node = copy.deepcopy(_composed((*(f"{k}={v}" for k, v in named.items()), *files)))
         for override in values:
-            OmegaConf.update(node, override.key_or_group, override.value(), merge=True)
+            key, value = override.key_or_group, override.value()
+            given = SYMBOLS.get((key, value), value) if isinstance(value, str) else value
+            OmegaConf.update(node, key, given, merge=True)
         _set_params(node, params, checked=not any(o.startswith(("pe.scaling=", "pe.kind=")) for o in overrides))
         return _typed(node)
     except OmegaConfBaseException as error:
@@ -208,7 +210,10 @@ def _typed(node: Any) -> Config:
         except BadValue as error:
             raise error.under(name) from error
     # Interpolated switches arrive as enums; the scalings' own parameters are words and numbers.
-    values["pe"] = dataclasses.replace(values["pe"], params=plain(values["pe"].params), code=_code(values["pe"]))
+    values["pe"] = dataclasses.replace(
+        values["pe"], params=plain(values["pe"].params), code=_code(values["pe"]),
+        logit_length=_logit_length(values["pe"], values["data"].train_length),
+    )  # fmt: skip
     values["task"] = _identified(values["task"])
     config = Config(**values)
     _check_together(config)
@@ -224,6 +229,13 @@ def _check_together(config: Config) -> None:
         check_splits(config.task, config.data)
     except BadValue as error:
         raise error.under("data") from error
+
+
+def _logit_length(pe: EncodingSpec, train_length: int) -> int | None:
+    """The length that a scale of the logits refers to: the training length unless one is given. None where the scale
+    does not depend on it."""
+    needed = pe.logit_scale is not LogitScale.none and (pe.logit_scale is LogitScale.log_n or pe.logit_s is None)
+    return train_length if needed and pe.logit_length is None else pe.logit_length
 
 
 def _thaw(node: Any) -> None:
@@ -258,7 +270,7 @@ def _register_resolvers() -> None:
     """The arithmetic that YAML cannot do: conf/pe and conf/model use these by name."""
     from omegaconf import OmegaConf
 
-    for resolver in (either, positions, scaling_length, scaling_factor, ramp_length, eightfold):
+    for resolver in (either, positions, scaling_length, scaling_factor, ramp_length, eightfold, share, group):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     OmegaConf.register_new_resolver("oc.env", environment.variable, replace=True)
 
@@ -294,3 +306,14 @@ def ramp_length(lengths: ScalingLengths, train_length: int, test_length: int, bo
 def eightfold(length: int) -> int:
     """Eight times a length: the range that randomized positions are drawn from, with room for longer tests."""
     return 8 * length
+
+
+def share(length: int, parts: int) -> int:
+    """One of so many equal parts of a length, at least a token: the windows of RNoPE and of remapped distances."""
+    return max(1, length // parts)
+
+
+def group(train_length: int, test_length: int) -> int:
+    """2 L'/L, rounded up: with a window of half the training length, how much more slowly distances must grow beyond it
+    for a test of L' tokens to meet no distance of L or more (8 for 64 and 256)."""
+    return max(1, -(-2 * test_length // train_length))

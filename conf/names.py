@@ -58,6 +58,11 @@ def place_order(task: str, pe: str) -> tuple[int, str, int, str, str, bool]:
     )  # fmt: skip
 
 
+def trained_as(pe: str) -> str:
+    """The encoding whose training this one shares under every protocol, as its file says; empty: it has its own."""
+    return _values("pe", "trained_as").get(pe, "")
+
+
 @cache
 def _published() -> tuple[dict[str, int], dict[str, int]]:
     """The places of Table 1's tasks and plain encodings."""
@@ -66,8 +71,13 @@ def _published() -> tuple[dict[str, int], dict[str, int]]:
     return {name: i for i, name in enumerate(tasks)}, {name: i for i, name in enumerate(plain)}
 
 
-@cache
 def _titles(group: str) -> dict[str, str]:
     """Name -> title, of every file of a group that has one."""
-    titles = {file.stem: files.load(file).get("title") for file in files.group(group)}
-    return {name: str(title) for name, title in titles.items() if title}
+    return _values(group, "title")
+
+
+@cache
+def _values(group: str, key: str) -> dict[str, str]:
+    """Name -> what a file of a group says under a key, of every file that says something."""
+    values = {file.stem: files.load(file).get(key) for file in files.group(group)}
+    return {name: str(value) for name, value in values.items() if value}

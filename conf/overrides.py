@@ -27,6 +27,8 @@ CHOSEN = ("task", "pe", "protocol", "profile", "seed")
 # Keys that are not part of the experiment: they do not make another profile. (Devices draw other dropout masks; a
 # record names its device.)
 _NEUTRAL = ("paths", "tracker", "backend", "profile", "device", "threads", "compiled", "save_seconds")
+SYMBOLS = {("pe.base", "L"): "${data.train_length}"}
+"""(key, value) that stands for another setting: `pe.base=L` is a base as large as the training length."""
 # Combinations of swept settings that one call plans at most: each is a sweep of its own.
 _POINTS = 10_000
 
@@ -215,6 +217,8 @@ def _check(argument: str, override: Override, sweeps: bool) -> None:
         if parameter and encoding in choices("pe"):
             raise BadValue(key, text, f"with --pe {encoding} write pe.params.{parameter}={text}")
         raise BadValue(key, text, _nearest_key(key, list(known)))
+    if isinstance(value, str) and (key, value) in SYMBOLS:
+        return
     _check_type(key, value, text, known[key])
 
 

@@ -147,7 +147,7 @@ def probe(specs: Sequence[MemberSpec], device: str = "cpu", compiled: bool = Fal
 def plain_training(population: Population, member: int) -> PlainTraining:
     """A member of the population in the plain implementation, with the same sizes, weights, dropout probability and
     AdamW, in fp32, on the same device. It rotates by the member's angles (by zero where its encoding does not rotate,
-    which takes as long), and leaves out any bias or embedding of the encoding."""
+    which takes as long), and leaves out what the encoding gives besides: a bias, windows, gates, an embedding."""
     spec, model = population.members[member], population.model
     decoder = PlainDecoder(
         spec.task.vocabulary, model.layers, model.d_model, model.heads, model.head_dim, model.d_ff, model.dropout
@@ -159,7 +159,7 @@ def plain_training(population: Population, member: int) -> PlainTraining:
             part.requires_grad_(False)
     positions, encoding = population.positions, build(spec.train_encoding, model.head_dim)
     angles = torch.zeros(positions.inputs, model.head_dim // 2)
-    if isinstance(encoding, Rotary):
+    if isinstance(encoding, Rotary) and not encoding.polar:
         angles = encoding.angles(encoding.positions(positions.length)[: positions.inputs], positions.length)
     unpredicted = spec.task.prefix_length - (0 if model.bos else 1)
     return PlainTraining(

@@ -73,13 +73,13 @@ class _RotateCompiled(torch.autograd.Function):
         ctx.save_for_backward(cos, sin)
         # Copies: torch 2.11 loses the gradient of a function's output that is a view.
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)
-        q, k = _rotated(q, cos, sin).clone(), _rotated(k, cos, sin).clone()
+        q, k = rotated(q, cos, sin).clone(), rotated(k, cos, sin).clone()
         return q, k, v.clone(memory_format=torch.contiguous_format)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        parts = (_rotated(grads[0], cos, -sin), _rotated(grads[1], cos, -sin), grads[2])
+        parts = (rotated(grads[0], cos, -sin), rotated(grads[1], cos, -sin), grads[2])
         return torch.stack([part.transpose(2, 3) for part in parts], dim=3), None, None
 
 
@@ -124,7 +124,7 @@ def rotate(qkv: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return rotated
 
 
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x [..., T, K] with every interleaved pair (2j, 2j + 1) rotated; cos and sin [..., T, K/2]."""
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     pairs = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1)
@@ -135,3 +135,8 @@ def drop_relu(x: Tensor, mask: Tensor | None) -> Tensor:
     """relu(x), times a mask of zeros and ones if there is one."""
     y: Tensor = _DropRelu.apply(x, mask)
     return y
+
+
+def times(x: Tensor, factor: float) -> Tensor:
+    """x times a factor; x itself where that is 1."""
+    return x if factor == 1.0 else x * factor

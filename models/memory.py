@@ -25,7 +25,7 @@ SHARE = 0.8
 def weight_count(spec: MemberSpec) -> int:
     """Weights of a member, those of its encoding included."""
     encoding = build(spec.train_encoding, spec.model.head_dim)
-    of_encoding = sum(torch.Size(shape).numel() for shape in encoding.shapes(spec.model).values())
+    of_encoding = sum(torch.Size(shape).numel() for shape in encoding.all_shapes(spec.model).values())
     return parameter_count(spec.model, spec.task.vocabulary) + of_encoding
 
 
@@ -39,8 +39,12 @@ def checkpoint_bytes(spec: MemberSpec) -> int:
     return 4 * len(spec.test_encodings) * weight_count(spec)
 
 
-def activation_bytes(model: ModelSpec, batch: int, inputs: int, vocabulary: int) -> int:
-    """What one member's step keeps for its backward pass over `batch` sequences of `inputs` positions."""
+def activation_bytes(
+    model: ModelSpec, batch: int, inputs: int, vocabulary: int, explicit: bool = False, polar: bool = False
+) -> int:
+    """What one member's step keeps for its backward pass over `batch` sequences of `inputs` positions. `explicit`: the
+    fused kernel cannot compute its attention (`Encoding.explicit`). `polar`: its encoding makes queries and keys of
+    twice the width."""
     tokens, inner, D = batch * inputs, model.heads * model.head_dim, model.d_model
     rounded = model.precision is Precision.bf16
     product = 2 if rounded else 4
@@ -48,8 +52,10 @@ def activation_bytes(model: ModelSpec, batch: int, inputs: int, vocabulary: int)
     layer = tokens * 4 * (2 * D + (2 * D if model.dropout else 0) + 2) + (tokens * 2 * 2 * D if rounded else 0)
     # q, k and v as rotated, the mixed values (twice with a fused kernel), the hidden layer, which shows its own mask.
     layer += tokens * product * ((4 if model.dropout else 5) * inner + model.d_ff)
+    # Magnitudes, their products with cosines and sines, both side by side, and values as wide as keys.
+    layer += tokens * 4 * 14 * inner if polar else 0
     # Probabilities, their mask, and what both make; a fused kernel keeps none of them.
-    layer += tokens * model.heads * inputs * (8 + product if model.dropout else 0)
+    layer += tokens * model.heads * inputs * (8 + product if model.dropout else 4 + product if explicit else 0)
     ends = tokens * 4 * (2 * D + (2 * D if model.dropout else 0) + 4 * vocabulary)
     return model.layers * layer + ends
 
@@ -58,7 +64,9 @@ def step_bytes(spec: MemberSpec) -> int:
     """`activation_bytes` of a member's largest batch, and as much again as a layer's gradients need on the way back."""
     inputs = spec.data.train_length + int(spec.model.bos) - 1
     batch = min(spec.optim.batch_size, spec.data.train_size)
-    kept = activation_bytes(spec.model, batch, inputs, spec.task.vocabulary)
+    encoding = build(spec.train_encoding, spec.model.head_dim)
+    vocabulary = spec.task.vocabulary
+    kept = activation_bytes(spec.model, batch, inputs, vocabulary, encoding.explicit(), encoding.polar)
     return kept + kept // spec.model.layers
 
 

@@ -35,7 +35,7 @@ def member_parameters(model: ModelSpec, vocabulary: int, encoding: Encoding, see
     The encoding draws from a stream of its own: the model's weights start alike under every encoding.
     """
     weights = initialise(model, vocabulary, seed)
-    for name, weight in encoding.initialise(model, stream(seed, "init-position")).items():
+    for name, weight in encoding.all_initial(model, stream(seed, "init-position")).items():
         weights[PREFIX + name] = weight
     return weights
 

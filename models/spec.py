@@ -62,6 +62,16 @@ def check_betas(beta_fast: float, beta_slow: float) -> None:
     require(beta_fast > beta_slow, "beta_fast", beta_fast, f"use more than beta_slow ({beta_slow})")
 
 
+class LogitScale(Enum):
+    """How attention logits grow with the number n of keys that a query sees (models.encodings.logit_scale). `log_n`:
+    max(1, log n / log L), 1 for all that is seen in training; `ssmax`: s log n with s trained; `ssmax_fixed`: not."""
+
+    none = "none"
+    log_n = "log_n"
+    ssmax = "ssmax"
+    ssmax_fixed = "ssmax_fixed"
+
+
 class Selection(Enum):
     """Ledger row 14: which checkpoint is tested. `first_best_id`: the first with the best ID accuracy on validation
     sequences, `best_loss` with the lowest loss over all their positions, `best_id_loss` over the ID ones."""
@@ -107,15 +117,32 @@ class EncodingSpec:
     kind: str = field(default="rotary", metadata={"neutral": "rotary"})
     # Of a user's own class the sha256 of its file (12 hex digits): an edited encoding is another run.
     code: str = field(default="", metadata={"neutral": ""})
+    # Of the attention logits, whatever the kind. `logit_length`: L of log_n and of the s that ssmax starts from, in
+    # tokens; conf.compose puts the training length there. `logit_s`: s, None: one over the mean of log n up to L.
+    logit_scale: LogitScale = field(default=LogitScale.none, metadata={"neutral": "none"})
+    logit_length: int | None = field(default=None, metadata={"neutral": None})
+    logit_s: float | None = field(default=None, metadata={"neutral": None})
+    # The name of the encoding that it trains as, where it differs only beyond the training length: their trainings are
+    # one. Empty: its own name. What it is called is no part of what it is.
+    trained_as: str = field(default="", metadata={"place": True})
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
         require(1.0 < self.base <= 1e12, "base", self.base, "use a number above 1 (the paper: 10000)")
+        scales, ssmax = self.logit_scale is not LogitScale.none, self.logit_scale in SSMAX
+        length, s = self.logit_length, self.logit_s
+        require(scales or length is None, "logit_length", length, "does nothing without logit_scale: leave it out")
+        require(length is None or length >= 2, "logit_length", length, "use the training length, 2 or more tokens")
+        require(ssmax or s is None, "logit_s", s, "does nothing without logit_scale=ssmax: leave it out")
+        require(s is None or 0.0 < s <= 1e3, "logit_s", s, "use a number above 0 (null: one over the mean of log n)")
 
     @property
     def key(self) -> str:
         """A short identity of everything but the name: equal keys are equal encodings."""
         return digest({key: value for key, value in identity(self).items() if key != "name"})
+
+
+SSMAX = (LogitScale.ssmax, LogitScale.ssmax_fixed)
 
 
 @dataclass(frozen=True)

@@ -12,45 +12,18 @@ which is multiplied into the weight matrix before or after it, of far fewer elem
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.attention import Cache, attention
 from models.dropout import Dropout
-from models.elementwise import drop_relu, normalise, phase_of, rotate
+from models.elementwise import drop_relu, normalise, times
 from models.encodings.base import PositionInputs
-from models.precision import emulated, product
-from models.spec import ModelSpec, Precision, SoftmaxScale
-
-
-@dataclass
-class Cache:
-    """Rotated keys and values of the positions seen so far, one pair a layer: for free-running generation, and for
-    sequences that are read in pieces. Room for `capacity` positions is taken at once: copying what was seen at every
-    step would cost more than the step."""
-
-    capacity: int
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    length: int = 0
-    _mask: Tensor | None = None
-    _masked: tuple[int, int] = (0, 0)
-
-    def later(self, queries: int, keys: int, like: Tensor) -> Tensor:
-        """-inf where a key stands after the query, else 0 [queries, keys], for the last `queries` of `keys` positions.
-        In the numbers of the scores: the kernel would make them of true and false. One memory for all layers and
-        pieces, whose shapes change: what is freed and taken in turns grows."""
-        count = queries * keys
-        if self._mask is None or self._mask.numel() < count:
-            self._mask, self._masked = like.new_empty(1 << (count - 1).bit_length()), (0, 0)
-        mask = self._mask[:count].view(queries, keys)
-        if self._masked != (queries, keys):
-            mask.zero_()
-            mask[:, keys - queries :] = like.new_full((queries, queries), float("-inf")).triu(1)
-            self._masked = (queries, keys)
-        return mask
+from models.precision import product
+from models.rotating import far_rotation_of, rotation_of
+from models.spec import ModelSpec, Precision
 
 
 def model_inputs(tokens: Tensor, bos: int | None) -> Tensor:
@@ -97,89 +70,20 @@ def forward(
     one_hot = F.one_hot(inputs.reshape(P, B * T), embedding.shape[1]).to(embedding.dtype)
     ends = Precision.fp32 if model.precision is Precision.bf16 else model.precision
     kept = 1.0 if dropout is None else dropout.scale
-    x = product(one_hot, _times(embedding, kept), ends)  # (P, B*T, D)
+    x = product(one_hot, times(embedding, kept), ends)  # (P, B*T, D)
     if positions.embedding is not None:
-        x = (x.view(P, B, T, -1) + _times(positions.embedding[:, None], kept)).view(P, B * T, -1)
+        x = (x.view(P, B, T, -1) + times(positions.embedding[:, None], kept)).view(P, B * T, -1)
     x = _drop(x, dropout)
-    phase = None if positions.rotation is None else phase_of(*positions.rotation)
+    rotation, far = rotation_of(positions), far_rotation_of(positions)
     for i in range(model.layers):
-        x = _attention(params, f"layers.{i}.attention", model, x, (B, T), phase, positions.bias, dropout, cache)
+        mixed = attention(params, i, model, x, (B, T), rotation, far, positions, dropout, cache)
+        x = _residual(x, mixed, params[f"layers.{i}.attention.o"], dropout, model.precision)
         x = _feed_forward(params, f"layers.{i}.ffn", model, x, dropout)
     if cache is not None:
         cache.length += T
     x = _drop(normalise(x, model.norm_eps) * params["final_norm"][:, None], dropout)
     logits = product(x, embedding * (model.d_model**-0.5 * kept), ends, transposed=True)  # (P, B*T, V)
     return logits.view(P, B, T, -1)
-
-
-def _attention(
-    params: Mapping[str, Tensor],
-    name: str,
-    model: ModelSpec,
-    x: Tensor,
-    batch: tuple[int, int],
-    phase: Tensor | None,
-    bias: Tensor | None,
-    dropout: Dropout | None,
-    cache: Cache | None,
-) -> Tensor:
-    """x + drop(o(attention(norm(x)))), x [P, B*T, D]; `phase` and `bias` are the encoding's."""
-    (B, T), P, H, K = batch, x.shape[0], model.heads, model.head_dim
-    weight = params[f"{name}.norm"][:, :, None] * params[f"{name}.qkv"]  # (P, D, 3*H*K)
-    qkv = product(normalise(x, model.norm_eps), weight, model.precision).view(P, B, T, 3, H, K)
-    q, k, v = qkv.permute(3, 0, 1, 4, 2, 5) if phase is None else rotate(qkv, phase)  # (P, B, H, T, K) each
-    scale = K**-0.5 if model.softmax_scale is SoftmaxScale.inverse_sqrt else 1.0
-    if cache is not None:
-        k, v = _extend(cache, int(name.split(".")[1]), k, v)
-    # torch's fused kernel where it computes the same: it takes neither our dropout masks nor a trained bias, and does
-    # not emulate TF32. Its causal mask is for as many keys as queries.
-    queries, seen = q.shape[3], k.shape[3]
-    if dropout is None and bias is None and (queries > 1 or seen == 1) and not emulated(model.precision, x.device):
-        causal = queries == seen
-        mask = None if causal or cache is None else cache.later(queries, seen, q)
-        mixed = F.scaled_dot_product_attention(
-            q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask, is_causal=causal, scale=scale
-        ).view(P, B, H, T, K)
-    else:
-        mixed = _explicit_attention(q, k, v, scale, bias, dropout, model.precision)
-    mixed = mixed.transpose(2, 3).reshape(P, B * T, H * K)
-    return _residual(x, mixed, params[f"{name}.o"], dropout, model.precision)
-
-
-def _extend(cache: Cache, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values [P, B, H, S, K] of all positions so far, the new ones included."""
-    if layer == len(cache.keys):
-        cache.keys.append(k.new_empty(*k.shape[:3], cache.capacity, k.shape[4]))
-        cache.values.append(v.new_empty(*v.shape[:3], cache.capacity, v.shape[4]))
-    seen = cache.length + k.shape[3]
-    for kept, new in ((cache.keys[layer], k), (cache.values[layer], v)):
-        kept[:, :, :, cache.length : seen] = new
-    return cache.keys[layer][:, :, :, :seen], cache.values[layer][:, :, :, :seen]
-
-
-def _explicit_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    bias: Tensor | None,
-    dropout: Dropout | None,
-    precision: Precision,
-) -> Tensor:
-    """softmax(q k^T + bias) v with each member's own dropout mask on the probabilities, which no fused kernel can draw.
-    1 / (1 - p) is multiplied into the output projection (`_residual`)."""
-    P, B, H, T, K = q.shape
-    S = k.shape[3]
-    q, k, v = (t.reshape(P * B * H, -1, K) for t in (_times(q, scale), k, v))
-    # The T queries are the last of S positions: query t sees the keys up to S - T + t.
-    future = torch.full((T, S), float("-inf"), device=q.device).triu(S - T + 1)
-    scores = product(q, k, precision, transposed=True).float() + future
-    if bias is not None:
-        scores = (scores.view(P, B, H, T, S) + bias[:, None]).view(P * B * H, T, S)
-    probabilities = scores.softmax(-1)
-    if dropout is not None:
-        probabilities = probabilities * dropout.mask(B, H, T, S).view(P * B * H, T, S)
-    return product(probabilities, v, precision).view(P, B, H, T, K)
 
 
 def _feed_forward(
@@ -205,10 +109,6 @@ def _residual(x: Tensor, inner: Tensor, weight: Tensor, dropout: Dropout | None,
 def _drop(x: Tensor, dropout: Dropout | None) -> Tensor:
     """x times the mask, without the factor 1 / (1 - p)."""
     return x if dropout is None else x * dropout.mask(*x.shape[1:])
-
-
-def _times(x: Tensor, factor: float) -> Tensor:
-    return x if factor == 1.0 else x * factor
 
 
 def dropout_lanes(model: ModelSpec, batch: int, length: int) -> int:

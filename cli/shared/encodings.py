@@ -149,5 +149,5 @@ def _fitted(
         test_length=data.test_length,
         factor=float(factor or options.factor or data.test_length / data.train_length),
         scaled=factor is not None,
-        weights=encoding.shapes(config.model),
+        weights=encoding.all_shapes(config.model),
     )

@@ -117,10 +117,12 @@ def named(pe: str, options: EncodingOptions) -> tuple[Target, EncodingSpec]:
 def _fitted(pe: str, options: EncodingOptions) -> Fitted:
     from cli.shared.encodings import fit
     from models.encodings import Rotary
+    from models.encodings.build import check_rotation
 
     (fitted,) = fit([pe], options)
     if not isinstance(fitted.encoding, Rotary):
         raise BadValue("pe", pe, "does not rotate: it has no frequencies to export; name a rotary encoding")
+    check_rotation(fitted.encoding, "a rope type of transformers")
     return fitted
 
 

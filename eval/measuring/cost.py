@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from eval.measuring.passes import MASK, WHOLE, in_pieces
-from models.encodings import Encoding, build
+from models.encodings import Encoding, Rotary, build
 from models.memory import weight_count
 from models.parameters import parameter_count
 from models.precision import emulated
@@ -25,33 +25,50 @@ def pass_bytes(
     the activations of the widest moment. This is the smallest pass: more sequences at a time are divided where they do
     not fit."""
     model, encoding = spec.model, build(test, spec.model.head_dim)
-    bias = gives_bias(encoding)
+    bias, explicit, polar = encoding.gives("bias"), encoding.explicit(), encoding.polar
     # The true tokens as int64: cut, with a BOS in front, and once more where they are compared.
     total = 4 * weight_count(spec) + 4 * 8 * length
     total += encoding.positions_bytes(length) + length * _given_bytes(encoding, model)
     pairs = length * length * encoding.pair_bytes(model) if bias else 0
+
+    def activations(queries: int, by_pair: bool) -> int:
+        own = _polar_bytes(model, queries, length) if polar else 0
+        return _activation_bytes(spec, queries, length, by_pair, device) + own
+
     if mode is AccuracyMode.free_running:
-        return total + pairs + _cache_bytes(model, length) + _activation_bytes(spec, 1, length, bias, device)
-    if in_pieces(device, length, bias):
+        return total + pairs + _cache_bytes(encoding, model, length) + activations(1, True)
+    if read_in_pieces(encoding, device, length):
         at_once = min(WHOLE[device.type], MASK[device.type] // length + 1)
         masks = 4 * 4 * MASK[device.type]  # rounded up, and once more: the allocator keeps an earlier one
-        return total + masks + _cache_bytes(model, length) + _activation_bytes(spec, at_once, length, False, device)
-    return total + pairs + _activation_bytes(spec, length, length, bias, device)
+        kept = _cache_bytes(encoding, model, length)
+        return total + masks + kept + activations(at_once, explicit)
+    masked = 2 * 4 * length * length if encoding.by_pair() else 0  # of a window, or between near and far
+    return total + pairs + masked + activations(length, explicit)
 
 
-def gives_bias(encoding: Encoding) -> bool:
-    """Whether it gives an attention bias: a number for each pair of positions."""
-    return type(encoding).bias is not Encoding.bias
+def read_in_pieces(encoding: Encoding, device: torch.device, length: int) -> bool:
+    """`in_pieces` under an encoding."""
+    return in_pieces(device, length, encoding.gives("bias"), encoding.by_pair())
 
 
 def _given_bytes(encoding: Encoding, model: ModelSpec) -> int:
     """For each position: the angles, their cosines and sines in float64 on the way to float32, and an embedding."""
-    rotation = encoding.head_dim // 2 * (4 * 8 + 2 * 4) if encoding.rotary else 0
-    return rotation + (model.d_model * 4 * 4 if type(encoding).embedding is not Encoding.embedding else 0)
+    features = encoding.features if isinstance(encoding, Rotary) else encoding.head_dim // 2
+    # Those of near pairs, those of queries and keys of distant ones, and the keys' own, of every head.
+    tables = encoding.gives("rotation") * (1 + model.heads * encoding.gives("key_rotation")) + 2 * encoding.gives("far")
+    embedding = model.d_model * 4 * 4 if encoding.gives("embedding") else 0
+    return features * (4 * 8 + 2 * 4) * tables + embedding
 
 
-def _cache_bytes(model: ModelSpec, length: int) -> int:
-    return 4 * 2 * model.layers * model.heads * model.head_dim * length
+def _cache_bytes(encoding: Encoding, model: ModelSpec, length: int) -> int:
+    """Keys and values of all layers; keys once more where distant pairs have their own, and where they are polar."""
+    kept = 2 + encoding.gives("far") + encoding.polar
+    return 4 * kept * model.layers * model.heads * model.head_dim * length
+
+
+def _polar_bytes(model: ModelSpec, queries: int, keys: int) -> int:
+    """Magnitudes at angles: both, their two products and those side by side; and values as wide as keys."""
+    return 4 * model.heads * model.head_dim * (10 * queries + 2 * keys)
 
 
 def _activation_bytes(spec: MemberSpec, queries: int, keys: int, bias: bool, device: torch.device) -> int:

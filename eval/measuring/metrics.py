@@ -154,7 +154,7 @@ def _measure(
                 answers = torch.stack([a[n : n + sequences] for a in own]).to(device).long()
             if running:
                 hits, nats = passes.free_running(weights, model, tokens, answers, given, bos, positions, told)
-            elif passes.in_pieces(device, length, positions.bias is not None):
+            elif passes.in_pieces(device, length, positions.bias is not None, positions.by_pair):
                 hits, nats = passes.teacher_forced_in_pieces(
                     weights, model, tokens, answers, given, bos, positions, told
                 )

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.attention import Cache
 from models.encodings import PositionInputs
 from models.spec import ModelSpec
-from models.transformer import Cache, forward, model_inputs
+from models.transformer import forward, model_inputs
 from models.workers import checkpoint
 from posgen.answers import NOT_SCORED
 
@@ -35,10 +36,11 @@ def nothing(share: float) -> None:
     """Nobody watches."""
 
 
-def in_pieces(device: torch.device, length: int, has_bias: bool) -> bool:
+def in_pieces(device: torch.device, length: int, has_bias: bool, by_pair: bool) -> bool:
     """Whether a sequence of `length` tokens is read in pieces. Not under an attention bias, which is made for all
-    positions at once."""
-    return length > WHOLE[device.type] and not has_bias
+    positions at once; sooner where attention makes numbers for each pair of a query and a key (`Encoding.by_pair`)."""
+    longer = length > WHOLE[device.type] or (by_pair and length**2 > MASK[device.type])
+    return longer and not has_bias
 
 
 def teacher_forced(

@@ -125,8 +125,12 @@ def evaluate_runs(
         # accuracy_mode itself.
         targets = tuple(t for t in (Target(*cell) for cell in info["cells"]) if t.accuracy == spec.accuracy.value)
         for encoding in encodings or ():
-            trains = build(encoding, spec.model.head_dim).trainable
-            if trains and encoding.key != spec.train_encoding.key:
+            built, with_ = (build(e, spec.model.head_dim) for e in (encoding, spec.train_encoding))
+            # Other frequencies at the same weights are another encoding (PoPE, with Resonance); FIRE's are not T5's.
+            same = encoding.key == spec.train_encoding.key or built.own_structure() == with_.own_structure()
+            lacks = built.trainable and not same
+            # A trained logit scale is one kind of weights, whatever encoding it stands beside.
+            if lacks or (built.trains_logits and not with_.trains_logits):
                 raise BadValue(
                     "pe", encoding.name, f"needs weights that run {run_id} never trained; train with it first"
                 )

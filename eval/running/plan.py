@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from conf.compose import Choice, compose, composer
 from conf.environment import as_written
 from conf.ledger import ledger
+from conf.names import trained_as
 from conf.overrides import changed, choices
 from conf.published import table1_names
 from conf.schema import Config, ProfileSpec, ProtocolSpec, TrainWith
 from eval.measuring.planned import PlannedMember, Target
-from models.spec import AccuracyMode, EncodingSpec, MemberSpec
+from models.spec import AccuracyMode, EncodingSpec, LogitScale, MemberSpec
 from posgen.errors import BadValue, UserError, require
 from posgen.plain import plain
 
@@ -94,13 +95,18 @@ def settings(profile: str, overrides: Sequence[str] = (), seeds: Sequence[int] |
 
 
 def trained_with(config: Config) -> EncodingSpec:
-    """The encoding during training (ledger row 2): the named one, or under `plain` the same without its scaling."""
-    from models.encodings.build import stretches
+    """The encoding during training: the named one without what is exactly nothing up to the training length, and under
+    `plain` (ledger row 2) without its scaling or its remapped distances."""
+    from models.encodings.build import stretches, unstretched
 
     pe = config.pe
-    if config.protocol.train_with is TrainWith.named or not stretches(pe):
-        return pe
-    return EncodingSpec("resonance_rope" if pe.resonance else "rope", "none", pe.resonance, pe.base, {})
+    if config.protocol.train_with is TrainWith.plain and stretches(pe):
+        pe = unstretched(pe)
+    most_keys = config.data.train_length - 1 + int(config.model.bos)  # the last token is never an input
+    if pe.logit_scale is LogitScale.log_n and most_keys <= (pe.logit_length or 0):
+        name = pe.trained_as or pe.name
+        pe = dataclasses.replace(pe, name=name, logit_scale=LogitScale.none, logit_length=None)
+    return dataclasses.replace(pe, trained_as="")
 
 
 def _collect(trainings: dict[str, _Training], config: Config, protocol: str, pe: str) -> None:
@@ -127,9 +133,10 @@ def _foresee(
 
     plain_trainings = [training for training in trainings.values() if not stretches(training.train_encoding)]
     for task in dict.fromkeys(training.config.task.name for training in plain_trainings):
-        named: set[str] = set()  # protocols under which every encoding trains as itself; composing takes long
+        # Protocols under which every encoding trains as itself, but for those that say otherwise; composing takes long.
+        named: set[str] = set()
         for protocol, pe in itertools.product(profile.protocols, profile.pes or table1_names()[1]):
-            if protocol in named:
+            if protocol in named and not trained_as(pe):
                 continue
             try:
                 config = composed(task, pe, protocol)

@@ -11,11 +11,12 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from eval.measuring.cost import as_tested, gives_bias, pass_bytes, pass_operations
+from eval.measuring.cost import as_tested, pass_bytes, pass_operations, read_in_pieces
 from eval.measuring.member import Data, scores_of
 from eval.measuring.metrics import Evaluation, measure
-from eval.measuring.passes import WHOLE, in_pieces, pieces
+from eval.measuring.passes import WHOLE, pieces
 from models import memory
+from models.attention import Cache
 from models.bench import probe, wait
 from models.bench_products import rate, step_operations
 from models.encodings import build
@@ -23,7 +24,7 @@ from models.population import Population
 from models.positions import measured_positions
 from models.precision import allowed
 from models.spec import AccuracyMode, EncodingSpec, MemberSpec
-from models.transformer import Cache, forward
+from models.transformer import forward
 from posgen.plain import digest, plain
 
 SEQUENCES = 8
@@ -89,7 +90,7 @@ def seconds_a_sequence(one: Measuring, weights: Mapping[str, Tensor], data: Data
     batch = max(1, min(one.sequences, WHOLE["cpu"] // one.length))
     if one.mode is AccuracyMode.free_running:
         return read_on(weights, spec, one.encoding, one.length, 1, device) / batch
-    if in_pieces(place, one.length, gives_bias(build(one.encoding, spec.model.head_dim))):
+    if read_in_pieces(build(one.encoding, spec.model.head_dim), place, one.length):
         return read_on(weights, spec, one.encoding, one.length, piece_of(one.length, place), device)
 
     def seconds(length: int) -> float:
@@ -152,7 +153,7 @@ def _sequence(population: Population, specs: Sequence[MemberSpec], device: str, 
         needed = len(specs) * pass_bytes(spec, spec.test_encodings[0], length, place)
         return free is None or needed <= memory.SHARE * free
 
-    if in_pieces(place, spec.data.test_length, gives_bias(built[0])) and fits(spec.data.test_length):
+    if read_in_pieces(built[0], place, spec.data.test_length) and fits(spec.data.test_length):
         weights = {name: weight[0].detach() for name, weight in population.params.items()}
         queries = piece_of(spec.data.test_length, place)
         return read_on(weights, spec, spec.test_encodings[0], spec.data.test_length, queries, device), True
@@ -204,7 +205,7 @@ def read_on(
             forward(params, model, tokens, positions.rows(slice(at, at + count)), cache=cache)
 
     step(0, 1)
-    for kept in (*cache.keys, *cache.values):
+    for kept in (*cache.keys, *cache.values, *cache.far_keys, *cache.forgotten):
         kept.zero_()
     return length / queries * _fastest(lambda: step(half, queries), STEPS, device)
 

@@ -1,4 +1,5 @@
-"""What a position encoding is, and what it can hand the decoder: a rotation, an attention bias, an input embedding.
+"""What a position encoding is, and what it can hand the decoder: a rotation, an attention bias, an input embedding,
+which layers rotate, another rotation for distant pairs, forget gates.
 
 An encoding is a frozen value without state. Encodings of one `structure` train side by side; whatever weights an
 encoding trains live among the member's own, under `position.`, with the member axis in front.
@@ -6,13 +7,14 @@ encoding trains live among the member's own, under `position.`, with the member 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
 
+from models.encodings.logit_scale import LogitScaling
 from models.spec import ModelSpec
 
 PREFIX = "position."
@@ -20,44 +22,126 @@ PREFIX = "position."
 
 Weights = Mapping[str, Tensor]
 
+Tables = tuple[Tensor, Tensor]
+"""cos and sin."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Which layers rotate, repeated for deeper models. `window`: how many keys a query of a rotating layer sees, its
+    own included; None: all."""
+
+    rotate: tuple[bool, ...]
+    window: int | None = None
+
+    def rotates(self, layer: int) -> bool:
+        return self.rotate[layer % len(self.rotate)]
+
+    def window_of(self, layer: int) -> int | None:
+        return self.window if self.rotates(layer) else None
+
+
+@dataclass(frozen=True)
+class Far:
+    """Pairs `beyond` tokens apart or more: their queries and keys are rotated by these tables [P, T, head_dim / 2]."""
+
+    query: Tables
+    key: Tables
+    beyond: int
+
+    def part(self, index: Any) -> Far:
+        """The tables at an index of theirs."""
+        (q_cos, q_sin), (k_cos, k_sin) = self.query, self.key
+        return Far((q_cos[index], q_sin[index]), (k_cos[index], k_sin[index]), self.beyond)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A layer's forget gate log f_t = logsigmoid(x_t weight + bias), x the layer's normalised input: `weight`
+    [P, d_model, heads] (None: the gate does not look at the content), `bias` [P or 1, heads]. The sum of log f over
+    the tokens j + 1..i is added to the logit of query i on key j."""
+
+    weight: Tensor | None
+    bias: Tensor
+
 
 @dataclass(frozen=True)
 class PositionInputs:
     """What the decoder reads of the positions of P members (or 1 for all); None: nothing of that kind.
 
-    `rotation`: cos and sin [P, T, head_dim / 2]. `bias` [P, heads, T, S]: added to the attention logits of T queries on
-    S keys. `embedding` [P, T, d_model]: added to the token embeddings.
+    `rotation`: cos and sin [P, T, F] of queries and keys, F = head_dim / 2. `key_rotation`: those of the keys where
+    they differ, [P, T, F] or [P, heads, T, F]. `polar`: the projections are no pairs that rotate, but F = head_dim
+    magnitudes, softplus of them, at these angles. `bias` [P, heads, T, S]: added to the attention logits of T queries
+    on S keys. `embedding` [P, T, d_model]: added to the token embeddings. `logit_scale` [P, layers, heads, T], or 1 for
+    all: multiplies the queries, hence their logits before the bias. `layers`: which of them rotate, None: all. `far`:
+    the rotation of distant pairs. `gates`: one a layer.
     """
 
     rotation: tuple[Tensor, Tensor] | None = None
     bias: Tensor | None = None
     embedding: Tensor | None = None
+    key_rotation: tuple[Tensor, Tensor] | None = None
+    polar: bool = False
+    logit_scale: Tensor | None = None
+    layers: Layers | None = None
+    far: Far | None = None
+    gates: tuple[Gate, ...] | None = None
+
+    @property
+    def by_pair(self) -> bool:
+        """As `Encoding.by_pair`."""
+        windowed = self.layers is not None and self.layers.window is not None
+        return windowed or self.far is not None or self.gates is not None
 
     def rows(self, now: slice) -> PositionInputs:
         """Only the queries of these positions, on the keys up to the last of them: one step of generation."""
-        rotation = None if self.rotation is None else (self.rotation[0][:, now], self.rotation[1][:, now])
-        bias = None if self.bias is None else self.bias[:, :, now, : now.stop]
-        return PositionInputs(rotation, bias, None if self.embedding is None else self.embedding[:, now])
+        return replace(
+            self,
+            rotation=_tables(self.rotation, lambda x: x[..., now, :]),
+            key_rotation=_tables(self.key_rotation, lambda x: x[..., now, :]),
+            bias=None if self.bias is None else self.bias[:, :, now, : now.stop],
+            embedding=None if self.embedding is None else self.embedding[:, now],
+            logit_scale=None if self.logit_scale is None else self.logit_scale[..., now],
+            far=None if self.far is None else self.far.part((slice(None), now)),
+        )
 
     def members(self, chosen: slice) -> PositionInputs:
         """Only these members."""
 
-        def part(x: Tensor | None) -> Tensor | None:
-            return x if x is None or x.shape[0] == 1 else x[chosen]
+        def part(x: Tensor) -> Tensor:
+            return x if x.shape[0] == 1 else x[chosen]
 
-        rotation = None if self.rotation is None else (self.rotation[0][chosen], self.rotation[1][chosen])
-        return PositionInputs(rotation, part(self.bias), part(self.embedding))
+        def gate(of: Gate) -> Gate:
+            return Gate(None if of.weight is None else part(of.weight), part(of.bias))
+
+        return replace(
+            self,
+            rotation=_tables(self.rotation, lambda x: x[chosen]),
+            key_rotation=_tables(self.key_rotation, part),
+            bias=None if self.bias is None else part(self.bias),
+            embedding=None if self.embedding is None else part(self.embedding),
+            logit_scale=None if self.logit_scale is None else part(self.logit_scale),
+            far=None if self.far is None else self.far.part(chosen),
+            gates=None if self.gates is None else tuple(map(gate, self.gates)),
+        )
+
+
+def _tables(pair: tuple[Tensor, Tensor] | None, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor] | None:
+    return None if pair is None else (change(pair[0]), change(pair[1]))
 
 
 @dataclass(frozen=True)
 class Encoding:
     """The base of all encodings; by itself it gives the decoder nothing.
 
-    `head_dim` is the dimension of one head. `source` names the paper in one line.
+    `head_dim` is the dimension of one head. `source` names the paper in one line. `logit_scaling`: a scale of the
+    attention logits beside it (None: none), which `build` puts there.
     """
 
     name: str
     head_dim: int
+    # Not in the text of an encoding, which is part of the key of its population: static scales differ within one.
+    logit_scaling: LogitScaling | None = field(default=None, kw_only=True, repr=False)
 
     rotary: ClassVar[bool] = False
     """Whether it rotates queries and keys."""
@@ -66,17 +150,61 @@ class Encoding:
     only_rotates: ClassVar[bool] = False
     """Whether a rotation is all that it gives the decoder: no bias, no embedding, no weights. Every class says so
     itself: what it inherits does not count, because it may add one of these (`structure`)."""
+    polar: ClassVar[bool] = False
+    """Whether it reads the projections as magnitudes (`PositionInputs.polar`)."""
+    stretches: ClassVar[bool] = False
+    """Whether it is RoPE with something on top that goes beyond the training length: what ledger row 2 leaves out while
+    training."""
     source: ClassVar[str] = ""
 
     def cited(self) -> str:
-        """Where it comes from, in one line."""
-        return self.source
+        """Where all of it comes from, in one line."""
+        logits = "" if self.logit_scaling is None else self.logit_scaling.source
+        return "; ".join(source for source in (*self.sources(), logits) if source)
+
+    def sources(self) -> tuple[str, ...]:
+        """Where it comes from, its scale of the logits aside."""
+        return (self.source,)
+
+    def remark(self) -> str:
+        """What a reader of its frequencies has to know besides, in a line; empty: nothing."""
+        return ""
+
+    def remarks(self) -> list[str]:
+        """`remark`, and that of its scale of the logits, as far as there are any."""
+        logits = "" if self.logit_scaling is None else self.logit_scaling.remark()
+        return [line for line in (self.remark(), logits) if line]
+
+    @property
+    def trains(self) -> bool:
+        """Whether weights are trained for it: its own or those of its logit scale."""
+        return self.trainable or self.trains_logits
+
+    @property
+    def trains_logits(self) -> bool:
+        """Whether its logit scale has weights."""
+        return self.logit_scaling is not None and self.logit_scaling.trained
 
     def structure(self) -> str:
         """Encodings of equal structure can share a population. Those that only rotate all do, whatever their
         frequencies, for their tables have one shape. A bias or an embedding is computed once for all members, by the
         first one's encoding, so such encodings must be equal in every field, which the text of a frozen value lists."""
-        return "rotary" if vars(type(self)).get("only_rotates", False) else repr(self)
+        own = "rotary" if vars(type(self)).get("only_rotates", False) else self.own_structure()
+        # A scale without weights is one more table, of one shape for all.
+        return own + (" with trained logits" if self.trains_logits else "")
+
+    def own_structure(self) -> str:
+        """What `structure` compares of an encoding that does more than rotate."""
+        return repr(self)
+
+    def all_shapes(self, model: ModelSpec) -> dict[str, tuple[int, ...]]:
+        """`shapes` of the encoding and of its logit scale."""
+        return {**self.shapes(model), **(self.logit_scaling.shapes(model) if self.logit_scaling else {})}
+
+    def all_initial(self, model: ModelSpec, generator: Generator) -> dict[str, Tensor]:
+        """Initial weights of `all_shapes`."""
+        own = self.initialise(model, generator)
+        return {**own, **(self.logit_scaling.initialise(model) if self.logit_scaling else {})}
 
     def shapes(self, model: ModelSpec) -> dict[str, tuple[int, ...]]:
         """Name -> shape of one member's weights that this encoding trains (without `PREFIX`)."""
@@ -103,6 +231,13 @@ class Encoding:
         """cos and sin, float32 [T, head_dim / 2], of `positions` [T] in a sequence of `length` tokens."""
         return None
 
+    def key_rotation(
+        self, weights: Weights, rotation: tuple[Tensor, Tensor], positions: Tensor, model: ModelSpec
+    ) -> tuple[Tensor, Tensor] | None:
+        """cos and sin of the keys where they are not those of the queries: [P, T, F] or [P, heads, T, F] for those of P
+        members, `rotation` [P, T, F]."""
+        return None
+
     def bias(self, weights: Weights, positions: Tensor, model: ModelSpec) -> Tensor | None:
         """Attention bias [P or 1, heads, T, T] of queries (rows) on keys; what a causal mask hides is never read."""
         return None
@@ -114,3 +249,31 @@ class Encoding:
     def embedding(self, weights: Weights, positions: Tensor, model: ModelSpec) -> Tensor | None:
         """[P or 1, T, d_model], added to the token embeddings."""
         return None
+
+    def layers(self) -> Layers | None:
+        """Which layers rotate, and how far these see; None: all do, and see everything."""
+        return None
+
+    def far(self, positions: Tensor, length: int) -> Far | None:
+        """Tables [T, head_dim / 2] of `positions` [T], in a sequence of `length` tokens, for the pairs that are far
+        apart."""
+        return None
+
+    def gates(self, weights: Weights, model: ModelSpec) -> tuple[Gate, ...] | None:
+        """A forget gate for each layer."""
+        return None
+
+    def gives(self, *names: str) -> bool:
+        """Whether it overrides any of these methods, which by themselves give nothing: `bias`, `far`, `gates`, ..."""
+        return any(getattr(type(self), name) is not getattr(Encoding, name) for name in names)
+
+    def by_pair(self) -> bool:
+        """Whether attention makes numbers for each pair of its queries and keys, a piece of a sequence at a time: two
+        logits to choose from, what was forgotten, the mask of a window. (A `bias` is made for all pairs at once.)"""
+        layers = self.layers()
+        return self.gives("far", "gates") or (layers is not None and layers.window is not None)
+
+    def explicit(self) -> bool:
+        """Whether torch's fused kernel does not take what attention reads, so that all probabilities are kept for the
+        backward pass."""
+        return self.gives("bias", "far", "gates")

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 from models.encodings import kinds, scalings
 from models.encodings.base import Encoding
+from models.encodings.logit_scale import LogitScaling
 from models.encodings.rotary import Rotary
 from models.encodings.scalings.base import Scaling
-from models.spec import EncodingSpec
+from models.spec import EncodingSpec, LogitScale
 from posgen.errors import BadValue, nearest, require, told
 from posgen.own_code import checksum, is_own
 
@@ -27,7 +28,7 @@ Kind = TypeVar("Kind", Scaling, Encoding)
 
 ROTARY = "rotary"
 # Fields that the specification itself holds: what is left are a kind's own parameters.
-_GIVEN = ("name", "head_dim", "base", "scaling", "resonance")
+_GIVEN = ("name", "head_dim", "base", "scaling", "resonance", "logit_scaling")
 
 
 def scaling_names() -> list[str]:
@@ -60,8 +61,22 @@ def own_class(name: str) -> type[Encoding] | type[Scaling]:
 
 
 def stretches(spec: EncodingSpec) -> bool:
-    """Whether the encoding is plain RoPE under a scaling for sequences longer than those trained on."""
-    return spec.kind == ROTARY and scaling_class(spec.scaling).stretches
+    """Whether the encoding is plain RoPE under a scaling, or with remapped distances, for sequences longer than those
+    trained on."""
+    if spec.kind == ROTARY:
+        return scaling_class(spec.scaling).stretches
+    return _kind_class(spec.kind).stretches
+
+
+def unstretched(spec: EncodingSpec) -> EncodingSpec:
+    """The plain form of an encoding that stretches: what it is within the training length."""
+    scaling, params = "none", dict[str, Any]()
+    if spec.kind != ROTARY and not scaling_class(spec.scaling).stretches:  # distances remapped on top of p-RoPE, say
+        names = {f.name for f in dataclasses.fields(scaling_class(spec.scaling))}
+        scaling, params = spec.scaling, {key: value for key, value in spec.params.items() if key in names}
+    name = ("resonance_" if spec.resonance else "") + ("rope" if scaling == "none" else scaling)
+    code = spec.code if ":" in scaling else ""
+    return dataclasses.replace(spec, name=name, kind=ROTARY, scaling=scaling, params=params, code=code, trained_as="")
 
 
 def own_code(spec: EncodingSpec) -> str:
@@ -93,7 +108,8 @@ def build(spec: EncodingSpec, head_dim: int) -> Encoding:
     if not issubclass(kind, Rotary):
         require(not spec.resonance, "resonance", spec.resonance, f"{spec.kind} does not rotate: use false")
         require(spec.scaling == "none", "scaling", spec.scaling, f"{spec.kind} does not rotate: use none")
-        return _construct(kind, spec.params, name=spec.name, head_dim=head_dim)
+        given = {"name": spec.name, "head_dim": head_dim, "logit_scaling": _logit_scaling(spec)}
+        return _construct(kind, spec.params, **given)
     kind_keys = {f.name for f in dataclasses.fields(kind)} - set(_GIVEN)
     scaling_params = {key: value for key, value in spec.params.items() if key not in kind_keys}
     return _construct(
@@ -104,7 +120,16 @@ def build(spec: EncodingSpec, head_dim: int) -> Encoding:
         base=float(spec.base),
         scaling=_construct(scaling_class(spec.scaling), scaling_params),
         resonance=spec.resonance,
+        logit_scaling=_logit_scaling(spec),
     )
+
+
+def _logit_scaling(spec: EncodingSpec) -> LogitScaling | None:
+    if spec.logit_scale is LogitScale.none:
+        return None
+    scaling = LogitScaling(spec.logit_scale, spec.logit_length, spec.logit_s)
+    scaling.start()  # says now what it lacks
+    return scaling
 
 
 def build_rotary(spec: EncodingSpec, head_dim: int) -> Rotary:
@@ -113,6 +138,19 @@ def build_rotary(spec: EncodingSpec, head_dim: int) -> Rotary:
     if not isinstance(encoding, Rotary):
         raise BadValue("pe", spec.name, "does not rotate: it has no frequencies; name a rotary encoding")
     return encoding
+
+
+def check_rotation(encoding: Encoding, reader: str) -> None:
+    """Raise BadValue unless a table of angles and one attention factor say all that the encoding does, which is what
+    `reader` (a word or two) can take."""
+    rotates = vars(type(encoding)).get("only_rotates", False)
+    remedy = f"does more than rotate, which {reader} cannot express; name a rotary encoding without it"
+    require(rotates, "pe", encoding.name, remedy)
+    weighted = isinstance(encoding, Rotary) and encoding.scaling.weights(encoding.rotary_dim, encoding.base) is not None
+    require(not weighted, "pe", encoding.name, f"weights its features, which {reader} cannot express; use others")
+    scaling = encoding.logit_scaling
+    remedy = f"scales the attention logits with the length, which {reader} cannot express; use none"
+    require(scaling is None, "logit_scale", scaling.kind.value if scaling else None, remedy)
 
 
 def _kind_class(name: str) -> type[Encoding]:
@@ -210,5 +248,7 @@ def _coerce(key: str, value: Any, wanted: Any) -> Any:
         return tuple(_coerce(key, item, typing.get_args(wanted)[0]) for item in value)
     if isinstance(wanted, type) and isinstance(value, wanted):
         return value
-    kind = "a whole number" if wanted is int else "a number" if wanted is float else getattr(wanted, "__name__", wanted)
+    kind = {int: "a whole number", float: "a number"}.get(wanted, getattr(wanted, "__name__", wanted))
+    if typing.get_origin(wanted) is tuple:
+        kind = "a list, such as [1,2]" if typing.get_args(wanted)[0] in (int, float) else "a list, such as [a,b]"
     raise BadValue(key, value, f"must be {kind}")

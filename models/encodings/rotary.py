@@ -55,16 +55,25 @@ class Rotary(Encoding):
 
     def __post_init__(self) -> None:
         # A scaling that does not fit heads of this size says so now, before a run has written anything.
-        self.scaling.inv_freq(self.head_dim, self.base, 1)
+        self.scaling.inv_freq(self.rotary_dim, self.base, 1)
 
-    def cited(self) -> str:
-        """The kind's own source if it has one, the scaling's, and Resonance's, in one line."""
-        parts = (self.source, self.scaling.source, RESONANCE_SOURCE if self.resonance else "")
-        return "; ".join(part for part in parts if part)
+    @property
+    def rotary_dim(self) -> int:
+        """The d of the frequencies b^(-2j/d), j = 0..d/2-1: a pair of a head's dimensions for each."""
+        return self.head_dim
+
+    @property
+    def features(self) -> int:
+        """How many frequencies a head has."""
+        return self.rotary_dim // 2
+
+    def sources(self) -> tuple[str, ...]:
+        """The kind's own source if it has one, the scaling's, and Resonance's."""
+        return (self.source, self.scaling.source, RESONANCE_SOURCE if self.resonance else "")
 
     def frequencies(self, length: int) -> tuple[Tensor, float]:
         """(inv_freq float32 [head_dim / 2] in radians per token, attention_factor) for `length` tokens."""
-        inv_freq = self.scaling.inv_freq(self.head_dim, self.base, length)
+        inv_freq = self.scaling.inv_freq(self.rotary_dim, self.base, length)
         # Resonance after the scaling: the wavelengths that the decoder sees are the ones that must be whole numbers.
         if self.resonance:
             inv_freq = 2 * math.pi / resonance_wavelengths(inv_freq)
@@ -76,18 +85,21 @@ class Rotary(Encoding):
         float64 under Resonance, see `resonance_angles`; otherwise float32, as the field computes them.
         """
         if not self.resonance:
-            return self.scaling.angles(positions, self.head_dim, self.base, length)
+            return self.scaling.angles(positions, self.rotary_dim, self.base, length)
         return resonance_angles(
-            positions, resonance_wavelengths(self.scaling.inv_freq(self.head_dim, self.base, length))
+            positions, resonance_wavelengths(self.scaling.inv_freq(self.rotary_dim, self.base, length))
         )
 
     def rotation(self, positions: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """cos and sin, float32 [T, head_dim / 2], with the attention factor multiplied in."""
+        """cos and sin, float32 [T, head_dim / 2], with the attention factor and the features' weights multiplied in."""
         angles = self.angles(positions, length)
         factor = self.scaling.compute_attention_factor()
         # The cosine of a float32 angle is taken in float64: its own rounding then adds nothing to the table.
         angles = angles.double()
-        return (angles.cos() * factor).float(), (angles.sin() * factor).float()
+        weights = self.scaling.weights(self.rotary_dim, self.base)
+        # Of queries and keys each the root: their product has the weight.
+        amplitude = factor if weights is None else factor * weights.double().sqrt()
+        return (angles.cos() * amplitude).float(), (angles.sin() * amplitude).float()
 
     def tables(self, length: int) -> tuple[Tensor, Tensor]:
         """cos and sin, float32 [length, head_dim / 2], of all positions of a sequence."""

@@ -52,7 +52,8 @@ class Present:
     def train_length(self) -> int:
         """L, tokens. BadValue where a scaling has extended the model and no key says from which length."""
         encoding = (self.parameters.get("encoding") or {}).get("params", {})
-        named = (self.parameters.get(ORIGINAL), encoding.get("ramp_length"), encoding.get("train_length"))
+        spelled = [encoding.get(key) for key in ("ramp_length", "train_length", "critical")]
+        named = (self.parameters.get(ORIGINAL), *spelled)
         for length in (*named, getattr(self.config, ORIGINAL, None)):
             if length is not None:
                 return int(length)
@@ -125,7 +126,7 @@ class Present:
         if spec.kind == "rotary":
             scaling = scaling_class(spec.scaling)
             for key in sorted({f.name for f in fields(scaling)} - params.keys()):
-                value = self._default(key, test_length) if scaling.stretches else None
+                value = self._default(key, test_length) if scaling.stretches or key == "critical" else None
                 if value is not None:
                     params[key] = value
         parameters = spelled_out(replace(spec, base=base, name=name, params=params))
@@ -135,7 +136,7 @@ class Present:
 
     def _default(self, key: str, test_length: int | None) -> Any:
         """A parameter of a scaling that the specification leaves out; None: the scaling's own default."""
-        if key in ("ramp_length", "train_length"):
+        if key in ("ramp_length", "train_length", "critical"):
             return self.train_length
         if key == "factor":
             if test_length is not None:

@@ -17,6 +17,7 @@ from transformers import modeling_rope_utils
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from models.encodings import Rotary, build_rotary
+from models.encodings.build import check_rotation
 from models.encodings.scalings.base import Scaling
 from models.spec import EncodingSpec
 from posgen.errors import UserError
@@ -219,7 +220,9 @@ def rotary_of(config: Any, layer_type: str | None = None) -> Rotary:
     if parameters["rope_type"] == POSGEN:
         plain = {key: value for key, value in parameters.items() if key in ("rope_theta", "partial_rotary_factor")}
         features = len(_stock(config, layer_type, plain, "default").inv_freq(0, base, 1))
-        return build_rotary(restore(EncodingSpec, {**parameters["encoding"], "base": base}), 2 * features)
+        spelled = build_rotary(restore(EncodingSpec, {**parameters["encoding"], "base": base}), 2 * features)
+        check_rotation(spelled, "a rope type of transformers")
+        return spelled
     name = stock_type(parameters["rope_type"])
     scaling = _stock(config, layer_type, parameters, name)
     features = len(scaling.inv_freq(0, base, 1))

@@ -217,3 +217,21 @@ def test_a_mistake_is_one_line_and_status_2(
     assert remedy in err
     assert "Traceback" not in out + err
     assert [path for path in workplace.rglob("*") if path.is_file()] == []
+
+
+def test_show_says_what_goes_beyond_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Which layers rotate, that distances are remapped (so that positions have no gap), and FoX's rotation."""
+    for words, told in (
+        (["rnope"], "layers in turns: rope that sees 16 tokens, nope"),
+        (["rnope", "rnope.pattern=[nope,rope]", "rnope.window=null"], "layers in turns: nope, rope;"),
+        (["self_extend"], "pairs less than 32 tokens apart; others have remapped distances"),
+        (["fox"], "it gives the decoder forget gates, and trains gate.weight [2, 512, 8], gate.bias [2, 8]"),
+        (["fox", "fox.rope=resonance_rope"], "fox has no frequencies of its own and no feature gap"),
+        (["fox", "fox.rope=resonance_rope"], "rotate as under Resonance RoPE, base 10000"),
+    ):
+        assert run("show", *words) == 0
+        assert told in capsys.readouterr().out
+    assert run("show", "rerope", "--json") == 0
+    shown_as_json = capsys.readouterr()
+    assert json.loads(shown_as_json.out)["feature_gap"] is None
+    assert shown_as_json.err == "distances are remapped: positions have no feature gap\n"

@@ -169,6 +169,9 @@ def test_what_transformers_refuses_is_one_line() -> None:
     ("arguments", "remedy"),
     [
         (["--pe", "alibi", "--head-dim", "64", *LENGTHS], "pe=alibi: does not rotate"),
+        (["--pe", "fox", "--head-dim", "64", *LENGTHS], "pe=fox: does not rotate"),
+        (["--pe", "rnope", "--head-dim", "64", *LENGTHS], "pe=rnope: does more than rotate, which a rope type"),
+        (["--pe", "resonance_rerope", "--head-dim", "64", *LENGTHS], "pe=resonance_rerope: does more than rotate"),
         (["--pe", "resonance_dynamic_ntk", "--head-dim", "64", *LENGTHS], "its table follows the length"),
         (["--pe", "p_rope", "--head-dim", "64", *LENGTHS], "some of its features do not rotate"),
         (["--pe", "resonance_yarm", "--head-dim", "64", *LENGTHS], "did you mean resonance_yarn?"),

@@ -22,7 +22,10 @@ TITLES = {
     "ntk": "NTK-aware", "dynamic_ntk": "Dynamic NTK", "ntk_by_parts": "NTK-by-parts", "llama3": "Llama 3",
     "longrope": "LongRoPE", "p_rope": "p-RoPE", "resonance_p_rope": "Resonance p-RoPE", "partial": "Partial rotary",
     "randomized": "Randomized RoPE", "nope": "NoPE", "alibi": "ALiBi", "t5_bias": "T5 bias", "fire": "FIRE",
-    "learned": "Learned", "sinusoidal": "Sinusoidal",
+    "learned": "Learned", "sinusoidal": "Sinusoidal", "clip": "Clip", "log_n": "RoPE, log n", "ssmax": "RoPE, SSMax",
+    "pope": "PoPE", "resonance_pope": "Resonance PoPE", "xpos": "xPos", "kerple": "KERPLE",
+    "rnope": "RNoPE", "rerope": "ReRoPE", "leaky_rerope": "Leaky ReRoPE", "self_extend": "SelfExtend",
+    "resonance_self_extend": "Resonance SelfExtend", "fox": "FoX",
 }  # fmt: skip
 
 
@@ -32,9 +35,9 @@ def other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     for group in ("pe", "task", "protocol"):
         (tmp_path / group).mkdir()
     monkeypatch.setattr(files, "FOLDER", tmp_path)
-    names._titles.cache_clear()
+    names._values.cache_clear()
     yield tmp_path
-    names._titles.cache_clear()
+    names._values.cache_clear()
 
 
 def test_every_file_has_a_title_of_its_own() -> None:

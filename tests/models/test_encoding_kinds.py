@@ -17,7 +17,7 @@ from models.encodings.kinds.t5_bias import bucket
 from models.parameters import member_parameters
 from models.population import Population, population_key
 from models.positions import measured_positions, try_out
-from models.spec import AccuracyMode, EncodingSpec, MemberSpec, ModelSpec
+from models.spec import AccuracyMode, EncodingSpec, LogitScale, MemberSpec, ModelSpec
 from models.streams import stream
 from models.training import Trainer
 from models.transformer import forward
@@ -33,6 +33,22 @@ KINDS = {
     "sinusoidal": EncodingSpec("sinusoidal", kind="sinusoidal"),
     "learned": EncodingSpec("learned", kind="learned", params={"max_length": 40}),
     "randomized": EncodingSpec("randomized", kind="randomized", params={"max_position": 64}),
+    "kerple": EncodingSpec("kerple", kind="kerple"),
+    "pope": EncodingSpec("pope", kind="pope", params={"delta": "uniform"}),
+    "xpos": EncodingSpec("xpos", kind="xpos", params={"scale_base": 8.0}),
+    "ssmax": EncodingSpec("ssmax", logit_scale=LogitScale.ssmax, logit_length=16),
+    "alibi_ssmax": EncodingSpec("a", kind="alibi", logit_scale=LogitScale.ssmax, logit_s=0.3),
+}
+
+
+KINDS |= {
+    "mixed": EncodingSpec("rnope", kind="mixed", params={"window": 6}),
+    "rerope": EncodingSpec("rerope", kind="rerope", params={"window": 5}),
+    "leaky_rerope": EncodingSpec("leaky_rerope", kind="leaky_rerope", params={"window": 6, "k": 3}),
+    "self_extend": EncodingSpec("self_extend", kind="self_extend", params={"window": 8, "group": 3}),
+    "fox": EncodingSpec("fox", kind="fox"),
+    "fox_rope": EncodingSpec("fox", kind="fox", params={"gate": "bias_only", "rope": "resonance_rope"}),
+    "fox_fixed": EncodingSpec("fox", kind="fox", params={"gate": "fixed", "decay_time_min": 2, "decay_time_max": 9}),
 }
 
 

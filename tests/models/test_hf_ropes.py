@@ -173,6 +173,8 @@ def test_what_re_rope_refuses_leaves_the_model_as_it_was() -> None:
         (YARN, {"layer_type": "full_attention"}, "layers are alike"),
         (EncodingSpec("x", scaling="yarn", params={"factr": 4.0}), {}, "did you mean factor"),
         (EncodingSpec("alibi", kind="alibi"), {}, "does not rotate"),
+        (EncodingSpec("rnope", kind="mixed", params={"window": 8}), {}, "pe=rnope: does more than rotate"),
+        (EncodingSpec("self_extend", kind="self_extend"), {}, "pe=self_extend: does more than rotate"),
         (
             {"rope_type": "resonance_longrope", **KEYS["longrope"], "short_factor": [1.0, 2.0]},
             {},

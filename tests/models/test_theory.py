@@ -66,6 +66,7 @@ def scalings(train: int) -> dict[str, list[dict]]:
         "longrope": [{"factor": 4.0, "train_length": train}],
         "p_rope": [{"p": 0.0}, {"p": 0.5}, {"p": 0.75}],
         "partial": [{"partial_rotary_factor": 0.25}],
+        "clip": [{"critical": train}, {"critical": train, "shape": "cosine"}, {"shape": "cosine", "n": 3}],
     }
 
 
@@ -87,7 +88,7 @@ def test_theorem_1_on_top_of_every_scaling(scaling: str, which: int, train: int,
     found = gaps(encoding, train, test)
     assert found[repeated].max(initial=0.0) <= 1e-12
     assert not found[np.isinf(wavelengths)].any()
-    if scaling in ("none", "p_rope", "partial"):
+    if scaling in ("none", "p_rope", "partial", "clip"):
         assert (repeated | np.isinf(wavelengths)).any()
 
 

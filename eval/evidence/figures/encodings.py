@@ -120,7 +120,7 @@ def _remarks(waves: Axes, gaps: Axes, by_encoding: Mapping[str, Features]) -> No
     waves.set_xlabel("\n".join(["feature", *lines]), fontsize=SMALL)
     unknown = ", ".join(names.encoding(name) for name, features in by_encoding.items() if features.gaps is None)
     if unknown:
-        lines = textwrap.wrap(f"no gap, positions drawn at random: {unknown}", _LINE)
+        lines = textwrap.wrap(f"no gap by position: {unknown}", _LINE)
         gaps.set_xlabel("\n".join(["feature", *lines]), fontsize=SMALL)
 
 

@@ -26,8 +26,8 @@ class Features:
     """The features of one rotary encoding under a training and a test length.
 
     `inv_freq` (radians a token), `wavelengths` (infinite where a feature does not rotate) and `gaps` have one entry a
-    feature. `critical` None: every wavelength is below `train_length`. `gaps` None: the positions of training are drawn
-    at random from more than the training length, so that "new position" has no meaning.
+    feature. `critical` None: every wavelength is below `train_length`. `gaps` None: "new position" has no
+    meaning: those of training are drawn at random from more than the training length, or distances are remapped.
     """
 
     train_length: int
@@ -44,10 +44,10 @@ def chunks(train_length: int, test_length: int) -> int:
     return -(-(test_length - train_length) // _CHUNK)
 
 
-def check_lengths(encoding: Encoding, train_length: int, test_length: int) -> None:
+def check_lengths(encoding: Rotary, train_length: int, test_length: int) -> None:
     """Raise BadValue, with the numbers, where features over these lengths cannot fit into memory: the angles of all
     trained positions, sorted, and those of one feature at all positions."""
-    trained = train_length * (encoding.head_dim // 2) * 8 * 4
+    trained = train_length * encoding.features * 8 * 4
     free = free_memory()
     for key, value, needed in (
         ("train_length", train_length, trained),
@@ -65,7 +65,7 @@ def features(
     check_lengths(encoding, train_length, test_length)
     inv_freq, attention_factor = encoding.frequencies(test_length)
     by_feature = wavelengths(encoding, test_length)
-    drawn = draws_positions(encoding, train_length)
+    apart = draws_positions(encoding, train_length) or encoding.gives("far")
     return Features(
         train_length=train_length,
         test_length=test_length,
@@ -73,7 +73,7 @@ def features(
         wavelengths=by_feature,
         attention_factor=float(attention_factor),
         critical=critical_feature(by_feature, train_length),
-        gaps=None if drawn else feature_gaps(encoding, train_length, test_length, ticked),
+        gaps=None if apart else feature_gaps(encoding, train_length, test_length, ticked),
     )
 
 
@@ -85,7 +85,7 @@ def draws_positions(encoding: Encoding, train_length: int) -> bool:
 def wavelengths(encoding: Rotary, length: int) -> np.ndarray:
     """lambda_j = 2 pi / theta_j, float64 [head_dim / 2], infinite where theta_j is 0; whole numbers under Resonance."""
     if encoding.resonance:
-        plain = encoding.scaling.inv_freq(encoding.head_dim, encoding.base, length)
+        plain = encoding.scaling.inv_freq(encoding.rotary_dim, encoding.base, length)
         return resonance_wavelengths(plain).double().numpy()
     inv_freq = encoding.frequencies(length)[0].double().numpy()
     with np.errstate(divide="ignore"):
@@ -109,7 +109,7 @@ def feature_gaps(
     factor, which lengthens all vectors alike; and within one table, that of the test length, also where the frequencies
     depend on the length (dynamic NTK, LongRoPE). `ticked` is called after every few thousand positions (`chunks`).
     """
-    widest = np.full(encoding.head_dim // 2, np.nan)
+    widest = np.full(encoding.features, np.nan)
     for gaps in _gaps(encoding, train_length, test_length):
         widest = np.fmax(widest, gaps.max(axis=0))
         ticked()
@@ -119,7 +119,7 @@ def feature_gaps(
 def gaps_by_position(encoding: Rotary, train_length: int, test_length: int) -> np.ndarray:
     """What `feature_gaps` takes the maximum of: the distance of each new position's features to the nearest trained
     ones, float64 [test_length - train_length, head_dim / 2], row 0 for position `train_length`."""
-    return np.concatenate([*_gaps(encoding, train_length, test_length), np.empty((0, encoding.head_dim // 2))])
+    return np.concatenate([*_gaps(encoding, train_length, test_length), np.empty((0, encoding.features))])
 
 
 def _gaps(encoding: Rotary, train_length: int, test_length: int) -> Iterator[np.ndarray]:

@@ -76,13 +76,15 @@ class _Tested:
 
 def gaps(collection: Collection, protocol: str, order: Sequence[tuple[str, str]] = ()) -> list[Gap]:
     """The gaps of a protocol's rotary encodings, the published ones first. Encodings that draw their training positions
-    at random have none and are left out.
+    at random, or remap distances, have none and are left out.
 
     Raises UserError when there is no such encoding.
     """
     tested = _tested(collection, protocol, order)
     by_encoding = [
-        _gap(pe, test) for pe, test in tested.items() if not draws_positions(test.encoding, test.train_length)
+        _gap(pe, test)
+        for pe, test in tested.items()
+        if not (draws_positions(test.encoding, test.train_length) or test.encoding.gives("far"))
     ]
     if not by_encoding:
         raise UserError(f"protocol={protocol}: no rotary encoding was tested beyond its training length")

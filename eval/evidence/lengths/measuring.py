@@ -20,7 +20,7 @@ from eval.store.kinds import AccuracyRecord, Key, LengthsRecord, PosGenRecord, W
 from eval.store.records import append, load_if_there
 from eval.store.runs import Run, now
 from models.encodings import Encoding, build
-from models.encodings.base import PREFIX
+from models.encodings.base import PREFIX, Far
 from models.memory import shortage_told
 from models.positions import try_out
 from models.spec import AccuracyMode, EncodingSpec, ModelSpec
@@ -94,7 +94,7 @@ def same_at_every_length(encoding: Encoding, model: ModelSpec, lengths: Sequence
     that one measurement at the longest, causal as it is, holds those of the others."""
     lengths = [length + int(model.bos) for length in lengths]
     whole = encoding.positions(lengths[-1])
-    weights = {PREFIX + k: w[None] for k, w in encoding.initialise(model, stream(0, "lengths")).items()}
+    weights = {PREFIX + k: w[None] for k, w in encoding.all_initial(model, stream(0, "lengths")).items()}
     for length in lengths[:-1]:
         short = encoding.positions(length)
         if not torch.equal(short, whole[:length]):
@@ -102,12 +102,17 @@ def same_at_every_length(encoding: Encoding, model: ModelSpec, lengths: Sequence
         ends, more = short[[0, -1]], whole[[0, length - 1, -1]]
         pairs = (
             (encoding.rotation(short, length), encoding.rotation(short, lengths[-1])),
+            tuple(_tables(encoding.far(short, n)) for n in (length, lengths[-1])),
             (encoding.bias(weights, ends, model), _corner(encoding.bias(weights, more, model))),
             (encoding.embedding(weights, ends, model), _rows(encoding.embedding(weights, more, model))),
         )
         if not all(_equal(a, b) for a, b in pairs):
             return False
     return True
+
+
+def _tables(far: Far | None) -> Any:
+    return None if far is None else (far.query, far.key)
 
 
 def _corner(bias: Tensor | None) -> Tensor | None:

@@ -67,9 +67,10 @@ class _Fits:
         if stretches(tested) and self._follows(record):
             fixed = {data.test_length, *(round(s * data.train_length) for s in self.rules.factors)}
             fitted = {n for n in self.rules.lengths if n >= data.train_length}
-            forms = {
-                n: (self._at(record, n), self.rules.lengths if n in fixed else [n]) for n in sorted(fixed | fitted)
-            }
+            scaled = {n: (self._at(record, n), self.rules.lengths if n in fixed else [n]) for n in fixed | fitted}
+            # ReRoPE stretches, but has nothing that follows the test length.
+            if any(spec.key != tested.key for spec, _ in scaled.values()):
+                forms = {n: scaled[n] for n in sorted(scaled)}
         for fitted_to, (spec, lengths) in forms.items():
             yield from self._of(protocol, record, spec, lengths, fitted_to)
 

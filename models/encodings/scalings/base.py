@@ -51,6 +51,10 @@ class Scaling:
         """Multiplies cos and sin, so the attention logits by its square."""
         return 1.0
 
+    def weights(self, head_dim: int, base: float) -> Tensor | None:
+        """What multiplies each feature's part of the attention logits, float32 [head_dim / 2]; None: 1."""
+        return None
+
     def angles(self, positions: Tensor, head_dim: int, base: float, length: int) -> Tensor:
         """Angles [T, d/2] in float32, position by frequency, as the field computes them without Resonance."""
         return positions.to(torch.float32)[:, None] * self.inv_freq(head_dim, base, length)

@@ -179,15 +179,50 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         plan(["cot"], ["rope"], [1], ["zeroshot"], "smoke")
 
 
-@pytest.mark.parametrize("pe", ["p_rope", "partial", "resonance_p_rope", "alibi", "t5_bias", "randomized", "nope"])
+@pytest.mark.parametrize(
+    "pe",
+    ["p_rope", "partial", "resonance_p_rope", "alibi", "t5_bias", "randomized", "nope", "rnope", "fox"],
+)
 def test_what_is_no_scaling_for_length_trains_as_itself_under_every_protocol(pe: str) -> None:
     (member,) = plan(["cot"], [pe], [1], ["paper", "zero_shot"], "smoke")
     assert member.spec.train_encoding == member.spec.test_encodings[0]
     assert [cell.protocol for cell in member.targets] == ["paper", "zero_shot"]
 
 
-@pytest.mark.parametrize("pe", ["ntk_by_parts", "llama3", "dynamic_ntk", "pi"])
+@pytest.mark.parametrize("pe", ["ntk_by_parts", "llama3", "dynamic_ntk", "pi", "rerope", "leaky_rerope", "self_extend"])
 def test_scalings_for_length_are_left_out_of_plain_training(pe: str) -> None:
     (member,) = plan(["cot"], [pe], [1], ["zero_shot"], "smoke")
     assert member.spec.train_encoding.name == "rope"
     assert [member.spec.labels[t.test_encoding].name for t in member.targets] == [pe]
+
+
+def test_remapped_distances_share_the_trainings_of_rope_and_yarn() -> None:
+    """Under zero_shot four encodings are tested with one training, which protocol `paper` has for RoPE itself; with
+    Resonance it is Resonance RoPE's. Under `paper` each trains with its own distances."""
+    pes = ["rope", "yarn", "rerope", "self_extend"]
+    (shared,) = plan(["cot"], pes, [1], ["zero_shot"], "smoke")
+    (rope,) = plan(["cot"], ["rope"], [1], ["paper"], "smoke")
+    assert shared.spec.run_id == rope.spec.run_id
+    assert [target.pe for target in shared.targets] == pes
+    (resonant,) = plan(["cot"], ["resonance_rerope", "resonance_yarn"], [1], ["zero_shot"], "smoke")
+    assert resonant.spec.train_encoding.name == "resonance_rope"
+    assert len(plan(["cot"], pes, [1], ["paper"], "smoke")) == len(pes)
+
+
+def test_distances_remapped_on_top_of_p_rope_train_as_p_rope() -> None:
+    changes = ["pe.scaling=p_rope", "pe.params.p=0.75", "pe.params.factor=1.0"]
+    (on_top,) = plan(["cot"], ["rerope"], [1], ["zero_shot"], "smoke", changes)
+    (p_rope,) = plan(["cot"], ["p_rope"], [1], ["paper"], "smoke", ["pe.params.p=0.75"])
+    assert on_top.spec.train_encoding == p_rope.spec.train_encoding
+
+
+def test_windows_and_groups_follow_the_lengths() -> None:
+    """L = 64 and L' = 256: a window of a quarter for layers, of a half for distances, and groups of 8."""
+    pes = ["rnope", "rerope", "leaky_rerope", "self_extend"]
+    params = {
+        m.spec.train_encoding.name: m.spec.train_encoding.params for m in plan(["cot"], pes, [1], ["paper"], "quick")
+    }
+    assert params["rnope"] == {"pattern": ["rope", "nope"], "window": 16}
+    assert params["rerope"] == {"window": 32}
+    assert params["leaky_rerope"] == {"window": 32, "k": 8}
+    assert params["self_extend"] == {"window": 32, "group": 8, "offset": "floor"}
