@@ -122,5 +122,6 @@ class Hypothesis:
             held = f"every comparison is shown not to be {self.margin:g} points below 0"
             return held, "one is decided to be below 0 and not shown to be within the margin"
         sides = ("above", "below") if self.direction is Direction.higher else ("below", "above")
-        refuted = f"one is decided to be {sides[1]} 0" + (f", or {within} of 0" if within else "")
+        nothing = f", or {within} of 0 without being decided to be {sides[0]} it" if within else ""
+        refuted = f"one is decided to be {sides[1]} 0{nothing}"
         return f"every comparison is decided to be {sides[0]} 0", refuted
