@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from conf.hypotheses import Against
@@ -10,25 +11,23 @@ from eval.evidence.experiment import words
 from eval.evidence.experiment.judge import Comparison, Judged, Verdict
 from eval.evidence.experiment.measured import Estimate
 from eval.evidence.statistics import p_value, summary
-from eval.evidence.table import Cell, Column, Document, Table, Value, Words, cells
+from eval.evidence.table import Cell, Column, Document, Table, Value, Words, cells, latex
 from eval.evidence.verdict.tables import difference_cell, number_column, p_cell, share_cell
 from eval.evidence.verdict.words import with_diverged
 
 
 def document(judged: Judged, said: str = "", screen: bool = False) -> Document:
     """The verdicts in words and tables, effects and cells. `said`: what git says of the declaration. On a `screen`,
-    which is narrow, effects stand without their intervals."""
+    which is narrow, effects stand without their intervals, and the verdicts last, where they stay in sight."""
     experiment = judged.measured.experiment
-    head = (words.heading(experiment), experiment.question.strip(), words.caption(judged.measured))
-    return [
-        Words(head),
-        Words(words.summary(judged), points=True),
-        verdicts_table(judged),
-        comparisons_table(judged),
-        effects_table(judged, screen),
-        cells_table(judged),
-        Words((words.rule(experiment), *words.notes(judged), *filter(None, (said,))), points=True),
-    ]
+    head = Words((words.heading(experiment), experiment.question.strip(), words.caption(judged.measured)))
+    summary = Words(words.summary(judged), points=True)
+    notes = Words((words.rule(experiment), *words.notes(judged), *filter(None, (said,))), points=True)
+    hypotheses, comparisons = verdicts_table(judged), comparisons_table(judged)
+    effects, by_cell = effects_table(judged, screen), cells_table(judged)
+    if screen:
+        return [by_cell, effects, comparisons, hypotheses, notes, head, summary]
+    return [head, summary, hypotheses, comparisons, effects, by_cell, notes]
 
 
 def verdicts_table(judged: Judged) -> Table:
@@ -41,9 +40,7 @@ def verdicts_table(judged: Judged) -> Table:
         Column("Refuted when"): lambda verdict: verdict.hypothesis.criteria[1],
     }
     rows = tuple(cells(*(cell(verdict) for cell in columns.values())) for verdict in judged.verdicts)
-    return Table(
-        tuple(columns), rows, f"Hypotheses of {judged.measured.experiment.name}", words.caption(judged.measured)
-    )
+    return Table(tuple(columns), rows, f"Hypotheses of {judged.measured.experiment.name}")
 
 
 def comparisons_table(judged: Judged) -> Table:
@@ -72,7 +69,7 @@ def comparisons_table(judged: Judged) -> Table:
         tuple(columns),
         tuple(rows),
         "Comparisons",
-        words.caption(judged.measured),
+        "",
         (note,),
         tuple(sections),
         "Hypothesis",
@@ -88,7 +85,7 @@ def effects_table(judged: Judged, screen: bool = False) -> Table:
         rows.append(cells(title, *(_effect_cell(estimate, screen) for estimate in estimates)))
     confidence = f"{judged.measured.experiment.rule.confidence:.0%}"
     interval = "intervals: --format markdown" if screen else f"with {confidence} interval (Student's t)"
-    caption = f"Change of OOD accuracy in points, mean over seeds, {interval}. {words.caption(judged.measured)}"
+    caption = f"Change of OOD accuracy in points, mean over seeds, {interval}."
     return Table(columns, tuple(rows), "Effects", caption, (words.multiplicity(judged),))
 
 
@@ -120,7 +117,7 @@ def cells_table(judged: Judged) -> Table:
         rows.append(cells(cell.title, *row))
     chances = sorted({value.chance for of_cell in measured.values.values() for value in of_cell.values()})
     chance = f" Guessing gives {' or '.join(f'{value:.2f}' for value in chances)} %." if chances else ""
-    caption = f"OOD accuracy in %, mean ± standard deviation over seeds.{chance} {words.caption(measured)}"
+    caption = f"OOD accuracy in %, mean ± standard deviation over seeds.{chance}"
     return Table(columns, tuple(rows), "Cells", caption)
 
 
@@ -130,6 +127,18 @@ def _mean_cell(values: Sequence[float], wanted: int) -> Cell:
     sample = summary(values)
     spread = f" ± {sample.std:.2f}" if sample.n > 1 else ""
     return Cell(sample.mean, f"{sample.mean:.2f}{spread}{f' (n={sample.n})' if sample.n < wanted else ''}")
+
+
+def latex_text(judged: Judged) -> str:
+    """Hypotheses, comparisons and effects as LaTeX tables, each with the profile in its caption."""
+    name, profile = judged.measured.experiment.name, words.caption(judged.measured)
+    made = (
+        (verdicts_table(judged), "hypotheses"),
+        (comparisons_table(judged), "comparisons"),
+        (effects_table(judged), "effects"),
+    )
+    captioned = [(replace(table, caption=f"{table.caption} {profile}".strip()), what) for table, what in made]
+    return "\n".join(latex(table, f"{name}-{what}") for table, what in captioned)
 
 
 def numbers(judged: Judged) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from conf import names
 from conf.experiments import Experiment
@@ -24,11 +24,11 @@ def rule(experiment: Experiment) -> str:
     """How comparisons are decided."""
     declared = experiment.rule
     return (
-        f"Rule: OOD accuracy in points, paired by seed; a comparison is decided at level {declared.alpha:g} after Holm's "
-        "adjustment over all comparisons of the experiment, separately for differences (paired t, two-sided) and for "
-        f"margins (one-sided t tests); intervals are {declared.confidence:.0%}. A hypothesis is held when every one of "
-        "its comparisons comes out as it says, refuted when one comes out against it, undecided otherwise, and not "
-        "judged before all declared seeds are there."
+        f"Rule: OOD accuracy in points, paired by seed; a comparison is decided at level {declared.alpha:g} after "
+        "Holm's adjustment over all comparisons of the experiment, separately for differences (paired t, two-sided) "
+        f"and for margins (one-sided t tests); intervals are {declared.confidence:.0%}. A hypothesis is held when "
+        "every one of its comparisons comes out as it says, refuted when one comes out against it, undecided "
+        "otherwise, and not judged before all declared seeds are there."
     )
 
 
@@ -95,10 +95,8 @@ def missing(measured: Measured) -> Iterator[str]:
         if of_task:
             parts.append(f"{names.task(task)}: {_cells(measured, of_task)}")
     count = sum(map(len, absent.values()))
-    yield (
-        f"Missing: {count} of {total} tests ({'; '.join(parts)}); `{making(measured.profile, measured.experiment.name)}` "
-        "makes them."
-    )
+    command = making(measured.profile, measured.experiment.name)
+    yield f"Missing: {count} of {total} tests ({'; '.join(parts)}); `{command}` makes them."
 
 
 def _cells(measured: Measured, absent: dict[str, tuple[int, ...]]) -> str:
@@ -127,5 +125,3 @@ def multiplicity(judged: Judged) -> str:
         f"Bold (starred in a terminal): the interval leaves 0 out. {shown} intervals, not adjusted: about {chance:.0f} "
         "would leave 0 out if nothing had any effect. Only the hypotheses decide."
     )
-
-
