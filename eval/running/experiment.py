@@ -19,6 +19,8 @@ from eval.store.kinds import Declared
 from eval.store.records import load_if_there
 from posgen.errors import BadValue, UserError, nearest
 
+_SCALE = "pe.logit_scale"
+
 
 def plan_experiment(
     experiment: Experiment, profile: str, overrides: Sequence[str] = (), fits: bool = True, fresh: bool = False
@@ -53,7 +55,7 @@ def plan_experiment(
 def _members(
     experiment: Experiment, profile: str, overrides: Sequence[str], base: Config, ticked: Callable[[], None]
 ) -> list[Any]:
-    derived = {cell.name: Derived(cell.pe, tuple(_settings(cell))) for cell in experiment.cells}
+    derived = {cell.name: Derived(cell.pe, tuple(_settings(experiment, cell))) for cell in experiment.cells}
     places = [
         (task, cell.name, protocol_of(experiment, cell)) for task in experiment.tasks for cell in experiment.cells
     ]
@@ -67,13 +69,24 @@ def protocol_of(experiment: Experiment, cell: DesignCell) -> str:
     return "+".join([experiment.protocol, *(f"{key}={_written(value)}" for key, value in switches)])
 
 
-def _settings(cell: DesignCell) -> Iterator[str]:
+def _settings(experiment: Experiment, cell: DesignCell) -> Iterator[str]:
     """What a cell sets, in Hydra's grammar and checked, but for the switches, which its protocol names."""
     texts = [f"{key}={_written(value)}" for key, value in cell.settings.items() if not key.startswith("protocol.")]
+    if trained_as := _trained_as(experiment, cell):
+        texts.append(f"pe.trained_as={_written(trained_as)}")
     try:
         yield from read(texts).overrides
     except UserError as error:
         raise UserError(f"cell {cell.name}: {error}") from None
+
+
+def _trained_as(experiment: Experiment, cell: DesignCell) -> str:
+    """The cell that is the same but for a scale of the logits, whose training this one's is where the scale is 1 up to
+    the training length (eval.running.plan.trained_with). Empty where there is none."""
+    if _SCALE not in cell.settings:
+        return ""
+    without = {key: value for key, value in cell.settings.items() if key != _SCALE}
+    return next((other.name for other in experiment.cells if (other.pe, other.settings) == (cell.pe, without)), "")
 
 
 def _written(value: Any) -> str:
