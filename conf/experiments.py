@@ -143,15 +143,15 @@ def find(name: str) -> Path:
         require(path.is_file(), "experiment", name, "there is no such file")
         return path
     known = experiments()
-    remedy = nearest(name, known) if known else "there is none in conf/experiment; name a file, path/to/file.yaml"
-    require(name in known, "experiment", name, f"{remedy}, or a file, path/to/file.yaml")
+    remedy = f"{nearest(name, known)}, or a file" if known else "there is none in conf/experiment; name a file"
+    require(name in known, "experiment", name, f"{remedy}: path/to/{name}.yaml")
     return files.FOLDER / FOLDER / f"{name}.yaml"
 
 
 def load(name: str) -> Experiment:
     """The declaration of that name, or in that file. Raises UserError, one line, for whatever is wrong in it."""
     path = find(name)
-    return parsed(files.load(path), path.stem, path.as_posix() if path.suffix and path.parent != Path() else name)
+    return parsed(files.load(path), path.stem, name if name.endswith(path.suffix) else f"conf/{FOLDER}/{path.name}")
 
 
 def parsed(node: Mapping[str, Any], stem: str, place: str) -> Experiment:

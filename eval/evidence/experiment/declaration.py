@@ -20,7 +20,7 @@ from eval.evidence.verdict.tables import number_column, share_cell
 def document(experiment: Experiment) -> Document:
     """Everything that is declared."""
     about = (
-        f"Tasks: {', '.join(map(names.task, experiment.tasks))}.",
+        f"Tasks: {'; '.join(map(names.task, experiment.tasks))}.",
         f"Protocol {names.protocol(experiment.protocol)}.",
         *(
             f"Profile {profile}: {len(seeds)} seeds, {', '.join(map(str, seeds))}."
@@ -63,7 +63,7 @@ def _cells(experiment: Experiment) -> Table:
 def _hypotheses(experiment: Experiment) -> Table:
     rows = [
         cells(
-            h.name, h.claim, _compared(experiment, h), ", ".join(_on(experiment, h)),
+            h.name, h.claim, _compared(experiment, h), "; ".join(_on(experiment, h)),
             *h.criteria, comparisons_of(experiment, h),
         )
         for h in experiment.hypotheses

@@ -45,7 +45,7 @@ def task_title(name: str) -> str:
     if name == ALL:
         return "All tasks"
     if "+" in name:
-        return f"Mean of {', '.join(map(names.task, name.split('+')))}"
+        return f"Mean of {'; '.join(map(names.task, name.split('+')))}"
     return names.task(name)
 
 
