@@ -176,6 +176,17 @@ def test_missing_records_are_named_and_nothing_is_judged(
     assert out.count("incomplete (") == 2
 
 
+def test_a_worker_elsewhere_names_the_experiment_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, **DECLARED, tasks=["cot"])
+    assert run(*RUN, "backend=post") == 0
+    assert not (tmp_path / RECORDS).exists()
+    assert run("work", "--threads", "1") == 0
+    made = records(tmp_path)
+    assert len(made) == 12
+    assert {r.experiment for r in made} == {Declared("tiny", experiment(**DECLARED, tasks=["cot"]).digest)}
+
+
 def test_the_page_has_a_section_for_it(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("sweep", "--profile", "smoke", "--task", "cot", "--pe", "rope", "--threads", "1") == 0
     assert run("report", "--profile", "smoke") == 0

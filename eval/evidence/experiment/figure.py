@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Inches.
-_WIDTH, _LINE, _AROUND, _FOOT = 6.9, 0.19, 0.55, 0.75
+_WIDTH, _LINE, _AROUND, _FOOT = 6.9, 0.19, 0.65, 0.75
 _ACROSS = 4  # panels in a row
-_CHARACTERS = 105
+_CHARACTERS, _TITLE = 105, 18
 # Okabe-Ito, as eval.evidence.figures.style; decided and undecided differ in filling too.
 _MAIN, _INTERACTION = "#0072B2", "#D55E00"
 
@@ -43,7 +43,7 @@ def figure(judged: Judged) -> Figure:
     height = down * (_LINE * len(titles) + _AROUND) + _FOOT
     with matplotlib.rc_context(SETTINGS):
         drawn = Figure(figsize=(_WIDTH, height), layout="constrained")
-        panels = drawn.subplots(down, across, squeeze=False, sharey=True).flatten()
+        panels = drawn.subplots(down, across, squeeze=False, sharex=True, sharey=True).flatten()
         for panel, task in zip(panels, tasks, strict=False):
             _panel(panel, [estimate for estimate in judged.effects if estimate.task == task], titles)
         for panel in panels[len(tasks) :]:
@@ -90,7 +90,7 @@ def _title(judged: Judged) -> str:
 
 
 def _panel(panel: Axes, estimates: Sequence[Estimate], titles: Sequence[str]) -> None:
-    panel.set_title(words.task_title(estimates[0].task))
+    panel.set_title(textwrap.fill(words.task_title(estimates[0].task), _TITLE))
     bare(panel)
     panel.axvline(0.0, **GUIDE)
     for estimate in estimates:
@@ -106,7 +106,7 @@ def _panel(panel: Axes, estimates: Sequence[Estimate], titles: Sequence[str]) ->
         filled = colour if decided(estimate) else "white"
         panel.plot([estimate.difference.mean], [line], "o", color=colour, markersize=4.5, markerfacecolor=filled,
                    markeredgewidth=1.1)  # fmt: skip
-    panel.tick_params(axis="x", labelsize=SMALL)
+    panel.tick_params(axis="x", labelsize=SMALL, labelbottom=True)
     panel.set_xlabel("points", fontsize=SMALL + 0.5)
 
 

@@ -8,6 +8,7 @@ two kinds of test. No hypothesis is judged before all of its seeds are there: lo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,7 +17,6 @@ from conf.hypotheses import Direction, Hypothesis, Over, Rule
 from eval.evidence.experiment.contrasts import effects, of_hypothesis
 from eval.evidence.experiment.measured import ALL, Estimate, Measured, estimate, over_tasks
 from eval.evidence.statistics import (
-    Difference,
     difference_power,
     equivalence_power,
     holm,
@@ -108,19 +108,17 @@ def _comparisons(measured: Measured, hypothesis: Hypothesis) -> Iterator[Compari
     for contrast in of_hypothesis(measured.experiment, hypothesis):
         for name, tasks in places(measured.experiment.tasks, hypothesis):
             found = over_tasks(measured, contrast, tasks, name)
-            yield Comparison(hypothesis, found, p_margin=_p_margin(found.difference, hypothesis))
+            yield Comparison(hypothesis, found, p_margin=_p_margin(found, hypothesis))
 
 
-def _p_margin(difference: Difference | None, hypothesis: Hypothesis) -> float | None:
-    margin = hypothesis.margin
+def _p_margin(found: Estimate, hypothesis: Hypothesis) -> float | None:
+    difference, margin = found.difference, hypothesis.margin
     if difference is None or margin is None:
         return None
-    lowest_only = hypothesis.direction is Direction.not_lower
     if difference.standard_error == 0.0:
-        # All seeds agree to the last digit, such as at 100 % of both: there is no spread to test against.
-        inside = difference.mean > -margin and (lowest_only or difference.mean < margin)
-        return 0.0 if inside else None
-    return no_lower(difference, margin) if lowest_only else tost(difference, margin)
+        # All seeds agree to the last token, such as at 100 % of both: their spread is below that of rounding.
+        difference = replace(difference, standard_error=found.rounding / math.sqrt(len(found.seeds)))
+    return (no_lower if hypothesis.direction is Direction.not_lower else tost)(difference, margin)
 
 
 def _decided(comparison: Comparison, rule: Rule, family: int) -> Comparison:

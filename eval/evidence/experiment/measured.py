@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from conf.experiments import Experiment
 from conf.hypotheses import Against
@@ -26,11 +26,12 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class Value:
-    """One member's test, in percent."""
+    """One member's test, in percent. `resolution`: what one token more or less right beyond L changes, in points."""
 
     ood: float
     id: float | None
     chance: float
+    resolution: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Measured:
 @dataclass(frozen=True)
 class Estimate:
     """A contrast on a task: its value in points in each of `seeds`, and their mean with interval and p (None without
-    any). `diverged` and `missing`: seeds of which a member that takes part diverged, or has no record."""
+    any). `diverged` and `missing`: seeds of which a member that takes part diverged, or has no record. `rounding`: the
+    standard deviation of its value by rounding to whole tokens alone, in points."""
 
     contrast: Contrast
     task: str
@@ -75,7 +77,8 @@ class Estimate:
     values: tuple[float, ...] = ()
     difference: Difference | None = None
     diverged: tuple[int, ...] = ()
-    missing: tuple[int, ...] = field(default=())
+    missing: tuple[int, ...] = ()
+    rounding: float = 0.0
 
 
 def measured(experiment: Experiment, records: Sequence[AccuracyRecord], place: str) -> Measured:
@@ -120,7 +123,10 @@ def _value(record: AccuracyRecord) -> Value | None:
     if ood is None:
         return None
     fraction = record.id_accuracy
-    return Value(ood, None if fraction is None else 100.0 * fraction, 100.0 / record.training.task.modulus)
+    data = record.training.data
+    tokens = data.test_size * max(1, record.length - data.train_length)
+    percent = None if fraction is None else 100.0 * fraction
+    return Value(ood, percent, 100.0 / record.training.task.modulus, 100.0 / tokens)
 
 
 def estimate(measured: Measured, contrast: Contrast, task: str) -> Estimate:
@@ -146,7 +152,16 @@ def over_tasks(measured: Measured, contrast: Contrast, tasks: Sequence[str], nam
             seeds.append(seed)
             values.append(math.fsum(known) / len(known))
     difference = paired_t(values, measured.experiment.rule.confidence)
-    return Estimate(contrast, name, tuple(seeds), tuple(values), difference, tuple(sorted(diverged)), tuple(missing))
+    ends = tuple(sorted(diverged)), tuple(missing), _rounding(measured, contrast, tasks)
+    return Estimate(contrast, name, tuple(seeds), tuple(values), difference, *ends)
+
+
+def _rounding(measured: Measured, contrast: Contrast, tasks: Sequence[str]) -> float:
+    """Of a uniform error, independent between the tests that take part."""
+    values = (value for cell in contrast.weights for task in tasks for value in measured.values[cell, task].values())
+    widest = max((value.resolution for value in values), default=0.0)
+    share = math.fsum(weight**2 for weight in contrast.weights.values()) / len(tasks)
+    return widest * math.sqrt(share / 12)
 
 
 def _of_seed(measured: Measured, contrast: Contrast, task: str, seed: int) -> float | None:

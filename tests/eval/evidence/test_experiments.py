@@ -286,6 +286,10 @@ def test_models_that_agree_to_the_last_digit_are_equal_and_not_above(record: Mak
     made = declared(hypotheses=same)
     found = judged(made, records_of(made, record, lambda *_: 1.0))
     assert [v.outcome for v in found.verdicts] == [Outcome.held, Outcome.undecided]
+    # The spread of rounding: 1,000 sequences of 192 tokens beyond L, two cells with either level, half a weight each.
+    error = 100 / 192_000 * math.sqrt(4 * 0.25 / 12) / math.sqrt(3)
+    equal = found.verdicts[0].comparisons[0]
+    assert equal.p_margin == pytest.approx(scipy.stats.t.sf(1 / error, 2))
     apart = judged(made, records_of(made, record, lambda cell, *_: 0.75 if "p_rope" in cell else 0.5))
     assert [v.outcome for v in apart.verdicts] == [Outcome.undecided, Outcome.undecided]  # no spread to test against
 
