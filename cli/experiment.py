@@ -51,7 +51,9 @@ def listing(context: typer.Context) -> None:
     from conf.experiments import experiments, load
 
     declared = [load(name) for name in experiments()]
-    rows = [[e.name, e.date, e.digest, str(len(e.cells)), ",".join(e.profiles), e.title] for e in declared]
+    rows = [
+        [e.name, e.date, e.digest, str(len(e.cells)), ",".join(p.name for p in e.profiles), e.title] for e in declared
+    ]
     print(table(["name", "declared", "digest", "cells", "profiles", "title"], rows))
 
 
@@ -84,7 +86,7 @@ def show(
     from eval.evidence.table import markdown, terminal
 
     formats, declared = chosen_formats(format, ["terminal", "markdown"]), load(name)
-    asked = [profile or next(iter(declared.profiles))] if estimate else []
+    asked = [profile or declared.profiles[0].name] if estimate else []
     planned = [_planned(name, declared, one, overrides, device, threads, fits=False) for one in asked]
     tables = document(declared)
     shown(formats, lambda console: terminal(tables, console), {"markdown": lambda: markdown(tables)}, None, "")
@@ -120,7 +122,7 @@ def run(
     from conf.experiments import load
 
     declared = load(name)
-    chosen = profile or next(iter(declared.profiles))
+    chosen = profile or declared.profiles[0].name
     sweep = _planned(name, declared, chosen, overrides, device, threads, not dry_run, fresh)
     print(_counted(sweep), flush=True)
     train_all([sweep], fresh, dry_run)
@@ -166,7 +168,7 @@ def judge(
 
     chosen = chosen_formats(format, ["terminal", "markdown", "csv", "latex", *FORMATS])
     declared = load(name)
-    judged = _judged(declared, profile or next(iter(declared.profiles)), records)
+    judged = _judged(declared, profile or declared.profiles[0].name, records)
     drawn = [one for one in chosen if one in FORMATS]
     figures = {f"effects-{declared.name}": figure(judged)} if drawn else {}
     said = sentence(commits(declared, find(name), judged.measured.records), declared)

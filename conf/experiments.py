@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from conf import files
-from conf.factors import DesignCell, Factor, crossed
+from conf.factors import DesignCell, Factor, crossed, nearest_setting, setting
 from conf.hypotheses import Hypothesis, Rule
+from conf.overrides import changed
+from conf.schema import ProfileSpec, dotted_keys
 from posgen.errors import BadValue, UserError, nearest, require, shortened
 from posgen.naming import check_name
 from posgen.plain import digest, identity, restore
@@ -28,9 +30,40 @@ MOST_CELLS = 256
 
 
 @dataclass(frozen=True)
+class DeclaredProfile:
+    """A profile of conf/profile with the seeds that are declared, which may go beyond its own, and settings of the run
+    that all cells have otherwise than the profile (`model.heads`)."""
+
+    name: str
+    seeds: tuple[int, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = _names("profile")
+        require(self.name in known, "profiles.name", self.name, nearest(self.name, known))
+        several = len(self.seeds) >= 2 and len(set(self.seeds)) == len(self.seeds)
+        right = several and all(0 <= seed < 2**32 for seed in self.seeds)
+        listed = ", ".join(map(str, self.seeds))
+        remedy = "list two or more different seeds, 0 to 4294967295"
+        require(right, f"profiles.{self.name}.seeds", listed, remedy)
+        keys = {key for key, _ in dotted_keys() if key.startswith(("model.", "optim.", "data."))}
+        for key, value in self.settings.items():
+            require(key in keys, f"profiles.{self.name}.{key}", value, f"is no setting; {nearest_setting(key, keys)}")
+
+    @property
+    def overrides(self) -> list[str]:
+        """The settings in Hydra's grammar."""
+        return [setting(key, value) for key, value in self.settings.items()]
+
+    @cached_property
+    def recorded(self) -> str:
+        """What records call it: `quick+model.heads=2`, as every sweep with these settings would."""
+        return changed(ProfileSpec(self.name), self.overrides).name
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """A declaration. `profiles`: profile -> the seeds that it is measured with; `interactions`: pairs of factors whose
-    interaction is reported beside all main effects."""
+    """A declaration. `interactions`: pairs of factors whose interaction is reported beside all main effects."""
 
     name: str
     title: str
@@ -38,7 +71,7 @@ class Experiment:
     question: str
     factors: tuple[Factor, ...]
     tasks: tuple[str, ...]
-    profiles: dict[str, list[int]]
+    profiles: tuple[DeclaredProfile, ...]
     hypotheses: tuple[Hypothesis, ...]
     rule: Rule = field(default_factory=Rule)
     encoding: str = "rope"
@@ -58,7 +91,7 @@ class Experiment:
         tasks, known = self.tasks, _names("task")
         require(bool(tasks) and len(set(tasks)) == len(tasks), "tasks", ", ".join(tasks), "name tasks, each once")
         for group, names in (
-            ("task", tasks), ("profile", self.profiles), ("pe", (self.encoding, *self._files())),
+            ("task", tasks), ("pe", (self.encoding, *self._files())),
             ("protocol", (self.protocol.partition("+")[0],)),
         ):  # fmt: skip
             known = _names(group)
@@ -67,11 +100,9 @@ class Experiment:
         for task in tasks:
             text = files.load(files.FOLDER / "task" / f"{task}.yaml").get("rule") == TEXT
             require(not text, "task", task, "is a text, which has no accuracy; experiments measure OOD accuracy")
-        require(bool(self.profiles), "profiles", "{}", "name a profile with its seeds, {quick: [5549, 4955, 42]}")
-        for profile, seeds in self.profiles.items():
-            whole = isinstance(seeds, list) and all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
-            right = whole and len(seeds) >= 2 and len(set(seeds)) == len(seeds)
-            require(right, f"profiles.{profile}", seeds, "list two or more different seeds, 0 to 4294967295")
+        profiles = [profile.name for profile in self.profiles]
+        once = bool(profiles) and len(set(profiles)) == len(profiles)
+        require(once, "profiles", ", ".join(profiles), "name one or more, each once, with its seeds")
 
     def _files(self) -> list[str]:
         return [str(level.settings["pe"]) for f in self.factors for level in f.levels if "pe" in level.settings]
@@ -104,6 +135,12 @@ class Experiment:
                 hypothesis.check({f.name: [level.name for level in f.levels] for f in self.factors}, self.tasks)
             except BadValue as error:
                 raise error.under(f"hypotheses.{hypothesis.name}") from None
+
+    def profile(self, name: str) -> DeclaredProfile:
+        """The declared profile of that name. BadValue where there is none."""
+        known = [profile.name for profile in self.profiles]
+        require(name in known, "profile", name, f"is not declared by {self.name}; {nearest(name, known)}")
+        return self.profiles[known.index(name)]
 
     def factor(self, name: str) -> Factor:
         """The factor of that name."""

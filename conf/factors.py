@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from posgen.errors import nearest, require
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _LETTERS = "use 1 to 40 letters, digits and _ . - (names of cells are made of it, with a + between)"
 _OF_AN_ENCODING = [f.name for f in dataclasses.fields(EncodingSpec) if f.name not in ("name", "params", "code")]
-_OF_A_RUN = ("model.", "optim.", "data.", "task.", "protocol.")
+OF_A_RUN = ("model.", "optim.", "data.", "task.", "protocol.")
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Level:
 
     def __post_init__(self) -> None:
         require(bool(_NAME.fullmatch(self.name)), "levels.name", self.name, _LETTERS)
-        known = {*_OF_AN_ENCODING, "params", "pe", *(key for key, _ in dotted_keys() if key.startswith(_OF_A_RUN))}
+        known = {*_OF_AN_ENCODING, "params", "pe", *(key for key, _ in dotted_keys() if key.startswith(OF_A_RUN))}
         for key, value in self.settings.items():
-            require(key in known, f"levels.{self.name}.{key}", value, f"is no setting; {_nearest(key, known)}")
+            require(key in known, f"levels.{self.name}.{key}", value, f"is no setting; {nearest_setting(key, known)}")
         params = self.settings.get("params", {})
         require(isinstance(params, Mapping), f"levels.{self.name}.params", params, "use values by name, {p: 0.25}")
 
@@ -53,10 +54,24 @@ class Level:
     @property
     def of_run(self) -> dict[str, Any]:
         """The settings of the run by their full names."""
-        return {key: value for key, value in self.settings.items() if key.startswith(_OF_A_RUN)}
+        return {key: value for key, value in self.settings.items() if key.startswith(OF_A_RUN)}
 
 
-def _nearest(key: str, known: set[str]) -> str:
+def setting(key: str, value: Any) -> str:
+    """`model.heads=2`: a setting of YAML in Hydra's grammar."""
+    return f"{key}={written(value)}"
+
+
+def written(value: Any) -> str:
+    """A value of YAML as Hydra's grammar writes it."""
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return value if value.replace("_", "").isalnum() else f"'{escaped}'"
+    return json.dumps(value)
+
+
+def nearest_setting(key: str, known: set[str]) -> str:
+    """The nearest settings, of the same group where there is one."""
     same = [k for k in known if k.startswith(key.partition(".")[0] + ".")]
     return nearest(key, same or [k for k in known if "." not in k])
 

@@ -16,7 +16,7 @@ NODE: dict[str, Any] = {
     "date": "2026-11-27",
     "question": "Which of three factors changes anything where nothing is learned?",
     "tasks": ["recursive", "cot"],
-    "profiles": {"smoke": [1, 2, 3]},
+    "profiles": [{"name": "smoke", "seeds": [1, 2, 3]}],
     "factors": [
         {
             "name": "p_rope",

@@ -101,7 +101,7 @@ def _command(profile: str, below: str) -> str:
         return f"posgen lengths --measure --profile {profile}"
     folder, _, experiment = below.partition("/")
     if folder == FOLDER:
-        return making(profile, experiment)
+        return making(profile.partition("+")[0], experiment)
     return " ".join(["posgen sweep", *([f"--{below}"] if below else []), sweep_options(profile)])
 
 

@@ -55,7 +55,8 @@ def test_the_digest_is_of_what_is_declared_and_not_of_how_it_is_written(tmp_path
     [
         {"question": "Another?"},
         {"tasks": ["recursive"]},
-        {"profiles": {"smoke": [1, 2, 4]}},
+        {"profiles": [{"name": "smoke", "seeds": [1, 2, 4]}]},
+        {"profiles": [{"name": "smoke", "seeds": [1, 2, 3], "settings": {"model.heads": 1}}]},
         {"rule": {"alpha": 0.01}},
         {"interactions": [["p_rope", "resonance"]]},
         {"hypotheses": [{**NODE["hypotheses"][0], "margin": 2}]},
@@ -73,6 +74,10 @@ FACTORS = NODE["factors"]
 
 def level(**keys: Any) -> dict[str, Any]:
     return {"factors": [{"name": "f", "levels": [{"name": "plain"}, {"name": "other", **keys}]}]}
+
+
+def profile(**keys: Any) -> dict[str, Any]:
+    return {"profiles": [{"name": "smoke", "seeds": [1, 2], **keys}]}
 
 
 def hypothesis(**keys: Any) -> dict[str, Any]:
@@ -94,12 +99,15 @@ def hypothesis(**keys: Any) -> dict[str, Any]:
         ({"tasks": ["text"]}, "task=text: is a text, which has no accuracy"),
         ({"protocol": "papper"}, "protocol=papper: did you mean paper?"),
         ({"encoding": "roop"}, "pe=roop: did you mean rope?"),
-        ({"profiles": {}}, "profiles={}: name a profile with its seeds"),
-        ({"profiles": {"smok": [1, 2]}}, "profile=smok: did you mean smoke?"),
-        ({"profiles": {"smoke": 3}}, "profiles.smoke=3: list two or more different seeds"),
-        ({"profiles": {"smoke": [1]}}, "profiles.smoke=[1]: list two or more different seeds"),
-        ({"profiles": {"smoke": [1, 1]}}, "profiles.smoke=[1, 1]: list two or more different seeds"),
-        ({"profiles": {"smoke": [1, -1]}}, "profiles.smoke=[1, -1]"),
+        ({"profiles": []}, "profiles=: name one or more, each once, with its seeds"),
+        (profile(name="smok"), "profiles.name=smok: did you mean smoke?"),
+        (profile(seeds=3), "seeds should be a list, not 3"),
+        (profile(seeds=["a", 2]), "seeds should be a whole number, not 'a'"),
+        (profile(seeds=[1]), "profiles.smoke.seeds=1: list two or more different seeds"),
+        (profile(seeds=[1, 1]), "profiles.smoke.seeds=1, 1: list two or more different seeds"),
+        (profile(seeds=[1, -1]), "profiles.smoke.seeds=1, -1"),
+        (profile(settings={"model.head": 2}), "profiles.smoke.model.head=2: is no setting; did you mean model.heads?"),
+        (profile(settings={"protocol.bos": False}), "profiles.smoke.protocol.bos=False: is no setting"),
         ({"factors": []}, "factors=[]: name what is varied"),
         ({"factors": [FACTORS[0], FACTORS[0]]}, "give every factor a name of its own"),
         ({"factors": [{"name": "f", "levels": [{"name": "one"}]}]}, "factors.f.levels=one: give two or more levels"),

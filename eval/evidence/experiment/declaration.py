@@ -7,8 +7,8 @@ from typing import Any
 
 from conf import names
 from conf.experiments import Experiment
+from conf.factors import written
 from conf.hypotheses import Hypothesis, Over
-from conf.ledger import written
 from eval.evidence.experiment import words
 from eval.evidence.experiment.contrasts import of_hypothesis
 from eval.evidence.experiment.judge import places
@@ -23,8 +23,8 @@ def document(experiment: Experiment) -> Document:
         f"Tasks: {'; '.join(map(names.task, experiment.tasks))}.",
         f"Protocol {names.protocol(experiment.protocol)}.",
         *(
-            f"Profile {profile}: {len(seeds)} seeds, {', '.join(map(str, seeds))}."
-            for profile, seeds in experiment.profiles.items()
+            f"Profile {profile.recorded}: {len(profile.seeds)} seeds, {', '.join(map(str, profile.seeds))}."
+            for profile in experiment.profiles
         ),
         words.rule(experiment),
     )
@@ -90,7 +90,7 @@ def _power(experiment: Experiment) -> Table:
     rows: list[tuple[Cell, ...]] = []
     sections = []
     for profile in experiment.profiles:
-        sections.append((len(rows), profile))
+        sections.append((len(rows), profile.recorded))
         for found in power(experiment, profile):
             smallest = Cell(found.smallest, None if found.smallest is None else f"{found.smallest:.1f}")
             true = "0" if found.hypothesis.margin is not None and found.smallest is None else None

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from conf.experiments import Experiment
+from conf.experiments import DeclaredProfile, Experiment
 from conf.hypotheses import Against
 from eval.evidence.cells import Cell, Collection, collect
 from eval.evidence.experiment.contrasts import Contrast
@@ -36,14 +36,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Measured:
-    """The records of an experiment under one profile. `seeds` are the declared ones, or where the profile is not a
-    declared one, those that were measured. `values`, `diverged`: by place."""
+    """The records of an experiment under one profile. `declared` None: it is none of the declared ones, and `seeds` are
+    those that were measured. `values`, `diverged`: by place."""
 
     experiment: Experiment
     profile: str
     label: str
     seeds: tuple[int, ...]
-    declared: bool
+    declared: DeclaredProfile | None
     values: Mapping[Place, Mapping[int, Value]]
     diverged: Mapping[Place, tuple[int, ...]]
     others: tuple[int, ...]
@@ -98,9 +98,9 @@ def measured(experiment: Experiment, records: Sequence[AccuracyRecord], place: s
         name: collect(of_cell, accuracy_mode=of_cell[0].accuracy_mode) for name, of_cell in by_cell.items() if of_cell
     }
     profile = records[0].profile
-    declared = profile in experiment.profiles
+    declared = next((p for p in experiment.profiles if p.recorded == profile), None)
     found = sorted({record.seed for record in records})
-    seeds = tuple(experiment.profiles[profile]) if declared else tuple(found)
+    seeds = declared.seeds if declared else tuple(found)
     values: dict[Place, dict[int, Value]] = {}
     diverged: dict[Place, tuple[int, ...]] = {}
     for name in by_cell:

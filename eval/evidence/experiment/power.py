@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from conf.experiments import Experiment
+from conf.experiments import DeclaredProfile, Experiment
 from conf.hypotheses import Direction, Hypothesis, Rule
 from eval.evidence.experiment.contrasts import of_hypothesis
 from eval.evidence.experiment.judge import places, power_of
@@ -35,9 +35,9 @@ def comparisons_of(experiment: Experiment, hypothesis: Hypothesis) -> int:
     return len(of_hypothesis(experiment, hypothesis)) * len(places(experiment.tasks, hypothesis))
 
 
-def power(experiment: Experiment, profile: str) -> Iterator[Power]:
+def power(experiment: Experiment, profile: DeclaredProfile) -> Iterator[Power]:
     """The power of every hypothesis under a profile's seeds."""
-    rule, seeds = experiment.rule, len(experiment.profiles[profile])
+    rule, seeds = experiment.rule, len(profile.seeds)
     family = sum(comparisons_of(experiment, hypothesis) for hypothesis in experiment.hypotheses)
     for hypothesis in experiment.hypotheses:
         std = hypothesis.std_points or rule.std_points

@@ -95,7 +95,7 @@ def missing(measured: Measured) -> Iterator[str]:
         if of_task:
             parts.append(f"{names.task(task)}: {_cells(measured, of_task)}")
     count = sum(map(len, absent.values()))
-    command = making(measured.profile, measured.experiment.name)
+    command = making(measured.declared.name if measured.declared else measured.profile, measured.experiment.name)
     yield f"Missing: {count} of {total} tests ({'; '.join(parts)}); `{command}` makes them."
 
 

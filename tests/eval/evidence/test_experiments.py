@@ -38,7 +38,11 @@ SEEDS = (1, 2, 3)
 
 def declared(**keys: Any) -> Experiment:
     """The small declaration, for profile quick, which made-up records have."""
-    return experiment(**{"profiles": {"quick": list(SEEDS)}, **keys})
+    return experiment(**{"profiles": profile("quick", *SEEDS), **keys})
+
+
+def profile(name: str, *seeds: int, **settings: Any) -> list[dict[str, Any]]:
+    return [{"name": name, "seeds": list(seeds), "settings": settings}]
 
 
 def records_of(
@@ -266,7 +270,7 @@ def test_nothing_is_judged_before_all_seeds_are_there_and_what_is_missing_is_nam
 
 
 def test_what_diverged_is_left_out_and_told(record: Maker) -> None:
-    made = declared(profiles={"quick": [1, 2, 3, 4]})
+    made = declared(profiles=profile("quick", 1, 2, 3, 4))
 
     def accuracy(cell: str, task: str, seed: int) -> float | None:
         return None if (cell, task, seed) == ("rope", "cot", 4) else shifted({"p_rope": 0.2})(cell, task, min(seed, 3))
@@ -332,7 +336,9 @@ def test_the_committed_experiment_with_p_rope_comes_out_as_written_then(record: 
         {"name": "H2", "claim": "x", "effect": ["resonance"], "where": {"p_rope": "p_rope"}, "direction": "equal",
          "margin": 2},
     ]  # fmt: skip
-    made = experiment(tasks=["recursive", "cot", "semi_recursive"], profiles={"paper": seeds}, hypotheses=hypotheses)
+    made = experiment(
+        tasks=["recursive", "cot", "semi_recursive"], profiles=profile("paper", *seeds), hypotheses=hypotheses
+    )
     cells = {"rope": "rope", "resonance_rope": "resonance", "p_rope": "p_rope", "resonance_p_rope": "p_rope+resonance"}
     records = [
         structs.replace(
@@ -376,8 +382,8 @@ def test_the_power_of_not_lower_is_that_of_the_noncentral_t(true: float) -> None
 
 
 def test_the_power_of_a_declaration_is_that_of_the_noncentral_t() -> None:
-    made = declared(profiles={"quick": list(range(8))}, rule={"std_points": 6.0, "effect_points": 12.0})
-    (found,) = power(made, "quick")  # two comparisons
+    made = declared(profiles=profile("quick", *range(8)), rule={"std_points": 6.0, "effect_points": 12.0})
+    (found,) = power(made, made.profiles[0])  # two comparisons
     error, alpha = 6.0 / math.sqrt(8), 0.05 / 2
 
     def chance(true: float) -> float:
