@@ -165,6 +165,25 @@ def test_settings_that_change_numbers_make_a_profile_that_is_not_declared(
     assert "This profile is not declared: what it shows decides nothing." in capsys.readouterr().out
 
 
+def test_sizes_that_are_declared_are_the_profiles_and_lie_beside_its_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = [{"name": "smoke", "seeds": [1, 2], "settings": {"optim.epochs": 1}}]
+    write(tmp_path, **DECLARED, tasks=["cot"], profiles=short)
+    assert run(*RUN) == 0
+    made = records(tmp_path)
+    assert {(r.profile, r.training.optim.epochs) for r in made} == {("smoke+optim.epochs=1", 1)}
+    assert len(made) == 8
+    capsys.readouterr()
+    assert run("experiment", "judge", "tiny.yaml", "--profile", "smoke") == 0
+    out = capsys.readouterr().out
+    assert "Profile smoke+optim.epochs=1" in out
+    assert "not declared" not in out.replace("seeds that are not declared", "")
+    assert run(*RUN, "optim.epochs=2") == 2
+    assert "optim.epochs=2: is what experiment tiny declares; leave it out" in capsys.readouterr().err
+
+
 def test_missing_records_are_named_and_nothing_is_judged(
     ran: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
