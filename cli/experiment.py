@@ -128,6 +128,28 @@ def run(
     train_all([sweep], fresh, dry_run)
 
 
+@experiment.command(short_help="Show how far it is, cell by cell.")
+def status(
+    name: Name,
+    overrides: Overrides = None,
+    profile: Profile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+) -> None:
+    """Show which trainings are done, running, stale, failed or missing, as `posgen status` does for other sweeps.
+
+    \b
+    posgen experiment status clip --profile quick
+    posgen experiment status clip --profile quick --json
+    """
+    from cli.status import print_status
+    from conf.experiments import load
+
+    declared = load(name)
+    chosen = profile or declared.profiles[0].name
+    sweep = _planned(name, declared, chosen, overrides, None, None, fits=False)
+    print_status(sweep, as_json, f"`posgen experiment run {name} --profile {chosen}`")
+
+
 @experiment.command(short_help="Judge its hypotheses from the records.")
 def judge(
     name: Name,

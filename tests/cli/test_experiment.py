@@ -215,6 +215,35 @@ def test_the_page_has_a_section_for_it(ran: Path, capsys: pytest.CaptureFixture[
     assert "posgen experiment run tiny --profile smoke" in page
 
 
+def test_the_page_shows_what_the_suite_declares(
+    ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("conf.experiments.find", lambda name: ran / f"{name}.yaml")
+    assert run("sweep", "--profile", "smoke", "--task", "cot", "--pe", "rope", "--threads", "1") == 0
+    assert run("report", "--profile", "smoke") == 0
+    assert "not measured: Declared experiment" not in capsys.readouterr().out
+    page = (ran / "results/smoke/report.html").read_text()
+    section = page.split('id="experiment-tiny"')[1].split("<section")[0]
+    text = re.sub(r"<[^>]+>", " ", section)
+    assert "Nothing leaves chance." in text
+    assert "H2 held (2 of 2 comparisons as it says)" in " ".join(text.split())
+    assert "Dot plot, an effect a line" in section  # the figure, in words
+
+
+def test_status_shows_the_grid(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("experiment", "status", "tiny.yaml") == 0
+    assert "24 done, of 24" in capsys.readouterr().out
+    lines = (ran / RECORDS).read_bytes()
+    try:
+        (ran / RECORDS).unlink()
+        assert run("experiment", "status", "tiny.yaml") == 0
+        out = capsys.readouterr().out
+        assert "24 unmeasured, of 24" in out
+        assert "`posgen experiment run tiny.yaml --profile smoke` does what is left" in out
+    finally:
+        (ran / RECORDS).write_bytes(lines)
+
+
 def test_the_list_names_what_is_declared(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("experiment") == 0
     assert capsys.readouterr().out.startswith("name")
