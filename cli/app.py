@@ -10,6 +10,7 @@ from cli.bench import bench
 from cli.clean import clean
 from cli.encodings import encodings
 from cli.evaluate import evaluate
+from cli.experiment import experiment
 from cli.export_rope import export_rope
 from cli.figures import curves, figure3, figure4, gap, positions
 from cli.generate import generate
@@ -54,6 +55,7 @@ for command, summary in (
 ):
     app.command(short_help=summary)(command)
 app.command(name="export-rope", short_help="Write a RoPE configuration for transformers.")(export_rope)
+app.add_typer(experiment, name="experiment", short_help="Declare, run and judge an experiment.")
 app.add_typer(bench, name="bench", short_help="Measure training speed on this machine.")
 app.add_typer(llm, name="llm", short_help="Measure and tune language models.")
 app.add_typer(encodings, name="encodings", short_help="List, show and draw the position encodings.")

@@ -123,11 +123,10 @@ def _tracker(config: Config) -> WandbTracker:
 
 
 def _log(tracker: WandbTracker, paths: PathsSpec, page: Page, text: str, sources: Sources) -> None:
-    from eval.evidence.report.sources import FOLDERS
     from eval.evidence.report.wandb_summary import Holdings, log_summary
     from posgen.errors import UserError
 
-    files = tuple(path for folder in FOLDERS if (path := sources.path(folder)).exists())
+    files = tuple(map(sources.path, sources.folders))
     holdings = Holdings(files, Path(paths.data), Path(paths.runs))
     logged = log_summary(tracker, page, text, sources.records(), holdings)
     if logged is None:

@@ -75,8 +75,6 @@ def status(
                 raise BadValue(name, value, "chooses from a sweep, and --runs lists all; leave one of them out")
         _list_runs(overrides, as_json)
         return
-    from eval.running.status import status_of
-
     # Where a sweep trains is no part of what it is: this machine may be another one.
     settings = [text for text in overrides or () if text.partition("=")[0] != "device"]
     sweeps = plan_sweeps(
@@ -84,12 +82,19 @@ def status(
         ledger=ledger, rows=rows, direction=direction, league=league, until=until,
     )  # fmt: skip
     for number, sweep in enumerate(sweeps):
-        found = status_of(sweep.members, sweep.settings)
-        if as_json:
-            for member in found.members:
-                print(json.dumps(_object(sweep, member)))
-        else:
-            print("\n" * bool(number) + _shown(sweep, found), flush=True)
+        print_status(sweep, as_json, "`posgen sweep` with the same options", "\n" * bool(number))
+
+
+def print_status(sweep: PlannedSweep, as_json: bool, command: str, before: str = "") -> None:
+    """Print where the members of a sweep stand; `command` does what is left."""
+    from eval.running.status import status_of
+
+    found = status_of(sweep.members, sweep.settings)
+    if as_json:
+        for member in found.members:
+            print(json.dumps(_object(sweep, member)))
+    else:
+        print(before + _shown(sweep, found, command), flush=True)
 
 
 def _object(sweep: PlannedSweep, found: MemberStatus) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def _object(sweep: PlannedSweep, found: MemberStatus) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _shown(sweep: PlannedSweep, found: SweepStatus) -> str:
+def _shown(sweep: PlannedSweep, found: SweepStatus, command: str) -> str:
     """A heading, the grid, the details of what is not done, and the counts."""
     from eval.measuring.planned import count
     from eval.running.status import LEFT, STATES
@@ -140,7 +145,7 @@ def _shown(sweep: PlannedSweep, found: SweepStatus) -> str:
     counts = [(state, sum(member.state == state for member in members)) for state in STATES]
     lines.append(_wrapped(f"{', '.join(f'{number} {state}' for state, number in counts if number)}, of {len(members)}"))
     if any(member.state in LEFT or member.differs for member in members):
-        lines.append("`posgen sweep` with the same options does what is left")
+        lines.append(f"{command} does what is left")
     return "\n".join(lines)
 
 

@@ -35,7 +35,7 @@ def train_all(sweeps: Sequence[PlannedSweep], fresh: bool, dry_run: bool) -> Non
         print(announcement(sweep), flush=True)
         if dry_run:
             print(_listing(sweep.members), flush=True)
-            _estimate(sweep, timings)
+            print_estimate(sweep, timings)
             check_fits_here(sweep, fresh)
             continue
         backend = backend_of(sweep.config.backend, sweep.settings, Path(sweep.config.paths.results))
@@ -110,7 +110,7 @@ def _listing(members: Sequence[PlannedMember]) -> str:
     return table(("run", "task", "trained with", "seed", "cells"), rows)
 
 
-def _estimate(sweep: PlannedSweep, timings: dict[str, Timing]) -> None:
+def print_estimate(sweep: PlannedSweep, timings: dict[str, Timing]) -> None:
     """Print how much memory and time these members take on this machine."""
     from eval.measuring.planned import count
     from eval.running.job import check_device, compiles, set_threads

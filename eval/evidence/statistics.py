@@ -120,6 +120,16 @@ def tost(difference: Difference, margin: float) -> float | None:
     return float(stdtr(difference.freedom, (abs(difference.mean) - margin) / difference.standard_error))
 
 
+def no_lower(difference: Difference, margin: float) -> float | None:
+    """p of no inferiority: the true difference lies below -margin, however far, unless this is small (one-sided t
+    test). None without a standard error."""
+    from scipy.special import stdtr
+
+    if not difference.standard_error or not difference.freedom:
+        return None
+    return float(stdtr(difference.freedom, -(difference.mean + margin) / difference.standard_error))
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """The p values adjusted for their number, in their order (Holm 1979, step down). What could not be tested (None)
     stays None and still counts: a family does not shrink because a run is missing."""
@@ -208,6 +218,14 @@ def equivalence_power(standard_error: float, freedom: float, true: float, margin
     room = margin / standard_error - float(stdtrit(freedom, 1 - alpha)) * _spread(freedom)
     shift = true / standard_error
     return float(np.mean(np.where(room > 0, ndtr(room - shift) - ndtr(-room - shift), 0.0)))
+
+
+def no_lower_power(standard_error: float, freedom: float, true: float, margin: float, alpha: float) -> float:
+    """P(p <= alpha) of `no_lower`, 0 to 1, for a true difference."""
+    from scipy.special import ndtr, stdtrit
+
+    bound = float(stdtrit(freedom, 1 - alpha)) * _spread(freedom)
+    return float(np.mean(ndtr((true + margin) / standard_error - bound)))
 
 
 def _spread(freedom: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from eval.measuring.cost import as_tested
 from eval.measuring.metrics import Evaluation, Scores, bin_width, measure
 from eval.measuring.passes import Ticked, nothing
 from eval.measuring.planned import PlannedMember
-from eval.store.kinds import AccuracyRecord, Maker, Metrics, PositionLosses, Training, Validation, as_training
+from eval.store.kinds import AccuracyRecord, Declared, Maker, Metrics, PositionLosses, Training, Validation, as_training
 from eval.store.provenance import maker
 from eval.store.runs import now
 from models.encodings import Encoding, build
@@ -135,10 +135,11 @@ class Context:
     sweep: str
     profile: str
     maker: Maker
+    experiment: Declared | None = None
 
     @staticmethod
-    def here(sweep: str, profile: str, device: str) -> Context:
-        return Context(sweep, profile, maker(device))
+    def here(sweep: str, profile: str, device: str, experiment: Declared | None = None) -> Context:
+        return Context(sweep, profile, maker(device), experiment)
 
 
 def scores_of(
@@ -206,6 +207,7 @@ def record(
         accuracy_by_position=tuple(map(_number, scores.accuracy)) if scores and not spec.task.is_text else None,
         history=tuple(_validation(row, label) for row in history if label in row["validation"]),
         loss_by_position=_binned(scores, spec) if scores and spec.task.is_text else None,
+        experiment=context.experiment,
     )
 
 

@@ -20,7 +20,7 @@ from eval.measuring.member import Context, Data
 from eval.measuring.planned import PlannedMember
 from eval.running.tracker import NoTracker, Tracker
 from eval.store.claims import ClaimLostError
-from eval.store.kinds import AccuracyRecord
+from eval.store.kinds import AccuracyRecord, Declared
 from eval.store.records import load_if_there
 from eval.store.runs import Run
 from models.memory import shortage_told
@@ -35,7 +35,7 @@ class RunSettings:
     """Where a sweep keeps things and how it runs. `threads` None: as many as the process may use; `compiled` None:
     where it pays; `until`: the epoch of the whole schedule at which trainings stop, are tested and keep their state;
     `tracker`: what `tracker_of` builds where the job runs; `save_seconds`: how often a training saves its state, at
-    most."""
+    most; `experiment`: the declared one that all records are made for."""
 
     runs_dir: Path
     data_dir: Path
@@ -49,6 +49,7 @@ class RunSettings:
     tracker: TrackerSpec = NO_TRACKER
     progress: bool = True
     save_seconds: float = 60.0
+    experiment: Declared | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def _run(job: Job, tracker: Tracker | None, outcome: Outcome) -> None:
     check_device(settings.device)
     set_threads(settings.threads)
     with shortage_told("training"), ExitStack() as stack:
-        data, context = Data(settings.data_dir), Context.here(settings.sweep, settings.profile, settings.device)
+        data = Data(settings.data_dir)
+        context = Context.here(settings.sweep, settings.profile, settings.device, settings.experiment)
         members = _claimed(job, stack, outcome)
         # Read after the claim: until then another process may have trained and recorded what this job planned.
         measured = load_if_there(settings.records_path)

@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from conf.compose import Choice, compose, composer
 from conf.environment import as_written
@@ -34,6 +35,15 @@ class _Training:
     tests: list[EncodingSpec] = field(default_factory=list)
     targets: list[tuple[str, str, EncodingSpec, AccuracyMode]] = field(default_factory=list)
     protocols: dict[str, ProtocolSpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Derived:
+    """An encoding without a file of its own: the file of conf/pe that it starts from, and the settings that differ,
+    which may be of the run too (`pe.base=64`, `model.layers=6`)."""
+
+    pe: str
+    settings: tuple[str, ...] = ()
 
 
 def plan(
@@ -63,15 +73,20 @@ def plan_places(
     overrides: Sequence[str],
     changed_profile: ProfileSpec,
     ticked: Callable[[], None] = lambda: None,
+    derived: Mapping[str, Derived] = MappingProxyType({}),
 ) -> list[PlannedMember]:
-    """`plan` for a list of (task, pe, protocol) that need not be all combinations."""
+    """`plan` for a list of (task, pe, protocol) that need not be all combinations. `derived`: encodings by the names
+    that `places` call them."""
     seeds = seeds or changed_profile.seeds
     require(bool(seeds), "profile.seeds", changed_profile.seeds, "give at least one seed")
     trainings: dict[str, _Training] = {}
     with composer() as make:
 
         def composed(task: str, pe: str, protocol: str) -> Config:
-            config = make(Choice(task, pe, protocol, profile), overrides)
+            name, settings = pe, tuple(overrides)
+            if pe in derived:
+                name, settings = derived[pe].pe, (f"pe.name='{pe}'", *derived[pe].settings, *overrides)
+            config = make(Choice(task, name, protocol, profile), settings)
             return dataclasses.replace(config, profile=changed_profile)
 
         for task, pe, protocol in places:

@@ -20,6 +20,7 @@ from conf.schema import TrackerKind, TrackerSpec
 from eval.measuring.planned import PlannedMember, Target
 from eval.running.job import Job, RunSettings
 from eval.store.files import write_atomically
+from eval.store.kinds import Declared
 from eval.store.provenance import SOURCE, git_state
 from eval.store.runs import now
 from models.spec import MemberSpec
@@ -39,7 +40,7 @@ class Member(msgspec.Struct, frozen=True):
     config: dict[str, Any]
 
 
-class Settings(msgspec.Struct, frozen=True):
+class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
     """What of the settings goes along; device and threads are the worker's. Paths are relative to the results
     folder."""
 
@@ -52,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True):
     compiled: bool | None
     save_seconds: float
     tracker: dict[str, Any]
+    experiment: Declared | None = None
 
 
 class Posted(msgspec.Struct, frozen=True):
@@ -84,6 +86,7 @@ def portable(settings: RunSettings, results: Path) -> Settings:
         compiled=settings.compiled,
         save_seconds=settings.save_seconds,
         tracker=tracker,
+        experiment=settings.experiment,
     )
 
 
@@ -150,6 +153,7 @@ def read(file: Path, results: Path, device: str, threads: int | None, any_source
         until=settings.until,
         tracker=tracker,
         save_seconds=settings.save_seconds,
+        experiment=settings.experiment,
     )
     parts = [f"part {number} of {len(jobs)}" * (len(jobs) > 1) for number in range(1, len(jobs) + 1)]
     return [Job(tuple(members), here, part) for members, part in zip(jobs, parts, strict=True)]

@@ -20,6 +20,7 @@ _NESTED = (
     "measured_by",
     "diverged_at",
     "metrics",
+    "experiment",
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from eval.store.declared import FOLDER
 from eval.store.kinds import AccuracyRecord, Record
 from eval.store.records import load
 from posgen.errors import BadValue, UserError, nearest
@@ -55,7 +56,7 @@ def gather(
     With `paths` and no profile, all records must belong to one. A folder may hold a changed form of the profile that it
     is named after, such as results/paper that of bf16 products: where that is all it holds, that is meant. `sweep`
     keeps the records of that sweep alone. `below` names a folder of the profile's for other records than Table 1's:
-    `ledger`, `league`, `lengths` or `interventions`.
+    `ledger`, `league`, `lengths`, `interventions` or `experiments/<name>`.
 
     Raises UserError when there are none, or when profiles would be mixed.
     """
@@ -90,9 +91,17 @@ def gather(
     return [record for record in records if sweep in (None, record.sweep)]
 
 
+def making(profile: str, experiment: str) -> str:
+    """The command that makes the records of a declared experiment under a profile."""
+    return f"posgen experiment run {shlex.quote(experiment)} {sweep_options(profile)}"
+
+
 def _command(profile: str, below: str) -> str:
     if below in ("lengths", "interventions"):
         return f"posgen {below} --measure --profile {profile}"
+    folder, _, experiment = below.partition("/")
+    if folder == FOLDER:
+        return making(profile.partition("+")[0], experiment)
     return " ".join(["posgen sweep", *([f"--{below}"] if below else []), sweep_options(profile)])
 
 

@@ -227,9 +227,17 @@ class PositionLosses(Struct, frozen=True, kw_only=True):
     nats: tuple[Nats | None, ...]
 
 
+class Declared(Struct, frozen=True):
+    """The declared experiment (conf/experiment) that a measurement was made for, and the digest of its declaration."""
+
+    name: str
+    digest: str
+
+
 class AccuracyRecord(PosGenRecord, frozen=True, kw_only=True, dict=True):
     """Accuracy and loss on the test split at one length. `accuracy_by_position` has null for the seed tokens. A text,
-    which is measured by its losses, has `loss_by_position` in its place; other lines do not have that key."""
+    which is measured by its losses, has `loss_by_position` in its place, and a measurement for a declared experiment
+    has `experiment`; other lines do not have these keys."""
 
     kind = "accuracy"
     shown_by = "posgen table1"
@@ -237,6 +245,7 @@ class AccuracyRecord(PosGenRecord, frozen=True, kw_only=True, dict=True):
     accuracy_by_position: tuple[Fraction | None, ...] | None = None
     history: tuple[Validation, ...] = ()
     loss_by_position: PositionLosses | None = None
+    experiment: Declared | None = None
 
 
 class Windows(Struct, frozen=True, kw_only=True):

@@ -113,7 +113,7 @@ def _check(record: Record) -> None:
         ) from None
 
 
-_LATER = ("loss_by_position",)
+_LATER = ("loss_by_position", "experiment")
 """Keys that a line has only where there is a value: they came later, and lines without them stay what they were."""
 
 

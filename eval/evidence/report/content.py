@@ -8,8 +8,15 @@ from eval.evidence.figures.panels import labelled
 from eval.evidence.report import provenance
 from eval.evidence.report.page import Commands, Page, Section
 from eval.evidence.report.reproduction import Reproduction
-from eval.evidence.report.sections import at_a_glance, beyond_the_table, of_texts, of_the_table, parts
-from eval.evidence.report.sources import FOLDERS, Sources
+from eval.evidence.report.sections import (
+    at_a_glance,
+    beyond_the_table,
+    declared_experiments,
+    of_texts,
+    of_the_table,
+    parts,
+)
+from eval.evidence.report.sources import Sources
 from eval.evidence.table import Words
 
 TITLE = "PosGen report"
@@ -22,13 +29,14 @@ def build(sources: Sources) -> Page:
     """
     collection = collect(sources.records())
     computed, texts = parted(collection)
-    reproduction = Reproduction(collection, [folder for folder in FOLDERS if folder and sources.path(folder).exists()])
+    reproduction = Reproduction(collection, [folder for folder in sources.folders if folder])
     commands = (("", Words((reproduction.explanation,))), ("", Commands(reproduction.everything)))
     sections = (
         *(of_texts(sources, texts, reproduction) if texts else ()),
         *(at_a_glance(sources, computed, reproduction) if computed else ()),
         *(of_the_table(sources, computed, reproduction) if computed else ()),
         *(beyond_the_table(sources, reproduction) if computed else ()),
+        *declared_experiments(sources, reproduction),
         Section(
             "provenance", "Where the numbers come from", tuple(parts(provenance.document(sources))), measured=False
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
-from eval.evidence.report.sources import FOLDERS, Sources
+from eval.evidence.report.sources import Sources
 from eval.evidence.table import Cell, Column, Document, Table, cells
 from eval.store.kinds import Maker, PosGenRecord
 
@@ -17,7 +17,7 @@ _VERSIONS = {"posgen": "posgen", "python": "Python", "torch": "PyTorch", "numpy"
 
 def document(sources: Sources) -> Document:
     """Two tables: what each file of records holds, and which code and device made it."""
-    by_folder = {folder: sources.every(folder) for folder in FOLDERS if sources.path(folder).exists()}
+    by_folder = {folder: sources.every(folder) for folder in sources.folders}
     return [_files(sources, by_folder), _makers(record for records in by_folder.values() for record in records)]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from conf import names
 from eval.evidence.cells import Collection
+from eval.store.declared import FOLDER as EXPERIMENTS
 from eval.store.kinds import Maker
 from posgen.texts import PREPARE
 
@@ -49,6 +50,9 @@ class Reproduction:
 
     def records_of(self, folder: str) -> tuple[str, ...]:
         """The command that makes the records of a folder below the profile's."""
+        kind, _, experiment = folder.partition("/")
+        if kind == EXPERIMENTS:
+            return (f"posgen experiment run {shlex.quote(experiment)} {self.training_options}",)
         commands = {
             "ledger": f"posgen sweep --ledger {self.training_options}",
             "league": f"posgen sweep --league {self.training_options}",

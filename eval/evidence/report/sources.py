@@ -9,12 +9,15 @@ from pathlib import Path
 from conf.ledger import Ledger
 from conf.published import Axes, Published
 from conf.rules import VerdictRules
+from eval.store.declared import FOLDER as EXPERIMENTS
+from eval.store.declared import folder_of
 from eval.store.gathering import gather
 from eval.store.kinds import AccuracyRecord, InterventionsRecord, LengthsRecord, PosGenRecord
 from posgen.errors import UserError
 
 FOLDERS = ("", "ledger", "league", "lengths", "interventions")
-"""The folders below a profile's that hold records; the empty one is the profile's own, Table 1's."""
+"""The folders below a profile's that hold records, but for those of declared experiments; the empty one is the
+profile's own, Table 1's."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,18 @@ class Sources:
     def places(self) -> list[tuple[str, str]]:
         """(task, pe) in the published order."""
         return list(self.published)
+
+    @property
+    def experiments(self) -> list[str]:
+        """The declared experiments of which there are records."""
+        folder = self.results / self.profile / EXPERIMENTS
+        return sorted(path.parent.name for path in folder.glob("*/records.jsonl"))
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders below the profile's in which there are records, its own among them."""
+        own = [folder for folder in FOLDERS if self.path(folder).exists()]
+        return [*own, *map(folder_of, self.experiments)]
 
     def path(self, folder: str = "") -> Path:
         """The file of a folder's records."""

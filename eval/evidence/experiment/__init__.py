@@ -1,0 +1,1 @@
+"""Declared experiments, judged from records alone: effects, comparisons, verdicts, and what the seeds could find."""
