@@ -21,7 +21,6 @@ from posgen.spec import DataSpec, Task
 _FREE = {"task.name", "task.rule", "task.corpus"}
 # A difference here, or in what a protocol switches (the ledger of text against released code), is not one of size.
 _ARITHMETIC = "model.precision"
-_OF_EVERY_TASK = "modulus"
 _SIZES = {"task": Task(), "data": DataSpec(), "model": ModelSpec(), "optim": OptimSpec()}
 _SPECS = {
     "task": Task, "data": DataSpec, "model": ModelSpec, "optim": OptimSpec, "pe": EncodingSpec,
@@ -60,13 +59,11 @@ class Collection:
 
     def of_the_paper(self, published: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """The published (task, pe), measured or missing; none where no task of the paper was measured at all."""
-        measured = {task for _, task, _ in self.cells}
-        places = list(published)
+        measured, places = {task for _, task, _ in self.cells}, list(published)
         return places if any(task in measured for task, _ in places) else []
 
     def rows(self, published: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """(task, pe): `of_the_paper`, in its order, then whatever else was measured, task by task, Resonance after
-        plain."""
+        """(task, pe): `of_the_paper`, then whatever else was measured, task by task, Resonance after plain."""
         measured = {(task, pe) for _, task, pe in self.cells}
         published = self.of_the_paper(published)
         everything = [*published, *sorted(measured - set(published), key=lambda place: names.place_order(*place))]
@@ -166,7 +163,7 @@ def settings_that_differ(collection: Collection) -> list[Setting]:
             for protocol in collection.protocols:
                 for record in collection.records(protocol):
                     # Another task has its own tokens and function: that is what it is, and no setting of the paper's.
-                    if node == "task" and field != _OF_EVERY_TASK and record.task not in tasks:
+                    if node == "task" and field != "modulus" and record.task not in tasks:
                         continue
                     holders.setdefault(record.config[node].get(field, standard), {})[protocol] = None
             if set(holders) - {standard}:

@@ -80,7 +80,7 @@ def test_data_sets_are_those_of_the_loops(task: Task, tmp_path: Path) -> None:
     found = load(made.path)
     drawn = 12 if task.answers is Answers.hidden else 8
     for split in ("train", "validation", "test"):
-        tokens, asked = getattr(found, split), found.labels[split]
+        tokens, asked = getattr(found, split), (found.labels or {})[split]
         assert (asked.dtype, asked.shape) == (np.int8, tokens.shape)
         for row, label in zip(tokens[:40].tolist(), asked[:40].tolist(), strict=True):
             assert (row, label) == by_hand(task, row[:drawn], len(row))

@@ -37,7 +37,7 @@ from eval.evidence.statistics import (
     welch,
 )
 from eval.evidence.verdict.claims import Claim, claims
-from eval.evidence.verdict.paired import Place, ood_points, paired, resonance_places, significant
+from eval.evidence.verdict.paired import Place, ood_points, other_places, paired, resonance_places, significant
 from eval.store.kinds import AccuracyRecord
 
 _PUBLISHED_MODE = "teacher_forced"  # how the released code measures what the paper prints
@@ -197,19 +197,14 @@ def _from_published(
 def accuracy_pairs(
     collection: Collection, protocol: str, published: Iterable[Place], rules: VerdictRules
 ) -> list[PairVerdict]:
-    """A verdict for every published pair, by OOD accuracy, and for every pair that was measured on a task that is not
-    the paper's. These are families of their own: what else was measured changes no verdict on the paper's."""
-    published = list(published)
-    of_others = [
-        (task, pe)
-        for task, pe in collection.rows(())
-        if (protocol, task, pe) in collection.cells and task not in {name for name, _ in published}
-    ]
-    families = resonance_places(collection.of_the_paper(published)), resonance_places(of_others)
+    """A verdict for every published pair, by OOD accuracy, and for every pair that was measured on another task. These
+    are families of their own: what else was measured changes no verdict on the paper's."""
+    places = list(published)
+    families = collection.of_the_paper(places), other_places(collection, protocol, places)
     return [
         verdict
-        for places in families
-        for verdict in pair_verdicts(collection, protocol, places, ood_points, rules, rules.effect_points)
+        for family in map(resonance_places, families)
+        for verdict in pair_verdicts(collection, protocol, family, ood_points, rules, rules.effect_points)
     ]
 
 

@@ -56,6 +56,12 @@ def resonance_places(of: Iterable[Place]) -> list[Place]:
     return [(t, pe) for t, pe in places if pe.startswith(names.RESONANCE) and (t, names.counterpart(pe)) in places]
 
 
+def other_places(collection: Collection, protocol: str, published: Iterable[Place]) -> list[Place]:
+    """The (task, pe) that a protocol measured on tasks of which nothing is published."""
+    tasks = {task for task, _ in published}
+    return [place for place in collection.rows(()) if (protocol, *place) in collection.cells and place[0] not in tasks]
+
+
 def ood_points(record: AccuracyRecord) -> float | None:
     """OOD accuracy in percent."""
     fraction = record.ood_accuracy
