@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,9 +205,13 @@ def test_measured_in_pieces_as_whole(case: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(passes.MASK, "cpu", 150)
     assert passes.in_pieces(torch.device("cpu"), 41, False, encoding.by_pair())
     assert not passes.in_pieces(torch.device("cpu"), 41, False, False)
-    called = []
-    there = passes.teacher_forced_in_pieces
-    monkeypatch.setattr(passes, "teacher_forced_in_pieces", lambda *args: called.append(1) or there(*args))
+    called, there = [], passes.teacher_forced_in_pieces
+
+    def counted(*args: Any) -> Any:
+        called.append(1)
+        return there(*args)
+
+    monkeypatch.setattr(passes, "teacher_forced_in_pieces", counted)
     for a, b in zip(whole, scores(), strict=True):
         np.testing.assert_allclose(a.loss, b.loss, rtol=1e-4)
         np.testing.assert_array_equal(a.accuracy, b.accuracy)

@@ -185,7 +185,7 @@ def test_the_softmax_scale_of_the_paper_multiplies_every_logit() -> None:
         logit, factor = of(params), 1.0 if case == "pope" else 0.25  # PoPE's has it already
         if "kerple" in case:
             continue  # not of the bias
-        expected = logits(params, model, IDS.tolist(), lambda *pair, f=logit, x=factor: x * f(*pair))  # type: ignore[misc]
+        expected = logits(params, model, IDS.tolist(), lambda *pair, f=logit, x=factor: x * f(*pair))
         np.testing.assert_allclose(ours([spec], [params], model)[0].double(), expected, rtol=1e-4, atol=2e-5)
 
 

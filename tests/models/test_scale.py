@@ -180,7 +180,7 @@ def test_estimated_activations_are_what_autograd_keeps(probability: float, preci
     weights = {w.untyped_storage().data_ptr() for w in one.params.values()}
     tokens = one.batch(0, 0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        one._backward(slice(0, 1), tokens)
+        one._backward(slice(0, 1), tokens, tokens)
     measured = sum(size for place, size in kept.items() if place not in weights)
     estimated = memory.activation_bytes(model, tokens.shape[1], 64, own.task.vocabulary)
     assert 0.8 < estimated / measured < 1.6, (estimated, measured)
