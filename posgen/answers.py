@@ -61,7 +61,7 @@ def labels(task: Task, tokens: np.ndarray) -> np.ndarray:
 
 def label_dtype(modulus: int) -> np.dtype:
     """The smallest signed dtype that holds modulus - 1 and `NOT_SCORED`."""
-    return np.result_type(np.min_scalar_type(1 - modulus), np.min_scalar_type(NOT_SCORED))
+    return np.result_type(np.min_scalar_type(-modulus), np.min_scalar_type(NOT_SCORED))
 
 
 def labelled(task: Task) -> bool:

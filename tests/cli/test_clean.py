@@ -276,7 +276,7 @@ def test_stale_data_sets_go_though_a_run_refers_to_them(
 ) -> None:
     (used,) = DATA.iterdir()
     with monkeypatch.context() as patch:  # a later version that draws other sequences
-        patch.setattr("eval.store.in_use.generate", lambda task, prefixes, length: 0)
+        patch.setattr("posgen.dataset.generate", lambda task, prefixes, length: 0)
         assert "stale data sets: their sequences do not follow the present rule: 1" in cleaned(capsys)
     manifest = json.loads((used / "manifest.json").read_text())
     (used / "manifest.json").write_text(json.dumps({**manifest, "format_version": 0}))

@@ -91,6 +91,13 @@ def test_data_sets_are_those_of_the_loops(task: Task, tmp_path: Path) -> None:
     assert prepare(task, SIZES, tmp_path).created is False
 
 
+@pytest.mark.parametrize(("modulus", "dtype"), [(2, "int8"), (128, "int8"), (129, "int16"), (32_000, "int16")])
+def test_labels_hold_every_token(modulus: int, dtype: str) -> None:
+    task = hidden("recursive", modulus)
+    asked = labels(task, np.array([[modulus - 1, 0, 0, 0, 0]], np.uint16))
+    assert (asked.tolist(), asked.dtype) == ([[-100] * 4 + [modulus - 1]], np.dtype(dtype))
+
+
 @pytest.mark.parametrize("task", TASKS, ids=NAMED)
 def test_sequences_go_on_the_same_way_to_any_length(task: Task) -> None:
     start = np.random.default_rng(0).integers(0, 17, (20, task.drawn_length))
