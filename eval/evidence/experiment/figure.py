@@ -49,7 +49,7 @@ def figure(judged: Judged) -> Figure:
         for panel in panels[len(tasks) :]:
             panel.set_axis_off()
         for panel in panels[::across]:
-            panel.set_yticks(range(len(titles)), [textwrap.fill(title, 28) for title in titles], fontsize=SMALL)
+            panel.set_yticks(range(len(titles)), [textwrap.fill(title, _TITLE) for title in titles], fontsize=SMALL)
             panel.set_ylim(len(titles) - 0.5, -0.5)
         drawn.legend(handles=_marks(judged), loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL,
                      columnspacing=1.2, handletextpad=0.4)  # fmt: skip

@@ -428,7 +428,7 @@ def test_tables_csv_latex_and_figure_show_the_same_numbers(record: Maker) -> Non
     assert "synthetic numbers\\_only" in latex_text(found)
     drawn = figure(found)
     labels = [text.get_text() for text in drawn.axes[0].get_yticklabels()]
-    assert labels == ["p-RoPE", "Resonance", "p-RoPE × Resonance"]
+    assert [label.replace("\n", " ") for label in labels] == ["p-RoPE", "Resonance", "p-RoPE × Resonance"]
     assert [panel.get_title() for panel in drawn.axes] == ["Recursive", "CoT", "All tasks"]
     assert render(drawn, "svg") == render(figure(found), "svg")
     assert "p-RoPE on Recursive +20" in alt(found)
