@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.audit import audit
 from cli.bench import bench
 from cli.clean import clean
 from cli.encodings import encodings
@@ -31,6 +32,7 @@ app = typer.Typer(name="posgen", add_completion=False, pretty_exceptions_enable=
 for command, summary in (
     (generate, "Write the benchmark's data files."),
     (show, "Explain the benchmark on a sequence (Figure 2)."),
+    (audit, "Say which earlier tokens a task needs."),
     (train, "Train and measure one model, or a few."),
     (sweep, "Train and measure all of Table 1."),
     (work, "Take chunks of posted sweeps, on any machine."),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MISSING = "—"
-_SUFFIXES = {"markdown": "md", "csv": "csv", "latex": "tex"}
+_SUFFIXES = {"markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
 
 
 def chosen_formats(text: str, known: Sequence[str]) -> list[str]:
@@ -35,8 +35,8 @@ def show(
     out: Path | None,
     stem: str,
 ) -> None:
-    """Show a table in the chosen formats: `terminal` on the console; `texts`, by format, in files <stem>.md, .csv or
-    .tex below `out`, printed where that is None."""
+    """Show a table in the chosen formats: `terminal` on the console; `texts`, by format, in files <stem>.md, .csv,
+    .tex or .json below `out`, printed where that is None."""
     from rich.console import Console
 
     from eval.store.files import write_atomically
