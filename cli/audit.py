@@ -27,11 +27,11 @@ def audit(
         ),
     ] = None,
 ) -> None:
-    """Say what a task really asks: which few earlier tokens determine an answer, and what is possible without the far one.
+    """Say what a task really asks: which few earlier tokens determine an answer, and what is possible without some.
 
     Exact for every position: the smallest sets of earlier tokens that determine the answer, the best possible (Bayes)
-    accuracy from the last tokens and from any three, and from everything but one argument of h. A linear h is treated by
-    linear algebra over Z_m, any other by enumerating all seeds, which must fit.
+    accuracy from the last tokens and from any three, and from everything but one argument of h. A linear h is treated
+    by linear algebra over Z_m, any other by enumerating all seeds, which must fit. Nothing is trained or measured.
 
     \b
     posgen audit --task semi_recursive

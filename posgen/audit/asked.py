@@ -60,5 +60,5 @@ class Source(Protocol):
         """Whether the tokens at `known` leave one answer: `accuracy` is 1, told sooner."""
 
     def joint(self, asked: Asked, known: Sequence[int]) -> np.ndarray | None:
-        """Counts [modulus ** known, modulus] of the known tokens' values (distinct positions, the first counts most) with
-        the answer's, whose total is the same at every position. None above `JOINT` combinations."""
+        """Counts [modulus ** known, modulus] of the known tokens' values (distinct positions, the first counts most)
+        with the answer's, whose total is the same at every position. None above `JOINT` combinations."""

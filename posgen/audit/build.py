@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from posgen.answers import answer, scored_positions
 from posgen.audit.asked import Asked, Source
-from posgen.audit.enumerated import Enumerated
-from posgen.audit.linear import fed_back
+from posgen.audit.enumerated import Enumerated, Independent
+from posgen.audit.linear import hidden, read
 from posgen.audit.search import Classes, sets_looked_at
 from posgen.errors import BadValue, require
-from posgen.functions import Function, resolve
-from posgen.generate import generate
+from posgen.functions import resolve
+from posgen.generate import token_dtype
 from posgen.permutation import digits
 from posgen.resources import free_memory, size
 from posgen.rules import dependencies, rule
-from posgen.spec import Task
+from posgen.spec import Answers, Task
 
 BLOCK = 65_536
 MOST = 2**26
@@ -30,30 +31,35 @@ _WORK = 64
 
 
 def source(task: Task, length: int) -> Source:
-    """The tokens of all sequences of `length` tokens: by linear algebra where h is linear, else by enumeration.
+    """The tokens of all sequences of `length` tokens: by linear algebra where h is linear, else by enumeration. Fresh
+    tokens and seeds are uniform and independent.
 
-    Raises BadValue for a text, a length without a prediction, and an h whose values cannot be enumerated.
+    Raises BadValue for a text, a length without an answer, and an h whose values cannot be enumerated.
     """
     require(not task.is_text, "rule", task.rule, "a text has no rule to audit; use recursive, cot or semi_recursive")
-    first = task.prefix_length
-    remedy = f"use {first + 1} to {_LENGTH} tokens: the first {first} are given"
-    require(first < length <= _LENGTH, "length", length, remedy)
-    asked = tuple(Asked(position, *dependencies(task, position)) for position in range(first, length))
+    first = task.prefix_length + (2 if task.is_interleaved else 1)
+    remedy = f"use {first} to {_LENGTH} tokens: the first {task.prefix_length} are given"
+    require(first <= length <= _LENGTH, "length", length, remedy)
+    asked = tuple(Asked(position, *dependencies(task, position)) for position in scored_positions(task, length))
     coefficients = linear_coefficients(task)
     if coefficients is not None:
-        return fed_back(task.modulus, asked, coefficients, length)
-    return _enumerated(task, asked, length)
+        make = hidden if task.answers is Answers.hidden else read
+        return make(task.modulus, asked, coefficients, length)
+    return _independent(task, asked) if task.answers is Answers.hidden else _enumerated(task, asked, length)
 
 
 def classes(task: Task, asked: Sequence[Asked]) -> Classes:
-    """All predictions, and even and odd ones apart where the rule makes them different problems."""
+    """All answers, and where the rule makes neighbouring ones different problems, every second one apart."""
     positions = [each.position for each in asked]
+    whole: dict[str, list[int]] = {"all l": positions}
+    if rule(task.rule).period == 1:
+        return whole
+    unit, width = ("s", 2) if task.is_interleaved else ("l", 1)  # a step of interleaved answers is two tokens
     apart = {
-        f"{name} l": parity
-        for name, rest in (("even", 0), ("odd", 1))
-        if (parity := [p for p in positions if p % 2 == rest])
+        f"{parity} {unit}": [position for position in positions if position // width % 2 == rest]
+        for rest, parity in enumerate(("even", "odd"))
     }
-    return {"all l": positions, **(apart if rule(task.rule).period == 2 else {})}
+    return whole | {name: some for name, some in apart.items() if some}
 
 
 def linear_coefficients(task: Task) -> tuple[int, ...] | None:
@@ -87,20 +93,29 @@ def _all_arguments(modulus: int, width: int) -> Iterator[np.ndarray]:
         yield digits(numbers, modulus, width).T.astype(np.int64)
 
 
+def _independent(task: Task, asked: tuple[Asked, ...]) -> Independent:
+    values = np.concatenate(list(_all_arguments(task.modulus, task.far + task.near)))
+    return Independent(task.modulus, asked, values.T, resolve(task.h)(values, task.modulus))
+
+
 def _enumerated(task: Task, asked: tuple[Asked, ...], length: int) -> Enumerated:
-    m, seeds = task.modulus, task.modulus**task.prefix_length
-    need, room = seeds * (length * np.min_scalar_type(m - 1).itemsize + _WORK), free_memory()
-    remedy = f"enumerating its {m}^{task.prefix_length} seeds takes {size(need)}"
-    room_words = f", and {size(room)} are free" if room is not None else ""
-    require(
-        seeds <= MOST and (room is None or need <= room),
-        "h",
-        task.h,
-        f"it is not linear, and {remedy}{room_words}; use a smaller modulus, far, near or length",
+    m, h, computed = task.modulus, resolve(task.h), {each.position for each in asked}
+    free = [position for position in range(length) if position not in computed]
+    seeds = m ** len(free)
+    need, room = float(seeds) * (length * token_dtype(m).itemsize + _WORK), free_memory()
+    free_room = "" if room is None else f"; {size(room)} are free"
+    remedy = (
+        f"it is not linear, and enumerating {m}^{len(free)} = {float(seeds):.1e} seeds takes {size(need)} (at most "
+        f"{MOST:.1e} seeds{free_room}); use a smaller modulus, far, near or length"
     )
-    prefixes = np.concatenate(list(_all_arguments(m, task.prefix_length)))
-    tokens = np.ascontiguousarray(generate(task, prefixes, length).T)
-    return Enumerated(m, asked, tokens, {each.position: tokens[each.position] for each in asked})
+    require(seeds <= MOST and (room is None or need <= room), "h", task.h, remedy)
+    tokens = np.empty((length, seeds), token_dtype(m))
+    for start in range(0, seeds, BLOCK):
+        block = tokens[:, start : start + BLOCK]
+        block[free] = digits(np.arange(start, start + block.shape[1], dtype=np.uint64), m, len(free))
+        for each in asked:
+            block[each.position] = answer(task, h, block, each.position)
+    return Enumerated(m, asked, tokens, {position: tokens[position] for position in computed})
 
 
 def estimate(source: Source, window: int) -> float:

@@ -1,4 +1,4 @@
-"""Tokens as their values under every seed: probabilities by counting, for any h, where modulus ** (far + near) seeds fit."""
+"""Tokens as their values under every seed: probabilities by counting, for any h, where all the seeds fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEPT = 2**28
 
 @dataclass(frozen=True)
 class _Classes:
-    """Seeds by the values of some tokens: the class of each, of `count` that there may be. `apart`: no two share one."""
+    """Seeds by the values of some tokens: the class of each, of `count` that may be. `apart`: no two share one."""
 
     of: np.ndarray
     count: int
@@ -75,7 +75,7 @@ class Enumerated:
         return Fraction(classes.most_frequent(self.answers[asked.position]), len(classes.of))
 
     def determined(self, asked: Asked, known: Sequence[int]) -> bool:
-        """Whether every class has one answer: sought in a sample of the seeds first, where a counterexample is quick."""
+        """Whether every class has one answer; a counterexample is sought in a sample of the seeds first."""
         some, answers = self._sample, self.answers[asked.position]
         if len(some) < self.tokens.shape[1]:
             classes = _Classes.one(len(some), self.modulus)
@@ -121,6 +121,7 @@ class Independent:
     method: str = "enumeration of all arguments; the other tokens are independent of them"
     _table: Enumerated = field(init=False, repr=False)
     _found: dict[tuple[int, ...], Fraction] = field(default_factory=dict, repr=False)
+    _joints: dict[tuple[int | None, ...], np.ndarray] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         slots = tuple(range(len(self.values)))
@@ -144,11 +145,14 @@ class Independent:
         if m ** (len(known) + 1) > JOINT:
             return None
         places = {position: slot for slot, position in enumerate(asked.arguments)}
-        told = [position for position in known if position in places]
-        counts = self._table.joint(self._table.asked[0], [places[position] for position in told])
-        assert counts is not None, "it is no larger than the whole"
-        full = counts.reshape(*[m] * len(told), m) * m ** len(told)
-        for axis, position in enumerate(known):
-            if position not in places:
-                full = np.repeat(np.expand_dims(full, axis), m, axis)
-        return np.ascontiguousarray(full).reshape(-1, m)
+        slots = tuple(places.get(position) for position in known)
+        if slots not in self._joints:
+            told = [slot for slot in slots if slot is not None]
+            counts = self._table.joint(self._table.asked[0], told)
+            assert counts is not None, "it is no larger than the whole"
+            full = counts.reshape(*[m] * len(told), m) * m ** len(told)
+            for axis, slot in enumerate(slots):
+                if slot is None:
+                    full = np.repeat(np.expand_dims(full, axis), m, axis)
+            self._joints[slots] = np.ascontiguousarray(full).reshape(-1, m)
+        return self._joints[slots]

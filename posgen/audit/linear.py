@@ -1,10 +1,11 @@
-"""Tokens as linear maps of a uniform seed over Z_m: probabilities by algebra, at any modulus and seed length.
+"""Tokens as linear maps of uniform random numbers over Z_m: probabilities by algebra, at any modulus and length.
 
-Let R be the matrix of the known tokens' rows, t the answer's row and s the seed, uniform over Z_m^n. Given R s, the seed is
-uniform over a coset of the kernel K of R, so the answer t s is uniform over a coset of t K, a cyclic subgroup of Z_m. If d
-is its size, the best guess is right with probability 1/d. And d is the least number with d t = 0 on K, which is the
-least with d t in the row span of R: Z_m is an injective module over itself, so a linear map that vanishes on the kernel
-of R is a combination of its rows, for a composite m as for a prime one. Constants in h move every coset and change nothing.
+Let R be the matrix of the known tokens' rows, t the answer's row and s the random numbers, uniform over Z_m^n. Given
+R s, s is uniform over a coset of the kernel K of R, so the answer t s is uniform over a coset of t K, a cyclic subgroup
+of Z_m. If d is its size, the best guess is right with probability 1/d. And d is the least number with d t = 0 on K,
+which is the least with d t in the row span of R: Z_m is an injective module over itself, so a linear map that vanishes
+on the kernel of R is a combination of its rows, for a composite m as for a prime one. A constant in h moves every coset
+and changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _KEPT_JOINTS = 50
 
 @dataclass
 class Linear:
-    """`rows`: of every token its coefficients on the seed; `answers`: of every prediction, by its position."""
+    """`rows`: of every token its coefficients on the random numbers; `answers`: of every answer, by its position."""
 
     modulus: int
     asked: tuple[Asked, ...]
@@ -73,17 +74,28 @@ class Linear:
         return span
 
 
-def fed_back(modulus: int, asked: Sequence[Asked], coefficients: Sequence[int], length: int) -> Linear:
-    """The sequence of `length` tokens in which every predicted token is the combination of its arguments, far ones first,
-    and all others are the seed, in their order."""
-    predicted = {each.position: each for each in asked}
-    free = [position for position in range(length) if position not in predicted]
+def read(modulus: int, asked: Sequence[Asked], coefficients: Sequence[int], length: int) -> Linear:
+    """A sequence of `length` tokens whose answers are tokens of it, the combinations of their arguments, and whose
+    other tokens are independent. `coefficients`: far arguments first; an answer with fewer arguments lacks far ones."""
+    answers = {each.position: each for each in asked}
+    free = [position for position in range(length) if position not in answers]
     rows: list[Row] = []
     for position in range(length):
-        if position in predicted:
-            arguments = [rows[argument] for argument in predicted[position].arguments]
-            columns = zip(*arguments, strict=True)
-            rows.append(tuple(sum(map(int.__mul__, coefficients, column)) % modulus for column in columns))
+        if position in answers:
+            rows.append(_combination(answers[position], coefficients, rows, modulus))
         else:
             rows.append(tuple(int(position == other) for other in free))
-    return Linear(modulus, tuple(asked), rows, {position: rows[position] for position in predicted})
+    return Linear(modulus, tuple(asked), rows, {position: rows[position] for position in answers})
+
+
+def hidden(modulus: int, asked: Sequence[Asked], coefficients: Sequence[int], length: int) -> Linear:
+    """A sequence of `length` independent tokens, and answers, combinations of their arguments, that are not in it."""
+    rows = [tuple(int(position == other) for other in range(length)) for position in range(length)]
+    answers = {each.position: _combination(each, coefficients, rows, modulus) for each in asked}
+    return Linear(modulus, tuple(asked), rows, answers)
+
+
+def _combination(asked: Asked, coefficients: Sequence[int], rows: Sequence[Row], modulus: int) -> Row:
+    own = coefficients[len(coefficients) - len(asked.arguments) :]
+    columns = zip(*(rows[argument] for argument in asked.arguments), strict=True)
+    return tuple(sum(map(int.__mul__, own, column)) % modulus for column in columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,10 +26,10 @@ class Answered:
     """What is known about one prediction. Sets are of positions.
 
     `smallest`: every set of the least size that determines the answer, of the window and the far tokens; empty where
-    they all together do not. `fewest_without_far`: the least size of such a set without a far token, None where there is
-    none. `windows`: best accuracy from the last w tokens, w = 1, 2, ...; `with_far`: from these and
-    the far tokens; `without_far`: from these but the far tokens. `without`: from every earlier token but one argument, in
-    the arguments' order.
+    they all together do not. `fewest_without_far`: the least size of such a set without a far token, None where there
+    is none. `windows`: best accuracy from the last w tokens, w = 1, 2, ...; `with_far`: from these and the far tokens;
+    `without_far`: from these but the far tokens. `without`: from every earlier token but one argument, in the
+    arguments' order.
     """
 
     asked: Asked
@@ -42,9 +43,9 @@ class Answered:
 
 @dataclass(frozen=True)
 class SmallSet:
-    """A set of places: numbers are distances before the answer, `far` (`far1`, `far2`, ...) are far tokens. `accuracy`: of every
-    prediction, by position, from the tokens of the set that exist there; `one_function`: of every class of positions the
-    best mean of a function that is the same at all of them, None where that is too large to count."""
+    """A set of places: numbers are distances before the answer, `far` (`far1`, `far2`, ...) are far tokens. `accuracy`:
+    of every prediction, by position, from the tokens of the set that exist there; `one_function`: of every class of
+    positions the best mean of a function that is the same at all of them, None where that is too large to count."""
 
     places: tuple[int | str, ...]
     accuracy: Mapping[int, Fraction]
@@ -85,8 +86,8 @@ def audit(source: Source, classes: Classes, window: int, ticked: Ticked) -> Audi
 
 
 def sets_looked_at(asked: Sequence[Asked], window: int) -> int:
-    """How many sets `audit` may have to look at. A smallest one has at most as many tokens as h has arguments, or as the
-    window has where those are not all in it."""
+    """How many sets `audit` may have to look at. A smallest one has at most as many tokens as h has arguments, or as
+    the window has where those are not all in it."""
     return sum(_sets_of(each, window) for each in asked) + _small_count(asked, window)
 
 
@@ -163,8 +164,7 @@ def _one_function(
 ) -> Fraction | None:
     """A function of the tokens sees which of them exist and which coincide, and nothing else of the position. Where the
     tokens say nothing about the answer every function is right with probability 1/m: nothing has to be counted."""
-    counted: dict[tuple[int, ...], np.ndarray] = {}
-    totals: dict[tuple[int, ...], int] = {}
+    counted: dict[tuple[int, ...], list[np.ndarray]] = {}
     chance, by_chance = Fraction(1, source.modulus), 0
     for asked in source.asked:
         if asked.position not in positions:
@@ -176,7 +176,13 @@ def _one_function(
         counts = source.joint(asked, chosen)
         if counts is None:
             return None
-        totals[pattern] = int(counts.sum())
-        counted[pattern] = counted[pattern] + counts if pattern in counted else counts
-    right = [Fraction(int(counts.max(axis=1).sum()), totals[pattern]) for pattern, counts in counted.items()]
+        counted.setdefault(pattern, []).append(counts)
+    right = (Fraction(int(_added(many).max(axis=1).sum()), int(many[0].sum())) for many in counted.values())
     return sum(right, by_chance * chance) / len(positions)
+
+
+def _added(many: Sequence[np.ndarray]) -> np.ndarray:
+    """The sum of arrays, of which a source gives the same one for many positions."""
+    times = Counter(map(id, many))
+    by_id = {id(counts): counts for counts in many}
+    return sum((times[key] * counts for key, counts in by_id.items()), np.zeros_like(many[0]))

@@ -22,8 +22,8 @@ from tests.command import run
 
 HEAVY = ("torch", "pandas", "scipy", "wandb", "matplotlib", "hydra", "omegaconf", "pyarrow", "numpy")
 COMMANDS = (
-    "generate", "show", "train", "sweep", "evaluate", "status", "clean", "table1", "figure3", "export-rope", "ledger",
-    "positions", "curves", "gap", "lengths", "league",
+    "generate", "show", "audit", "train", "sweep", "evaluate", "status", "clean", "table1", "figure3", "export-rope",
+    "ledger", "positions", "curves", "gap", "lengths", "league",
     "work",
 )  # fmt: skip
 
@@ -96,6 +96,13 @@ WRONG = {
     "no such device": (["train", "--profile", "smoke", "--device", "cuda:99"], "this machine has cpu"),
     "not supported by generate": (["generate", "optim.lr=1"], "leave it out"),
     "not supported by show": (["show", "pe=rope"], "leave it out"),
+    "not supported by audit": (["audit", "pe=rope"], "leave it out"),
+    "window of the audit": (["audit", "--window", "0"], "window=0: use 1 to 64 tokens"),
+    "audit of a text": (["audit", "--task", "text", "--profile", "text_smoke"], "--profile"),
+    "length of the audit": (["audit", "--length", "4"], "length=4: use 5 to 4096 tokens"),
+    "format of the audit": (["audit", "--format", "latex"], "format=latex: one of"),
+    "audit of too many sets": (["audit", "task.far=8", "task.near=12", "--window", "60"], "every set would take"),
+    "audit of too many seeds": (["audit", "task.h=tests.posgen.test_audit:product", "task.near=9"], "are enumerated"),
     "prefix of another length": (["show", "--prefix", "1,2"], "prefix"),
     "prefix out of range": (["show", "--prefix", "1,2,3,9"], "prefix"),
     "prefix that is no number": (["show", "--prefix", "a,b"], "prefix=a,b"),

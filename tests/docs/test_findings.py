@@ -27,7 +27,7 @@ def test_two_tokens_are_enough(rule: str, back: int, step: int) -> None:
         assert np.array_equal(tokens[:, position], expected)
 
 
-def test_even_positions_of_the_semi_recursive_task_need_the_far_token() -> None:
+def test_the_two_token_rule_says_nothing_at_even_positions_of_the_semi_recursive_task() -> None:
     prefixes = np.random.default_rng(0).integers(0, 17, (2000, 4))
     tokens = generate(Task("s", "semi_recursive"), prefixes, 64).astype(int)
     agree = [(tokens[:, p] == (2 * tokens[:, p - 1] - tokens[:, p - 4]) % 17).mean() for p in range(6, 64, 2)]

@@ -14,9 +14,9 @@ _KEYS = ("task", "modulus", "h", "length", "kind", "position", "tokens", "accura
 
 
 def numbers(audits: Sequence[Audited]) -> Table:
-    """`kind` of a row: `smallest` (a set that determines the answer), `last`, `last_with_far` and `last_without_far` (best
-    accuracy from so many last tokens), `set` (of at most three tokens, over a class of positions) or `without` (every
-    earlier token but this argument)."""
+    """`kind` of a row: `smallest` (a set that determines the answer), `last`, `last_with_far` and `last_without_far`
+    (best accuracy from so many last tokens), `set` (of at most three tokens, over a class of positions) or `without`
+    (every earlier token but this argument)."""
     rows = [
         cells(audited.task.name, audited.task.modulus, audited.task.h, audited.length, *fact)
         for audited in audits

@@ -45,8 +45,9 @@ def smallest_table(audited: Audited) -> Table:
     notes = [f"{left_out} further rows, of other sets: in the CSV."] if left_out > 0 else []
     return Table(
         columns, tuple(rows[:SHOWN_ROWS]), title=f"{audited.title}: what determines an answer",
-        caption=f"Sought among the last {window} tokens before it and the far token; exact, by {audited.audit.source.method}. "
-        "Without far: the best possible accuracy in % from that window, less the far token.",
+        caption=f"Sought among the last {window} tokens before it and the far token; exact, by "
+        f"{audited.audit.source.method}. Without far: the best possible accuracy in % from that window, less "
+        "the far token.",
         notes=tuple(notes),
     )  # fmt: skip
 
@@ -63,8 +64,8 @@ def windows_table(audited: Audited) -> Table:
     audit = audited.audit
     columns = [Column("Last tokens", number=True)]
     for name in audit.classes:
-        for title in ("alone", "with far", "without far"):
-            columns.append(Column(title, number=True, decimals=2, group=name))
+        titles = ("alone", "with far", "without far")
+        columns += [Column(title, number=True, decimals=2, group=name) for title in titles]
     rows = tuple(
         cells(
             count,
@@ -78,8 +79,8 @@ def windows_table(audited: Audited) -> Table:
     )
     return Table(
         tuple(columns), rows, title=f"{audited.title}: best possible accuracy from the last tokens",
-        caption="Bayes accuracy in %, mean over positions: what somebody reaches who knows the task, the position and these "
-        "tokens, and nothing else.",
+        caption="Bayes accuracy in %, mean over positions: what somebody reaches who knows the task, the position and "
+        "these tokens, and nothing else.",
     )  # fmt: skip
 
 
@@ -112,8 +113,8 @@ def sets_table(audited: Audited) -> Table:
     rows = tuple((Cell(set_name(one.places)), *map(Cell, set_values(audited, one))) for one in shown)
     return Table(
         tuple(columns), rows, title=f"{audited.title}: best possible accuracy from at most three tokens",
-        caption=f"In %; the best {SHOWN_EACH} of each size. By position: the function of these tokens may be another at "
-        "every position. One function: it is the same at all positions.",
+        caption=f"In %; the best {SHOWN_EACH} of each size. By position: the function of these tokens may be another "
+        "at every position. One function: it is the same at all positions.",
     )  # fmt: skip
 
 
@@ -141,8 +142,8 @@ def arguments_table(audited: Audited) -> Table:
         rows.append(cells(name, *map(_percent, (mean(values), min(values), max(values))), share))
     return Table(
         columns, tuple(rows), title=f"{audited.title}: is an argument needed?",
-        caption="Best possible accuracy in % without this argument, every other token before the answer known; chance is "
-        f"{100 / audited.task.modulus:.2f}.",
+        caption="Best possible accuracy in % without this argument, every other token before the answer known; "
+        f"chance is {100 / audited.task.modulus:.2f}.",
     )  # fmt: skip
 
 

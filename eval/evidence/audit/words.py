@@ -31,21 +31,18 @@ def sentence(audited: Audited) -> str:
 
 
 def _with_far(audited: Audited, answered: Sequence[Answered]) -> str:
-    chance = Fraction(1, audited.task.modulus)
+    chance, last = Fraction(1, audited.task.modulus), f"the last {audited.audit.window} tokens"
     far = [each for each in answered if each.asked.far]
-    last = f"the last {audited.audit.window} tokens"
-    count = (
-        f"all {len(far)} answers"
-        if len(far) == len(answered)
-        else f"each of the {len(far)} answers that have a far token"
-    )
     if all(accuracy == chance for each in far for accuracy in each.without[: len(each.asked.far)]):
         rest = len(answered) - len(far)
-        others = f"; the other {rest} answers follow from near tokens alone" if rest else ""
+        need = (
+            f"the {len(far)} answers with a far token need it" if rest else f"all {len(far)} answers need the far token"
+        )
+        others = f"; the other {rest} follow from near tokens alone" if rest else ""
         return (
-            f"{count} need the far token: without it the best possible accuracy is exactly 1/{audited.task.modulus}, "
-            f"{percent(chance)} %, even if every other earlier token is known{others}."
-        ).replace("answers that have a far token need", "answers that have a far token needs")
+            f"{need}: without it the best possible accuracy is exactly 1/{audited.task.modulus}, {percent(chance)} %, "
+            f"even if every other earlier token is known{others}."
+        )
     fewest = [each.fewest_without_far for each in answered if each.fewest_without_far is not None]
     best = percent(mean(each.without_far[-1] for each in answered))
     if not fewest:
@@ -54,8 +51,8 @@ def _with_far(audited: Audited, answered: Sequence[Answered]) -> str:
     where = f"only at position{'s' * (len(needed) > 1)} {runs(needed)}" if needed else "nowhere"
     sizes = f"{min(fewest)}" if min(fewest) == max(fewest) else f"{min(fewest)} to {max(fewest)}"
     return (
-        f"{len(fewest)} of {len(answered)} answers follow from {sizes} of {last} without the far token, which is needed "
-        f"{where}; without it {best} % accuracy is possible."
+        f"{len(fewest)} of {len(answered)} answers follow from {sizes} of {last} without the far token, which is "
+        f"needed {where}; without it {best} % accuracy is possible."
     )
 
 
