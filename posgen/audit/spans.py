@@ -67,8 +67,8 @@ class Span:
             pivot = self.pivots.get(column)
             step = m if pivot is None else pivot[column]
             factor = step // math.gcd(step, rest[column])
-            order *= factor
-            rest = _times(factor, rest, m)
+            if factor > 1:
+                order, rest = order * factor, _times(factor, rest, m)
             if pivot is not None:
                 rest = _combined(1, rest, -(rest[column] // step), pivot, m)
         return order
