@@ -10,7 +10,9 @@ import typer
 from cli.shared.options import (
     DeviceOption,
     DirectionOption,
+    DoublingsOption,
     DryRunOption,
+    EqualIdOption,
     FreshOption,
     LeagueOption,
     LedgerOption,
@@ -27,7 +29,7 @@ from cli.shared.options import (
 from posgen.errors import BadValue, UserError
 
 if TYPE_CHECKING:
-    from eval.running.request import PlannedSweep
+    from eval.running.request import PlannedSweep, SweepRequest
 
 
 def sweep(
@@ -47,6 +49,8 @@ def sweep(
     rows: RowsOption = None,
     direction: DirectionOption = None,
     league: LeagueOption = False,
+    equal_id: EqualIdOption = False,
+    doublings: DoublingsOption = None,
     until: UntilOption = None,
     fresh: FreshOption = False,
     dry_run: DryRunOption = False,
@@ -72,15 +76,36 @@ def sweep(
     posgen sweep --profile paper --until 24
     posgen sweep --profile quick --ledger --rows 1,7 --direction paper
     posgen sweep --profile quick --league --protocol paper,zero_shot_text
+    posgen sweep --league --task recursive_hidden,cot_hidden,semi_recursive_hidden --equal-id
     """
     from cli.shared.training import train_all
 
+    check_equal_id(league, equal_id, doublings, until)
     sweeps = plan_sweeps(
         overrides, task=task, pe=pe, seed=seed, profile=profile, protocol=protocol, device=device, threads=threads,
         name=name, ledger=ledger, rows=rows, direction=direction, league=league, until=until,
         fits=not dry_run, fresh=fresh,
     )  # fmt: skip
-    train_all(sweeps, fresh, dry_run)
+    if not equal_id:
+        train_all(sweeps, fresh, dry_run)
+        return
+    from cli.shared.equal_id import train_equal_id
+
+    asked = chosen_sweep(
+        overrides, task=task, pe=pe, seed=seed, profile=profile, protocol=protocol, device=device, threads=threads,
+        name=name, league=True,
+    )  # fmt: skip
+    train_equal_id(asked, sweeps, doublings, fresh, dry_run)
+
+
+def check_equal_id(league: bool, equal_id: bool, doublings: int | None, until: int | None) -> None:
+    """UserError or BadValue for options that do not go together."""
+    if equal_id and not league:
+        raise UserError("--equal-id is for --league: add it, or leave this out")
+    if doublings is not None and not equal_id:
+        raise BadValue("doublings", doublings, "is for --equal-id only; leave it out")
+    if equal_id and until is not None:
+        raise BadValue("until", until, "is not for --equal-id, which compares trainings that are over; leave it out")
 
 
 def plan_sweeps(
@@ -104,8 +129,34 @@ def plan_sweeps(
 ) -> Sequence[PlannedSweep]:
     """The sweeps that the options ask for: one, or one for each combination of settings with several values. UserError
     or BadValue for a mistake in any of them. `fits` and `fresh`: as `eval.running.request.plan_sweeps` has them."""
-    from cli.shared.request import request
     from eval.running import request as planning
+
+    choices = chosen_sweep(
+        overrides, task=task, pe=pe, seed=seed, profile=profile, protocol=protocol, device=device, threads=threads,
+        name=name, ledger=ledger, rows=rows, direction=direction, league=league, until=until,
+    )  # fmt: skip
+    return planning.plan_sweeps(choices, fits, fresh)
+
+
+def chosen_sweep(
+    overrides: list[str] | None,
+    *,
+    task: str | None,
+    pe: str | None,
+    seed: str | None,
+    profile: str | None,
+    protocol: str | None,
+    device: str | None,
+    threads: str | None,
+    name: str | None,
+    league: bool,
+    ledger: bool = False,
+    rows: str | None = None,
+    direction: str | None = None,
+    until: int | None = None,
+) -> SweepRequest:
+    """What the options of a sweep ask for, before anything is planned."""
+    from cli.shared.request import request
     from eval.running.request import Sweep, SweepRequest
 
     kind = Sweep(_kind(ledger, league, rows, direction, protocol))
@@ -124,11 +175,10 @@ def plan_sweeps(
         sweeps=True,
     )
     numbered, bases = _ledger_rows(rows, direction or "both") if ledger else (None, ())
-    choices = SweepRequest(
+    return SweepRequest(
         requested.tasks, requested.pes, requested.seeds, requested.protocols, requested.profile,
         requested.overrides, sweep=kind, rows=numbered, bases=bases, name=name, until=until,
     )  # fmt: skip
-    return planning.plan_sweeps(choices, fits, fresh)
 
 
 def _kind(ledger: bool, league: bool, rows: str | None, direction: str | None, protocol: str | None) -> str:

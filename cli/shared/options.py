@@ -90,6 +90,20 @@ DirectionOption = Annotated[
 LeagueOption = Annotated[
     bool, typer.Option("--league", help="Train every encoding that posgen encodings lists. [default protocol: paper]")
 ]
+EqualIdOption = Annotated[
+    bool,
+    typer.Option(
+        "--equal-id",
+        help="With --league: train what has not learned a task again with 2, 4, ... times the epochs "
+        "(conf/league.yaml), so that a rank does not say how slowly an encoding learns.",
+    ),
+]
+DoublingsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--doublings", metavar="N", help="With --equal-id: how often at most. [default: 4]", show_default=False
+    ),
+]
 UntilOption = Annotated[
     int | None,
     typer.Option(

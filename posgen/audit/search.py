@@ -12,6 +12,7 @@ from math import comb
 import numpy as np
 
 from posgen.audit.asked import Asked, Source
+from posgen.errors import BadValue
 
 Ticked = Callable[[float], None]
 """Called with the number of sets that were just looked at."""
@@ -146,6 +147,25 @@ def _small_sets(source: Source, classes: Classes, window: int, ticked: Ticked) -
         functions = {name: _one_function(source, accuracy, known, positions) for name, positions in classes.items()}
         yield SmallSet(chosen, accuracy, functions)
         ticked(len(source.asked))
+
+
+def best_function(source: Source, positions: Collection[int], largest: int, window: int) -> Fraction:
+    """The best mean accuracy over these answers of one function of at most `largest` of the last `window` tokens and
+    the far ones, the same at every position. Raises BadValue where a function is too large to be counted."""
+    chance, best = Fraction(1, source.modulus), Fraction(0)
+    for chosen in _small_places(source.asked, window):
+        if len(chosen) > largest:
+            continue
+        known = {each.position: _known(each, chosen) for each in source.asked if each.position in positions}
+        accuracy = {e.position: source.accuracy(e, known[e.position][1]) for e in source.asked if e.position in known}
+        # No function is better than one that may be another at every position.
+        if sum(accuracy.values()) <= max(best, chance) * len(accuracy) and best:
+            continue
+        right = _one_function(source, accuracy, known, positions)
+        if right is None:
+            raise BadValue("modulus", source.modulus, f"functions of {largest} tokens are too many to count")
+        best = max(best, right)
+    return best
 
 
 def _known(asked: Asked, chosen: Sequence[int | str]) -> tuple[tuple[int, ...], tuple[int, ...]]:

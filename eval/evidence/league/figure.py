@@ -8,6 +8,7 @@ from conf import names
 from eval.evidence.figures.panels import setting
 from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle
 from eval.evidence.league.standings import Entry, League
+from eval.evidence.league.tables import title
 from posgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def figure(league: League, protocol: str) -> Figure:
             handles=_marks(), loc="outside lower center", ncols=5, frameon=False, fontsize=SMALL, columnspacing=1.0,
             handletextpad=0.3,
         )  # fmt: skip
-        head = f"The league, protocol {protocol}, in the order of the mean OOD accuracy"
+        head = f"{title(league)}, protocol {protocol}, in the order of the mean OOD accuracy"
         drawn.suptitle(setting(league.collection, head), fontsize=SMALL + 0.5)
         drawn.draw_without_rendering()  # the first layout does not know yet how wide the names are
         settle(drawn)

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from conf import names
+from conf.league import FAMILIES, LeagueRules, family, league_rules
 from eval.evidence.cells import Cell, Collection
+from eval.evidence.league.ceilings import Ceiling, ceiling
+from eval.evidence.league.predictions import Prediction, judged, learned, predicted
 from eval.evidence.statistics import Difference, Summary, holm, paired_t, summary
+from posgen.errors import nearest, require
 
 ALPHA = 0.05
 """Two-sided error rate of the comparisons with the first, all of them together."""
@@ -20,11 +24,15 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Place:
-    """One encoding on one task: what its finished seeds reached, fractions by seed, and who diverged."""
+    """One encoding on one task: what its finished seeds reached, fractions by seed, and who diverged. `epochs`: of
+    their trainings; `learned`: whether their mean ID accuracy reaches its declared share of the task's ceiling."""
 
     id_accuracy: Mapping[int, float]
     ood_accuracy: Mapping[int, float]
     diverged: tuple[int, ...]
+    epochs: int | None = None
+    learned: bool = False
+    prediction: Prediction | None = None
 
     @property
     def id(self) -> Summary | None:
@@ -58,11 +66,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class League:
-    """The leagues of all protocols of a collection; entries by rank, those without one last."""
+    """The leagues of all protocols of a collection whose tasks are of one family; entries by rank, those without one
+    last. `ceilings` by task. `equal_id`: slow learners were trained for more epochs, and what never learned a task has
+    no rank."""
 
     collection: Collection
     tasks: tuple[str, ...]
     entries: Mapping[str, tuple[Entry, ...]]
+    rules: LeagueRules
+    ceilings: Mapping[str, Ceiling]
+    family: str
+    equal_id: bool = False
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -70,10 +84,46 @@ class League:
         return tuple(self.entries)
 
 
-def build(collection: Collection) -> League:
-    """The league of every protocol of a collection."""
+def by_family(collection: Collection) -> dict[str, Collection]:
+    """The cells of every family of tasks apart, in the order of conf.league.FAMILIES."""
+    of_task = {record.task: family(record.training.task) for record in collection.records()}
+    parts: dict[str, Collection] = {}
+    for name in FAMILIES:
+        cells = {place: cell for place, cell in collection.cells.items() if of_task[place[1]] == name}
+        protocols = tuple(p for p in collection.protocols if any(place[0] == p for place in cells))
+        if cells:
+            parts[name] = replace(collection, protocols=protocols, cells=cells)
+    return parts
+
+
+def of_tasks(collection: Collection, tasks: Sequence[str] | None) -> Collection:
+    """The cells of some tasks; None: of all. BadValue for one without records."""
+    measured = dict.fromkeys(task for _, task, _ in collection.cells)
+    for task in tasks or ():
+        require(task in measured, "task", task, f"no record of it; {nearest(task, measured)}")
+    kept = {place: cell for place, cell in collection.cells.items() if place[1] in (tasks or measured)}
+    return replace(collection, cells=kept)
+
+
+Measured = tuple[int, Collection]
+"""Trainings of so many epochs, and their cells."""
+
+
+def build(collection: Collection, further: Sequence[Measured] = (), rules: LeagueRules | None = None) -> League:
+    """The league of every protocol of a collection, whose tasks are of one family.
+
+    `further`: trainings of more epochs, rising. With any, a place is that of the fewest epochs with which the
+    encoding learned the task, or of the most where it never did: the equal-ID league. `rules`: those declared.
+    """
+    rules = rules or league_rules()
     tasks = sorted({task for _, task, _ in collection.cells}, key=lambda task: names.place_order(task, ""))
-    return League(collection, tuple(tasks), {name: _entries(collection, name, tasks) for name in collection.protocols})
+    first = {record.task: record for record in collection.records()}
+    ceilings = {task: ceiling(first[task].training.task, first[task].training.data, rules) for task in tasks}
+    return League(
+        collection, tuple(tasks),
+        {name: _entries(collection, name, tasks, ceilings, further, rules) for name in collection.protocols},
+        rules, ceilings, family(first[tasks[0]].training.task), bool(further),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,13 +157,23 @@ def resonance(entries: Sequence[Entry]) -> Resonance | None:
     return Resonance(len(pairs), ahead, len(means), difference) if difference else None
 
 
-def _entries(collection: Collection, protocol: str, tasks: list[str]) -> tuple[Entry, ...]:
+def _entries(
+    collection: Collection, protocol: str, tasks: list[str], ceilings: Mapping[str, Ceiling],
+    further: Sequence[Measured], rules: LeagueRules,
+) -> tuple[Entry, ...]:  # fmt: skip
     pes = {pe for name, _, pe in collection.cells if name == protocol}
+
+    def place(task: str, pe: str) -> Place:
+        """Of the fewest epochs with which it is learned, else of the most."""
+        cells = [part.cell(protocol, task, pe) for part in (collection, *(more for _, more in further))]
+        measured = [_place(cell, ceilings[task], rules) for cell in cells if cell.finished or cell.diverged]
+        return next((each for each in measured if each.learned), (measured or [Place({}, {}, ())])[-1])
+
     places = {
-        pe: {task: _place(collection.cell(protocol, task, pe)) for task in tasks}
-        for pe in sorted(pes, key=lambda pe: names.place_order("", pe))
+        pe: {task: place(task, pe) for task in tasks} for pe in sorted(pes, key=lambda pe: names.place_order("", pe))
     }
-    means = {pe: mean for pe in places if (mean := _mean(places[pe])) is not None}
+    ranks = [pe for pe in places if not further or all(each.learned for each in places[pe].values())]
+    means = {pe: mean for pe in ranks if (mean := _mean(places[pe])) is not None}
     ranked = sorted(means, key=lambda pe: -means[pe])
     p_values = _compared(ranked, places)
     entries = [
@@ -140,11 +200,16 @@ def _by_seed(places: Mapping[str, Place]) -> dict[int, float]:
     return {seed: math.fsum(p.ood_accuracy[seed] for p in places.values()) / len(places) for seed in shared}
 
 
-def _place(cell: Cell) -> Place:
+def _place(cell: Cell, top: Ceiling, rules: LeagueRules) -> Place:
+    within = {r.seed: r.id_accuracy for r in cell.finished if r.id_accuracy is not None}
+    beyond = {r.seed: r.ood_accuracy for r in cell.finished if r.ood_accuracy is not None}
     return Place(
-        {r.seed: r.id_accuracy for r in cell.finished if r.id_accuracy is not None},
-        {r.seed: r.ood_accuracy for r in cell.finished if r.ood_accuracy is not None},
+        within,
+        beyond,
         tuple(record.seed for record in cell.diverged),
+        (*cell.finished, *cell.diverged)[0].training.optim.epochs,
+        learned(within, top, rules),
+        judged(predicted(cell, rules), within, beyond, top, rules),
     )
 
 

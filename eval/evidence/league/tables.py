@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from conf import names
+from conf.league import FAMILIES
 from eval.evidence.cells import differences_table
 from eval.evidence.figures.panels import profile
+from eval.evidence.league.prediction_tables import ceilings_note, never_learned, predictions_table
 from eval.evidence.league.standings import ALPHA, Entry, League, Place, resonance
 from eval.evidence.statistics import Summary
 from eval.evidence.table import Cell, Column, Document, Table, cells
@@ -17,9 +19,9 @@ KNOWN = 0.5
 
 
 def document(league: League) -> Document:
-    """The league, then what differs from the paper."""
-    differences = differences_table(league.collection)
-    return [league_table(league), *([differences] if differences else [])]
+    """The league, what theory predicted of it, and what differs from the paper."""
+    further = (predictions_table(league), differences_table(league.collection))
+    return [league_table(league), *(table for table in further if table)]
 
 
 def league_table(league: League) -> Table:
@@ -28,49 +30,87 @@ def league_table(league: League) -> Table:
         Column("Protocol"), Column("Rank", number=True), Column("Encoding"),
         Column("Mean OOD", number=True, decimals=2), Column("p to first", number=True, decimals=3),
     ]  # fmt: skip
+    shown = ("epochs",) * league.equal_id + ("predicted",) * _predicts(league)
     for task in map(names.task, league.tasks):
         columns += [
             Column("ID", number=True, decimals=2, group=task),
             Column("OOD ± std", number=True, decimals=2, group=task),
             Column("n", number=True, group=task),
+            *(Column(name.capitalize(), number=name == "epochs", group=task) for name in shown),
         ]
     rows = tuple(
         (
             *cells(protocol, entry.rank, names.encoding(entry.pe), entry.mean, entry.p),
-            *(cell for task in league.tasks for cell in _place(entry.places[task])),
+            *(cell for task in league.tasks for cell in _place(entry.places[task], shown)),
         )
         for protocol, entries in league.entries.items()
         for entry in entries
     )
-    return Table(tuple(columns), rows, title="The league", caption=caption(league), notes=notes(league))
+    return Table(tuple(columns), rows, title=title(league), caption=caption(league), notes=notes(league))
 
 
-def numbers(league: League) -> Table:
+def title(league: League) -> str:
+    """`The league`, of which family where it is not the paper's, and whether at equal ID accuracy."""
+    named = "The league" if league.family == next(iter(FAMILIES)) else f"The league, {FAMILIES[league.family]}"
+    return f"{named}, at equal ID accuracy" if league.equal_id else named
+
+
+def _predicts(league: League) -> bool:
+    places = (place for entries in league.entries.values() for entry in entries for place in entry.places.values())
+    return any(place.prediction for place in places)
+
+
+def file_names(league: League) -> dict[str, str]:
+    """Protocol -> name of its figure's file: `league-paper`, `league-hidden-paper`, `equal-id-paper`."""
+    head = "equal-id" if league.equal_id else "league"
+    part = "" if league.family == next(iter(FAMILIES)) else f"-{league.family}"
+    return {protocol: f"{head}{part}-{protocol}" for protocol in league.protocols}
+
+
+def numbers(leagues: Sequence[League]) -> Table:
     """A row a protocol, encoding and task: league.csv."""
     keys = (
         "profile", "profile_label", "protocol", "rank", "pe", "mean_ood_percent", "p_to_first", "task",
         "id_accuracy_percent", "id_std_points", "ood_accuracy_percent", "ood_std_points", "n", "n_diverged", "seeds",
+        "family", "epochs", "learned", "ceiling_id_percent", "ceiling_ood_percent", "predicted", "rule", "verdict",
     )  # fmt: skip
-    rows = []
-    for protocol, entries in league.entries.items():
-        for entry in entries:
-            for task, place in entry.places.items():
-                rows.append(cells(
-                    league.collection.profile, league.collection.label, protocol, entry.rank, entry.pe, entry.mean,
-                    entry.p, task, *_mean_and_std(place.id), *_mean_and_std(place.ood), len(place.ood_accuracy),
-                    len(place.diverged), " ".join(map(str, place.ood_accuracy)),
-                ))  # fmt: skip
+    places = [
+        (league, protocol, entry, task, place)
+        for league in leagues
+        for protocol, entries in league.entries.items()
+        for entry in entries
+        for task, place in entry.places.items()
+    ]
+    rows = [
+        cells(
+            league.collection.profile, league.collection.label, protocol, entry.rank, entry.pe, entry.mean, entry.p,
+            task, *_mean_and_std(place.id), *_mean_and_std(place.ood), len(place.ood_accuracy), len(place.diverged),
+            " ".join(map(str, place.ood_accuracy)), league.family, place.epochs, place.learned,
+            league.ceilings[task].id, league.ceilings[task].ood, *_told(place),
+        )
+        for league, protocol, entry, task, place in places
+    ]  # fmt: skip
     return Table(tuple(map(Column, keys)), tuple(rows))
 
 
-def _place(place: Place) -> tuple[Cell, ...]:
+def _told(place: Place) -> tuple[str | None, ...]:
+    made = place.prediction
+    return (made.rule.predicts, made.rule.name, made.verdict) if made else (None, None, None)
+
+
+def _place(place: Place, shown: Sequence[str]) -> tuple[Cell, ...]:
     ood = place.ood
     spread = f"{ood.mean:.2f} ± {ood.std:.2f}" if ood and ood.n > 1 else None
     return (
         Cell(place.id.mean if place.id else None),
         Cell(ood.mean if ood else None, spread),
         Cell(len(place.ood_accuracy), place.n_text),
+        *(Cell(place.epochs) if name == "epochs" else Cell(_verdict(place)) for name in shown),
     )
+
+
+def _verdict(place: Place) -> str | None:
+    return place.prediction.text if place.prediction else None
 
 
 def _mean_and_std(sample: Summary | None) -> tuple[float | None, float | None]:
@@ -81,7 +121,16 @@ def caption(league: League) -> str:
     """What the table shows, and of which profile."""
     return (
         "Accuracy in % within the training length (ID) and beyond it (OOD); encodings are ranked by mean OOD accuracy "
-        f"over {_tasks(league)}. {profile(league.collection)}"
+        f"over {_tasks(league)}. {_equal(league)}{profile(league.collection)}"
+    )
+
+
+def _equal(league: League) -> str:
+    if not league.equal_id:
+        return ""
+    return (
+        f"A place is that of the fewest epochs with which mean ID accuracy reached {100 * league.rules.share:g} % of "
+        "the task's ceiling, so that it does not say how slowly an encoding learns; what did not reach it has no rank. "
     )
 
 
@@ -91,7 +140,9 @@ def notes(league: League) -> tuple[str, ...]:
         *(f"Protocol {names.protocol(protocol)}." for protocol in league.protocols),
         *(note for protocol, entries in league.entries.items() for note in _significance(protocol, entries)),
         *(note for protocol in league.protocols for note in _resonance(league, protocol)),
-        *(note for protocol in league.protocols for note in _not_learned(league, protocol)),
+        *(() if league.equal_id else (note for p in league.protocols for note in _not_learned(league, p))),
+        *never_learned(league),
+        *ceilings_note(league),
         *(note for protocol in league.protocols for note in _absences(league, protocol)),
         _provenance(league),
     )

@@ -204,17 +204,19 @@ def _effects(sources: Sources) -> Parts:
 
 def _league(sources: Sources) -> Parts:
     from eval.evidence.league.figure import figure
-    from eval.evidence.league.standings import build
+    from eval.evidence.league.standings import build, by_family
     from eval.evidence.league.tables import document
 
-    league = build(collect(sources.records("league")))
-    for protocol in league.protocols:
-        caption = (
-            f"OOD accuracy of every encoding, best mean on top, protocol {protocol}. Large marks are means over seeds, "
-            "small ones the seeds, grey strokes mean ID accuracy. How certain the order is stands below the table."
-        )
-        yield f"Protocol {protocol}", Picture(figure(league, protocol), alt.league(league, protocol), caption)
-    yield from parts(document(league), league.collection)
+    for collection in by_family(collect(sources.records("league"))).values():
+        league = build(collection)
+        for protocol in league.protocols:
+            caption = (
+                f"OOD accuracy of every encoding, best mean on top, protocol {protocol}. Large marks are means over "
+                "seeds, small ones the seeds, grey strokes mean ID accuracy. How certain the order is stands below the "
+                "table."
+            )
+            yield f"Protocol {protocol}", Picture(figure(league, protocol), alt.league(league, protocol), caption)
+        yield from parts(document(league), league.collection)
 
 
 def _lengths(sources: Sources) -> Parts:

@@ -115,7 +115,7 @@ def test_the_table_in_markdown_and_csv(league):
     assert "| paper | 2 | RoPE | 50.00 |" in text
     assert "87.50 | 60.00 ± 1.00 | 3/4 |" in text  # CoT, one of four seeds diverged
     assert text.count("| — | — | 0 |") == 1  # FIRE on the semi-recursive task
-    lines = list(csv.DictReader(io.StringIO(csv_text(numbers(found)))))
+    lines = list(csv.DictReader(io.StringIO(csv_text(numbers([found])))))
     assert len(lines) == 4 * 3
     (missing,) = [line for line in lines if line["pe"] == "fire" and line["task"] == "semi_recursive"]
     assert (missing["rank"], missing["ood_accuracy_percent"], missing["n"]) == ("", "", "0")
