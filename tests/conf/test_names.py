@@ -20,7 +20,8 @@ from posgen.errors import UserError
 TITLES = {
     "rope": "RoPE", "resonance_rope": "Resonance RoPE", "yarn": "YaRN", "resonance_yarn": "Resonance YaRN", "pi": "PI",
     "ntk": "NTK-aware", "dynamic_ntk": "Dynamic NTK", "ntk_by_parts": "NTK-by-parts", "llama3": "Llama 3",
-    "longrope": "LongRoPE", "p_rope": "p-RoPE", "resonance_p_rope": "Resonance p-RoPE", "partial": "Partial rotary",
+    "longrope": "LongRoPE (without its search)", "p_rope": "p-RoPE", "resonance_p_rope": "Resonance p-RoPE",
+    "partial": "Partial rotary",
     "randomized": "Randomized RoPE", "nope": "NoPE", "alibi": "ALiBi", "t5_bias": "T5 bias", "fire": "FIRE",
     "learned": "Learned", "sinusoidal": "Sinusoidal",
 }  # fmt: skip

@@ -209,7 +209,7 @@ def _absences(league: League, protocol: str) -> Iterator[str]:
     unranked = []
     for entry in entries:
         tasks = [names.task(task) for task, place in entry.places.items() if not place.ood_accuracy]
-        if entry.rank is None:
+        if entry.rank is None and tasks:
             unranked.append(f"{names.encoding(entry.pe)} ({', '.join(tasks)})")
     if unranked:
         yield f"No rank under {protocol}, because a task is missing: {', '.join(unranked)}."
