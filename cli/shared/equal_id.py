@@ -58,11 +58,13 @@ def train_equal_id(
 
 
 def _recorded(sweep: PlannedSweep) -> bool:
-    """Whether every training of a sweep has its records, whoever made them."""
+    """Whether every cell of a sweep has its records, whoever made them: by what a table pools, for a run's identity is
+    another one in records of an older version."""
     from eval.store.records import load_if_there
 
-    there = {(r.run_id, p, r.pe) for r in load_if_there(sweep.settings.records_path) for p in r.protocols}
-    return all((m.spec.run_id, t.protocol, t.pe) in there for m in sweep.members for t in m.targets)
+    records = (r for r in load_if_there(sweep.settings.records_path) if r.profile == sweep.settings.profile)
+    there = {(r.task, p, r.pe, r.seed) for r in records for p in r.protocols}
+    return all((m.spec.task.name, t.protocol, t.pe, m.spec.seed) in there for m in sweep.members for t in m.targets)
 
 
 def _collected(league: PlannedSweep) -> Collection:

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from conf.league import LeagueRules
 from eval.evidence.cells import Collection, collect
+from eval.evidence.league.predictions import learned
 from eval.evidence.league.standings import Measured, build, by_family
 from eval.running.plan import plan_places, settings
 from eval.running.request import PlannedSweep, SweepRequest, settings_of
+from eval.store.kinds import AccuracyRecord
 from eval.store.records import load
 from posgen.errors import UserError
+from posgen.plain import digest
 
 Place = tuple[str, str, str]
 """(task, encoding, protocol)."""
@@ -53,18 +56,44 @@ def measured(league: Path, epochs: int, protocols: Sequence[str] | None, rules: 
 def unlearned(
     collection: Collection, further: Sequence[Measured], asked: Container[Place], rules: LeagueRules
 ) -> list[Place]:
-    """What is asked for and no training of these has learned, to be trained with more epochs. An encoding of which
-    every seed diverged is not among it: it says nothing about how long it would take."""
-    leagues = [build(part, further, rules) for part in by_family(collection).values()]
-    places = [
-        (task, entry.pe, protocol)
-        for league in leagues
-        for protocol, entries in league.entries.items()
-        for entry in entries
-        for task, place in entry.places.items()
-        if place.ood_accuracy and not place.learned
-    ]
-    return sorted(place for place in places if place in asked)
+    """What is asked for and no training of these has learned, to be trained with more epochs.
+
+    An encoding of which every seed diverged is not among it: it says nothing about how long it would take. Neither is
+    one that is applied at test time only, to weights that have learned the task with the encoding that they were
+    trained with: what its ID accuracy lacks, no training brings.
+    """
+    places = []
+    for part in by_family(collection).values():
+        league = build(part, further, rules)
+        measured_last = [more for _, more in reversed(further)] + [part]
+        own = _own_accuracy([part, *(more for _, more in further)])
+        for protocol, entries in league.entries.items():
+            for entry in entries:
+                for task, place in entry.places.items():
+                    if not place.ood_accuracy or place.learned or (task, entry.pe, protocol) not in asked:
+                        continue
+                    cells = (each.cell(protocol, task, entry.pe) for each in measured_last)
+                    last = next(cell for cell in cells if cell.finished)
+                    trained = {r.seed: own[key] for r in last.finished if (key := _training(r)) in own}
+                    if not learned(trained, league.ceilings[task], rules):
+                        places.append((task, entry.pe, protocol))
+    return sorted(places)
+
+
+def _own_accuracy(parts: Iterable[Collection]) -> dict[str, float]:
+    """Training -> ID accuracy with the encoding that it was trained with."""
+    return {
+        _training(record): record.id_accuracy
+        for part in parts
+        for record in part.records()
+        if record.test_encoding == record.train_encoding and record.id_accuracy is not None
+    }
+
+
+def _training(record: AccuracyRecord) -> str:
+    """Which training of its league a record is of. Not the run: older ones were one for each test encoding."""
+    trained = record.training.config.get("train_encoding", record.train_encoding)
+    return digest([record.task, trained, record.seed, record.training.optim.epochs])
 
 
 def planned_places(sweep: PlannedSweep) -> set[Place]:

@@ -93,6 +93,20 @@ def test_an_encoding_whose_seeds_all_diverged_is_not_trained_longer(record: Call
     assert unlearned(collect(made), [], asked, league_rules()) == [("cot", "nope", "paper")]
 
 
+def test_what_is_scaled_at_test_time_only_trains_longer_where_its_training_has_not_learned(
+    record: Callable[..., AccuracyRecord],
+) -> None:
+    """YaRN on RoPE's weights: bad within L, which more steps of RoPE do not mend once RoPE has learned."""
+    for within, expected in ((0.97, []), (0.6, ["rope", "yarn"])):
+        made = []
+        for seed in (0, 1):
+            own = record("cot", "rope", seed, protocols=("zero_shot",))
+            scaled = record("cot", "yarn", seed, protocols=("zero_shot",), train_encoding="rope")
+            made += [with_metrics(own, id_accuracy=within), with_metrics(scaled, id_accuracy=0.2)]
+        asked = {("cot", pe, "zero_shot") for pe in ("rope", "yarn")}
+        assert [pe for _, pe, _ in unlearned(collect(made), [], asked, league_rules())] == expected
+
+
 def test_rungs_double_and_are_read_back(parts: list[Collection], tmp_path) -> None:
     assert rungs(6, league_rules()) == [12, 24, 48, 96]
     assert rungs(6, league_rules(1)) == [12]
