@@ -9,6 +9,9 @@ import typer
 
 from cli.shared.options import Overrides, TaskOption
 
+LONG = 60.0
+"""Seconds above which an audit says beforehand how long it may take."""
+
 
 def audit(
     overrides: Overrides = None,
@@ -40,7 +43,7 @@ def audit(
     """
     import json
 
-    from cli.shared.output import chosen_formats, show
+    from cli.shared.output import chosen_formats, duration, show
     from cli.shared.request import request
     from conf import names
     from conf.compose import Choice, composer
@@ -57,8 +60,10 @@ def audit(
     with composer() as make:
         tasks = [make(Choice(name), requested.overrides).task for name in requested.tasks]
     sources = [source(each, length) for each in tasks]
-    for each in sources:  # all of them before the first is worked on: what takes too long is refused at once
-        estimate(each, window)
+    # Of all of them before the first is worked on: what takes too long is refused at once.
+    seconds = sum(estimate(each, window) for each in sources)
+    if seconds > LONG:
+        typer.echo(f"posgen: at most about {duration(seconds)}", err=True)
     total = sum(sets_looked_at(each.asked, window) for each in sources)
     with Bar("audit", total, after=2.0) as bar:
         audits = [

@@ -33,6 +33,8 @@ def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
     for folder in FOLDERS:
         if folder.name in OTHERS:
             yield folder, folder.name, OTHERS[folder.name]
+            if folder.name == "league" and any(folder.glob("equal-id*")):
+                yield folder, folder.name, ("--equal-id",)
         else:
             for command, options in (TEXT if folder.name.startswith("text") else TABLE_1).items():
                 if folder.parent == results() or any(folder.glob(f"{command}[.-]*")):
@@ -81,7 +83,7 @@ def test_what_is_committed_is_what_the_records_give(
 
 
 def test_nothing_is_committed_that_no_command_draws() -> None:
-    known = {*TABLE_1, *TEXT, *OTHERS, "effects", "losses", "records", "wavelengths"}
+    known = {*TABLE_1, *TEXT, *OTHERS, "effects", "equal", "losses", "records", "wavelengths"}
     files = [path for folder in FOLDERS for path in folder.iterdir() if path.is_file()]
     assert {stem(path) for path in files} <= known
 
