@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from cli.shared.options import Overrides, TaskOption
+from cli.shared.options import TaskOption
 
 LONG = 60.0
 """Seconds above which an audit says beforehand how long it may take."""
 
 
 def audit(
-    overrides: Overrides = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TASK]... [KEY=VALUE]...", help="Tasks, and settings of them.", show_default=False),
+    ] = None,
     task: TaskOption = None,
     window: Annotated[
         int, typer.Option(metavar="N", help="Last tokens before an answer that are searched, beside the far token.")
@@ -37,8 +40,8 @@ def audit(
     by linear algebra over Z_m, any other by enumerating all seeds, which must fit. Nothing is trained or measured.
 
     \b
-    posgen audit --task semi_recursive
-    posgen audit --task cot task.modulus=12 task.near=2 --window 6
+    posgen audit semi_recursive
+    posgen audit cot task.modulus=12 task.near=2 --window 6
     posgen audit task.h=my_module:my_function task.modulus=5 --format csv
     """
     import json
@@ -56,7 +59,11 @@ def audit(
     from posgen.audit.search import audit, sets_looked_at
 
     chosen = chosen_formats(format, ["terminal", "markdown", "csv", "json"])
-    requested = request(overrides, takes=("task",), roots=("task",), task=task, default_profile="quick")
+    overrides = [word for word in words or [] if "=" in word]
+    named = [*([task] if task else []), *(word for word in words or [] if "=" not in word)]
+    requested = request(
+        overrides, takes=("task",), roots=("task",), task=",".join(named) or None, default_profile="quick"
+    )
     with composer() as make:
         tasks = [make(Choice(name), requested.overrides).task for name in requested.tasks]
     sources = [source(each, length) for each in tasks]

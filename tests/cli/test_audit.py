@@ -29,7 +29,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_terminal_begins_with_the_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("audit", "--task", "cot", "--length", "12") == 0
+    assert run("audit", "cot", "--length", "12") == 0
     out = capsys.readouterr().out
     assert out.startswith(
         "CoT (modulus 17, h = sum mod 17, 12 tokens): 7 of 8 answers follow from 2 of the last 8 tokens"

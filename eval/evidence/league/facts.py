@@ -10,8 +10,6 @@ or `no_gap` (neither).
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
 from eval.evidence.figures.feature_gap import draws_positions, gaps_between, wavelengths
@@ -26,6 +24,8 @@ from posgen.plain import restore
 from posgen.rules import dependencies
 from posgen.spec import Answers, DataSpec, Task
 
+_KNOWN: dict[tuple[object, ...], frozenset[str]] = {}
+
 
 def facts_of(record: AccuracyRecord, gap: float) -> frozenset[str] | None:
     """Of a record's task, and of its encoding in training and test; None where these need code that nobody named.
@@ -39,7 +39,11 @@ def facts_of(record: AccuracyRecord, gap: float) -> frozenset[str] | None:
         return None
     data = record.training.data
     lengths = (data.train_length + bos, data.test_length + bos)
-    return frozenset({*_of_task(record.training.task, data), *_of_encoding(built[0], built[1], lengths, gap)})
+    # By what they are and not by the encodings themselves: a user's own may hold what cannot be a key.
+    key = (trained.key, record.spec.key, model.head_dim, lengths, gap)
+    if key not in _KNOWN:
+        _KNOWN[key] = _of_encoding(built[0], built[1], lengths, gap)
+    return frozenset({*_of_task(record.training.task, data), *_KNOWN[key]})
 
 
 def _of_task(task: Task, data: DataSpec) -> set[str]:
@@ -52,7 +56,6 @@ def _of_task(task: Task, data: DataSpec) -> set[str]:
     return {"far_moves"} if len(distances) > 1 and len(places) > 1 else set()
 
 
-@cache
 def _of_encoding(trained: Encoding, tested: Encoding, lengths: tuple[int, int], gap: float) -> frozenset[str]:
     if not isinstance(trained, Rotary) or not isinstance(tested, Rotary):
         kind = type(tested)
