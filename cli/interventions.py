@@ -107,7 +107,7 @@ def interventions(
     from eval.evidence.interventions.tables import positions as by_position
     from eval.evidence.table import Table, csv_text, latex, markdown, terminal
     from eval.store.gathering import gather
-    from eval.store.kinds import InterventionsRecord
+    from eval.store.probes import InterventionsRecord
     from posgen.errors import BadValue
 
     trust_named(code)

@@ -94,7 +94,7 @@ def lengths(
     from eval.evidence.lengths.tables import document, numbers
     from eval.evidence.table import csv_text, markdown
     from eval.store.gathering import gather
-    from eval.store.kinds import LengthsRecord
+    from eval.store.probes import LengthsRecord
     from posgen.errors import BadValue
 
     trust_named(code)

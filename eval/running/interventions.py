@@ -18,7 +18,8 @@ from eval.running.fitting import check_measuring
 from eval.running.job import RunSettings, set_threads
 from eval.running.progress import Bar
 from eval.running.timing import Measuring, seconds_a_sequence
-from eval.store.kinds import AccuracyRecord, Interventions, InterventionsRecord, Key, Metrics, PosGenRecord
+from eval.store.kinds import AccuracyRecord, Key, Metrics, PosGenRecord
+from eval.store.probes import Interventions, InterventionsRecord
 from eval.store.records import append, load_if_there
 from eval.store.runs import Run, now
 from models.encodings import Encoding, build

@@ -19,17 +19,9 @@ import msgspec
 from filelock import Timeout
 
 from eval.store.claims import writing
-from eval.store.kinds import (
-    AccuracyRecord,
-    InterventionsRecord,
-    Key,
-    LengthsRecord,
-    Maker,
-    Record,
-    Training,
-    as_training,
-)
+from eval.store.kinds import AccuracyRecord, Key, Maker, Record, Training, as_training
 from eval.store.lm_kinds import LANGUAGE_MODEL_KINDS
+from eval.store.probes import InterventionsRecord, LengthsRecord
 from eval.store.seal import is_sealed, sealed
 from posgen.errors import UserError, os_error_reason, os_error_remedy
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from eval.store import records
-from eval.store.kinds import InterventionsRecord
+from eval.store.probes import InterventionsRecord
 from tests.command import run
 from tests.committed import results
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eval.measuring import member as measuring
-from eval.store.kinds import LengthsRecord
+from eval.store.probes import LengthsRecord
 from eval.store.records import load
 from eval.store.runs import Run
 from models.spec import AccuracyMode

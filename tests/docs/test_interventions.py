@@ -6,7 +6,7 @@ import re
 
 from conf import names
 from eval.evidence.interventions.shares import Measured, Shares, build
-from eval.store.kinds import InterventionsRecord
+from eval.store.probes import InterventionsRecord
 from eval.store.records import load
 from tests.committed import ROOT, results
 

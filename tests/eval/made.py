@@ -8,18 +8,8 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from eval.store.kinds import (
-    AccuracyRecord,
-    Interventions,
-    InterventionsRecord,
-    LengthsRecord,
-    Maker,
-    Metrics,
-    PosGenRecord,
-    Training,
-    Validation,
-    Windows,
-)
+from eval.store.kinds import AccuracyRecord, Maker, Metrics, PosGenRecord, Training, Validation
+from eval.store.probes import Interventions, InterventionsRecord, LengthsRecord, Windows
 
 TASKS = ("recursive", "cot", "semi_recursive")
 PES = ("rope", "resonance_rope", "yarn", "resonance_yarn")

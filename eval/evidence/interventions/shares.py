@@ -15,7 +15,7 @@ from typing import Any
 from conf import names
 from eval.evidence.cells import Cell, Collection
 from eval.evidence.figures.bands import Series, series_of
-from eval.store.kinds import Interventions, InterventionsRecord
+from eval.store.probes import Interventions, InterventionsRecord
 from posgen import rules
 from posgen.answers import scored_positions
 from posgen.errors import BadValue, UserError, nearest

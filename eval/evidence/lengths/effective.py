@@ -16,7 +16,7 @@ from typing import Any
 from conf import names
 from eval.evidence.cells import Cell, Collection
 from eval.evidence.figures.bands import Series, series_of
-from eval.store.kinds import LengthsRecord
+from eval.store.probes import LengthsRecord
 from posgen.errors import UserError
 
 

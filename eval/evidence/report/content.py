@@ -6,12 +6,12 @@ from conf import names
 from eval.evidence.cells import Collection, collect, differences, parted
 from eval.evidence.figures.panels import labelled
 from eval.evidence.report import provenance
+from eval.evidence.report.declared import declared_experiments
 from eval.evidence.report.page import Commands, Page, Section
 from eval.evidence.report.reproduction import Reproduction
 from eval.evidence.report.sections import (
     at_a_glance,
     beyond_the_table,
-    declared_experiments,
     of_texts,
     of_the_table,
     parts,

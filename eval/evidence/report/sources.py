@@ -12,7 +12,8 @@ from conf.rules import VerdictRules
 from eval.store.declared import FOLDER as EXPERIMENTS
 from eval.store.declared import folder_of
 from eval.store.gathering import gather
-from eval.store.kinds import AccuracyRecord, InterventionsRecord, LengthsRecord, PosGenRecord
+from eval.store.kinds import AccuracyRecord, PosGenRecord
+from eval.store.probes import InterventionsRecord, LengthsRecord
 from posgen.errors import UserError
 
 FOLDERS = ("", "ledger", "league", "lengths", "interventions")

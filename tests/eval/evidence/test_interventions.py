@@ -28,7 +28,7 @@ from eval.evidence.report.sections import beyond_the_table
 from eval.evidence.report.sources import Sources
 from eval.evidence.table import Table, csv_text, latex, markdown
 from eval.store import records
-from eval.store.kinds import Interventions, InterventionsRecord
+from eval.store.probes import Interventions, InterventionsRecord
 from posgen.errors import BadValue, UserError
 from tests.committed import ROOT
 from tests.eval.made import synthetic_interventions, synthetic_record

@@ -20,8 +20,8 @@ from eval.evidence.lengths.figure import figure
 from eval.evidence.lengths.tables import document, mean_text, numbers, reach_text
 from eval.evidence.table import csv_text, markdown
 from eval.store import records
-from eval.store.kinds import LengthsRecord
 from eval.store.leases import LEASE
+from eval.store.probes import LengthsRecord
 from posgen.errors import BadValue, UserError
 from tests.committed import ROOT
 from tests.eval.made import synthetic_lengths

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eval.store.gathering import gather
-from eval.store.kinds import LengthsRecord
+from eval.store.probes import LengthsRecord
 from eval.store.records import append
 from posgen.errors import BadValue, UserError
 from tests.eval.made import synthetic_lengths

@@ -12,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from eval.store import records
-from eval.store.kinds import LengthsRecord, Training
+from eval.store.kinds import Training
+from eval.store.probes import LengthsRecord
 from posgen.errors import UserError
 from tests.eval.made import MAKER, synthetic_lengths, synthetic_record, with_config, with_metrics
 

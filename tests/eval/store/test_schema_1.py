@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from eval.store import records
-from eval.store.kinds import LengthsRecord
+from eval.store.probes import LengthsRecord
 from models.spec import EncodingSpec
 from posgen.errors import UserError
 from posgen.spec import DataSpec, Task
