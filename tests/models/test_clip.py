@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from models.encodings import Rotary, build_rotary
 from models.encodings.build import check_rotation
-from models.spec import EncodingSpec
-from posgen.errors import BadValue
+from models.hf import re_rope
+from models.spec import EncodingSpec, LogitScale
+from posgen.errors import BadValue, UserError
 from tests.models.test_theory import gaps
 
 
@@ -99,6 +101,26 @@ def test_as_a_weight_of_components_it_leaves_the_frequencies() -> None:
     gone = clip(16, critical=64, acts_on="component").tables(40)
     assert not gone[0][:, 3:].any()  # wavelengths 6.3, 19.9 and 62.8 stay
     assert gone[0][:, :3].all()
+
+
+def test_in_a_language_model_it_clips_at_the_models_own_length() -> None:
+    config = LlamaConfig(
+        hidden_size=64, intermediate_size=32, vocab_size=32, num_hidden_layers=1, num_attention_heads=1,
+        max_position_embeddings=512,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    (module,) = re_rope(model, EncodingSpec("clip", "clip"))
+    (encoding,) = module.encodings.values()
+    expected = [t if 2 * math.pi / t <= 512 else 0.0 for t in theta(64, 10_000.0)]
+    assert encoding.frequencies(1)[0].tolist() == pytest.approx(expected, rel=1e-6)
+    for spec, complaint in (
+        (EncodingSpec("p", kind="pope"), "pe=p: does more than rotate"),
+        (EncodingSpec("x", kind="xpos"), "pe=x: does more than rotate"),
+        (EncodingSpec("l", logit_scale=LogitScale.log_n, logit_length=8), "logit_scale=log_n: scales the attention"),
+        (EncodingSpec("c", "clip", params={"acts_on": "component"}), "pe=c: weights its features"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            re_rope(model, spec)
 
 
 @pytest.mark.parametrize(

@@ -57,18 +57,19 @@ class Clip(Scaling):
         require(self.critical >= 1, "critical", self.critical, "use the training length, in tokens")
         require(self.n is None or self.n >= 0, "n", self.n, "use null (what exceeds critical) or 0 to head_dim / 2")
 
-    def clipped(self, inv_freq: Tensor) -> int:
-        """How many of the slowest features are clipped."""
+    def clipped(self, head_dim: int, base: float) -> int:
+        """How many of the slowest features are clipped. Counted without tensors: models are made where these have no
+        values (torch's meta device)."""
+        features = head_dim // 2
         if self.n is None:
-            return int((2 * math.pi / inv_freq.double() > self.critical).sum())
-        features = len(inv_freq)
+            return sum(2 * math.pi * base ** (2 * j / head_dim) > self.critical for j in range(features))
         require(self.n <= features, "n", self.n, f"a head has {features} features; use at most that, or null")
         return self.n
 
-    def taper(self, inv_freq: Tensor) -> Tensor:
+    def taper(self, head_dim: int, base: float) -> Tensor:
         """What is left of each feature, float32 [head_dim / 2], from 1 to 0."""
-        n = self.clipped(inv_freq)
-        left = torch.ones(len(inv_freq), dtype=torch.float64)
+        n = self.clipped(head_dim, base)
+        left = torch.ones(head_dim // 2, dtype=torch.float64)
         left[len(left) - n :] = 0.0
         if self.shape is Shape.cosine:
             steps = torch.arange(n, dtype=torch.float64) / max(1, n - 1)
@@ -77,11 +78,11 @@ class Clip(Scaling):
 
     def inv_freq(self, head_dim: int, base: float, length: int) -> Tensor:
         inv_freq = rope_inv_freq(head_dim, base)
-        left = self.taper(inv_freq)
+        left = self.taper(head_dim, base)
         return inv_freq * left if self.acts_on is Acts.frequency else inv_freq
 
     def weights(self, head_dim: int, base: float) -> Tensor | None:
-        return None if self.acts_on is Acts.frequency else self.taper(rope_inv_freq(head_dim, base))
+        return None if self.acts_on is Acts.frequency else self.taper(head_dim, base)
 
 
 SCALING = Clip
