@@ -10,8 +10,8 @@ from posgen.plain import restore
 from posgen.spec import Answers, Task
 
 FACTS = (
-    "far_moves", "absolute", "no_position", "bias", "draws_positions", "rotary", "post_critical_unseen", "gap",
-    "no_gap",
+    "far_moves", "absolute", "no_position", "bias", "draws_positions", "rotary", "trained_distances",
+    "post_critical_unseen", "gap", "no_gap",
 )  # fmt: skip
 """What a prediction may depend on: eval/evidence/league/facts.py finds them."""
 GENERALISES, FAILS = "generalises", "fails"

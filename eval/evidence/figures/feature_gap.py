@@ -166,7 +166,7 @@ def gaps_between(trained: Rotary, trained_length: int, tested: Rotary, tested_le
     """`feature_gaps` where the table of the test is another one than that of the training, as when a scaling is applied
     at test time only: the distance of every test position's features to the nearest that training showed, float64
     [head_dim / 2]."""
-    features = range(trained.head_dim // 2)
+    features = range(trained.features)
     known = [np.sort(feature_angles(trained, feature, trained_length)) for feature in features]
     nearest = [_to_nearest(known[j], feature_angles(tested, j, tested_length)).max() for j in features]
     return 2 * np.sin(np.array(nearest) / 2)

@@ -2,7 +2,8 @@
 
 Facts (names as conf.league.FACTS): `far_moves`: answers need a far token that is at no fixed distance and no fixed
 place. Of the encoding: `absolute` (adds a vector to the tokens), `bias` (on the attention), `no_position` (neither, and
-it does not rotate), `draws_positions` (while training). Of a rotary one `rotary`, and, by its tables in training and
+it does not rotate), `draws_positions` (while training). Of a rotary one `rotary`, `trained_distances` (a window, or
+remapped distances, keep all rotated pairs as near as those in training), and otherwise, by its tables in training and
 test: `post_critical_unseen` (a feature whose wavelength in training is at least L takes an angle farther from all
 trained ones than two positions are apart, beyond their range), `gap` (a faster feature takes one that is not trained),
 or `no_gap` (neither).
@@ -16,6 +17,7 @@ from eval.evidence.figures.feature_gap import draws_positions, gaps_between, wav
 from eval.store.kinds import AccuracyRecord
 from models.encodings import Rotary, build
 from models.encodings.base import Encoding
+from models.encodings.remapped import Remapped
 from models.spec import EncodingSpec
 from posgen.answers import scored_positions
 from posgen.errors import UserError
@@ -61,15 +63,29 @@ def _of_encoding(trained: Encoding, tested: Encoding, lengths: tuple[int, int], 
         kind = type(tested)
         given = {
             "absolute": kind.embedding is not Encoding.embedding,
-            "bias": kind.bias is not Encoding.bias,
+            "bias": tested.gives("bias", "gates"),
             "rotary": kind.rotary,
         }
         return frozenset({name for name, there in given.items() if there} or {"no_position"})
     if draws_positions(trained, lengths[0]):
         return frozenset({"rotary", "draws_positions"})
+    if _as_near_as_in_training(tested, lengths):
+        return frozenset({"rotary", "trained_distances"})
     widest = gaps_between(trained, lengths[0], tested, lengths[1])
     slow = wavelengths(trained, lengths[0]) >= lengths[0]
     step = 2 * np.sin(trained.frequencies(lengths[0])[0].double().numpy() / 2)  # between two trained positions
     unseen, between = (slow & (widest > step + gap)).any(), (~slow & (widest > gap)).any()
     facts = {"post_critical_unseen": unseen, "gap": between, "no_gap": not (unseen or between)}
     return frozenset({"rotary", *(name for name, there in facts.items() if there)})
+
+
+def _as_near_as_in_training(tested: Rotary, lengths: tuple[int, int]) -> bool:
+    """Whether no query is rotated against a key farther away than in training. `lengths` count the BOS, and the last
+    token, which is predicted and never read."""
+    trained, read = (length - 1 for length in lengths)  # distances in training: 0 to trained - 1
+    if isinstance(tested, Remapped):
+        at = tested.positions(read)
+        distances = tested.query_positions(at)[-1] - tested.key_positions(at)[: -tested.window]
+        return tested.window <= trained and float(distances.max()) <= trained - 1
+    layers = tested.layers()
+    return layers is not None and layers.window is not None and layers.window <= trained

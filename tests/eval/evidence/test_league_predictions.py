@@ -44,6 +44,14 @@ CASES: dict[tuple[str, str], set[str]] = {
     ("nope", "paper"): {"no_position"},
     ("learned", "paper"): {"absolute"},
     ("sinusoidal", "paper"): {"absolute"},
+    ("fox", "paper"): {"bias"},
+    ("kerple", "paper"): {"bias"},
+    ("pope", "paper"): {"rotary", "post_critical_unseen", "gap"},
+    ("resonance_clip", "paper"): {"rotary", "no_gap"},
+    ("rnope", "paper"): {"rotary", "trained_distances"},  # a window of 16 tokens
+    ("rerope", "zero_shot"): {"rotary", "trained_distances"},  # at most 32 tokens apart
+    ("leaky_rerope", "zero_shot"): {"rotary", "trained_distances"},  # at most 32 + (255 - 32) / 8 = 59.9
+    ("self_extend", "zero_shot"): {"rotary", "trained_distances"},  # at most 255 // 8 + 32 - 32 // 8 = 59
 }
 
 
@@ -65,6 +73,21 @@ def test_cutting_off_what_is_slow_leaves_only_the_gap_and_resonance_not_even_tha
     cut = "pe.params.p=0.28125"  # nine of 32 pairs: wavelengths of up to 58 tokens
     assert facts_of(composed("cot", "p_rope", "paper", cut), 0.001) == {"rotary", "gap"}
     assert facts_of(composed("cot", "resonance_p_rope", "paper", cut), 0.001) == {"rotary", "no_gap"}
+
+
+@pytest.mark.parametrize(
+    ("pe", "change"),
+    [
+        ("rnope", "pe.params.window=null"),
+        ("rnope", "pe.params.window=65"),  # training has 64 inputs, the BOS and 63 tokens
+        ("leaky_rerope", "pe.params.k=7"),  # 32 + (255 - 32) / 7 = 63.9, and 63 is the most in training
+        ("self_extend", "pe.params.group=6"),
+    ],
+)
+def test_distances_beyond_the_training_length_are_new(pe: str, change: str) -> None:
+    facts = facts_of(composed("cot", pe, "paper", change), 0.001)
+    assert facts is not None
+    assert "trained_distances" not in facts
 
 
 @pytest.mark.parametrize(
