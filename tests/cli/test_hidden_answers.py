@@ -129,6 +129,7 @@ def test_free_running_is_teacher_forced_where_no_answer_is_read() -> None:
             assert same.metrics.loss is None
 
 
+@pytest.mark.slow
 def test_lengths_report_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("lengths", "--measure", "--profile", "smoke", "--factors", "4") == 0
     assert run("report", "--profile", "smoke") == 0

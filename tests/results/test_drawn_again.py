@@ -50,8 +50,10 @@ PICTURES = ("figure3", "positions", "curves", "gap")
 
 
 def place_of(folder: Path, command: str, options: tuple[str, ...]) -> object:
-    """A parameter; larger profiles' pictures are drawn from the same numbers as their tables, and take longest."""
-    marks = [pytest.mark.slow] if command in PICTURES and folder.relative_to(results()).parts[0] != "quick" else []
+    """A parameter; larger profiles' pictures are drawn from the same numbers as their tables, and take longest, as do
+    lengths."""
+    larger = command in PICTURES and folder.relative_to(results()).parts[0] != "quick"
+    marks = [pytest.mark.slow] if larger or command == "lengths" else []
     return pytest.param(folder, command, options, id=f"{folder.relative_to(results())}-{command}", marks=marks)
 
 

@@ -37,7 +37,14 @@ def test_wavelengths_and_gaps_are_all_drawn():
     low, high = gaps.get_ylim()
     assert low < 0 < 2 < high  # a chord of the unit circle
     words = texts(figure)
-    for expected in ("the settings", "RoPE", "Resonance RoPE", "L = 64", "L' = 256", "at random: Randomized RoPE"):
+    for expected in (
+        "the settings",
+        "RoPE",
+        "Resonance RoPE",
+        "L = 64",
+        "L' = 256",
+        "no gap by position: Randomized RoPE",
+    ):
         assert expected in " ".join(words.split())
 
 

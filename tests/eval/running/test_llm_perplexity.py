@@ -76,6 +76,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_what_was_killed_goes_on_and_equals_an_undisturbed_run(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

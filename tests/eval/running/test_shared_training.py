@@ -30,10 +30,12 @@ def test_rope_and_log_n_are_one_training_tested_twice() -> None:
     assert alone.spec.test_encodings[0].name == "rope"
 
 
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bos", ["true", "false"])
-def test_log_n_on_any_encoding_trains_as_that_encoding(bos: str) -> None:
+def test_log_n_on_any_encoding_trains_as_that_encoding(bos: str, every: bool) -> None:
     """The longest training query sees L keys with a BOS and L - 1 without one."""
-    pes = [pe for pe in choices("pe") if pe not in ("log_n", "ssmax")]
+    structures = ("alibi", "fox", "learned", "pope", "randomized", "resonance_yarn", "rnope", "rope", "self_extend")
+    pes = [pe for pe in choices("pe") if pe not in ("log_n", "ssmax")] if every else structures
     overrides = (f"protocol.bos={bos}",)
     plain = {m.targets[0].pe: m.spec for m in planned(*pes, overrides=overrides)}
     scaled = {m.targets[0].pe: m.spec for m in planned(*pes, overrides=(*overrides, "pe.logit_scale=log_n"))}

@@ -93,6 +93,7 @@ def measured(records: Path) -> dict[tuple[str, str, str], HarnessRecord]:
     return {(r.task, r.encoding, r.metric): r for r in load(records, kind=HarnessRecord)}
 
 
+@pytest.mark.slow
 def test_numbers_equal_those_by_hand_and_are_not_measured_twice(
     model: Path, own: Path, texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
