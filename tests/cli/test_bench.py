@@ -27,6 +27,7 @@ def timed(*overrides: str, profile: str | None = None, population: str | None = 
     return [(case.base.profile.name, case.spec.model.precision.value, case.members) for case in found]
 
 
+@pytest.mark.slow
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*TINY, "--population", "1,3") == 0
     head, one, three, label, kernels = capsys.readouterr().out.splitlines()
@@ -53,6 +54,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["utilisation"] > 0
 
 
+@pytest.mark.slow
 def test_what_is_timed() -> None:
     assert timed() == [("paper", "fp32", 1), ("paper", "bf16", 1), ("narrow", "fp32", 8), ("quick", "fp32", 16)]
     assert timed("model.precision=bf16") == [("paper", "bf16", 1), ("narrow", "bf16", 8), ("quick", "bf16", 16)]

@@ -314,6 +314,7 @@ def test_generate_follows_the_protocol_and_the_paths(workplace: Path, capsys: py
     assert {manifest["splits"]["train"]["rows"] for manifest in manifests} == {10_000}
 
 
+@pytest.mark.slow
 def test_every_command_takes_profile_quick_by_default(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("generate", "--task", "cot", "paths.data=there") == 0
     assert run("train", "--dry-run", "--seed", "1") == 0

@@ -168,6 +168,7 @@ def test_an_encoding_of_ones_own(workplace: Path, capsys: pytest.CaptureFixture[
     assert names == ["features.pdf", "features.png", "figure1-half.py-Half.pdf", "figure1-half.py-Half.png"]
 
 
+@pytest.mark.slow
 def test_plot_writes_one_comparison_and_one_figure_1_a_pair(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

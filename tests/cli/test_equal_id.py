@@ -28,6 +28,7 @@ def ids(folder: Path) -> dict[str, AccuracyRecord]:
     return {record.run_id: record for record in load(folder / "records.jsonl")}
 
 
+@pytest.mark.slow
 def test_slow_learners_train_again_with_twice_the_epochs(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*SWEEP) == 0
     out = capsys.readouterr().out

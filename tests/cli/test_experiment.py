@@ -154,6 +154,7 @@ def test_an_edited_declaration_is_refused_before_anything_is_trained_or_judged(
         write(ran, **DECLARED)
 
 
+@pytest.mark.slow
 def test_settings_that_change_numbers_make_a_profile_that_is_not_declared(
     ran: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +196,7 @@ def test_missing_records_are_named_and_nothing_is_judged(
     assert out.count("incomplete (") == 2
 
 
+@pytest.mark.slow
 def test_a_worker_elsewhere_names_the_experiment_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, **DECLARED, tasks=["cot"])
@@ -215,6 +217,7 @@ def test_the_page_has_a_section_for_it(ran: Path, capsys: pytest.CaptureFixture[
     assert "posgen experiment run tiny --profile smoke" in page
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_the_suite_declares(
     ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

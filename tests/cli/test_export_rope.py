@@ -147,6 +147,7 @@ def test_the_check_fires() -> None:
         deviation(encoding, replace(right, inv_freq=[inv_freq[1:]]), [1])
 
 
+@pytest.mark.slow
 def test_the_checking_process_never_imports_this_package(workplace: Path) -> None:
     (workplace / "config.json").write_text(json.dumps(standalone(32, {})))
     program = (
@@ -160,6 +161,7 @@ def test_the_checking_process_never_imports_this_package(workplace: Path) -> Non
     assert json.loads(done.stdout)["rope_type"] == "default"
 
 
+@pytest.mark.slow
 def test_what_transformers_refuses_is_one_line() -> None:
     with pytest.raises(UserError, match="transformers cannot use this configuration: GPT2Model has no rotary module"):
         stock_rope({"model_type": "gpt2", "n_embd": 8, "n_head": 1, "n_layer": 1}, [1])
@@ -242,6 +244,7 @@ def test_what_the_configuration_contradicts_is_refused(
     assert not (workplace / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_unbelievably_long_context_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     lengths = ["--train-length", "262144", "--test-length", "10000000"]
     assert run("--head-dim", "128", "--base", "500000", *lengths, "--out", "rope.json") == 0

@@ -57,6 +57,7 @@ def test_records_have_an_accuracy_where_something_is_asked_and_nowhere_else() ->
         assert record.metrics.id_accuracy == pytest.approx(accuracy[asked & ~new].mean(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_to_the_same_end() -> None:
     assert run(*SWEEP, "paths.results=part", "paths.runs=part/runs", "--until", "1") == 0
     assert run(*SWEEP, "paths.results=part", "paths.runs=part/runs") == 0

@@ -180,6 +180,7 @@ def test_running_is_a_lock_and_not_a_word(status: Status, capsys: pytest.Capture
     assert status()["rope", 1]["state"] == "interrupted"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_running_in_another_process_says_which(status: Status) -> None:
     folder = folder_of("yarn", 2)

@@ -27,6 +27,7 @@ def test_the_sentences_are_those_that_are_printed(capsys: pytest.CaptureFixture[
     assert block.splitlines() == [f"- {one['sentence']}" for one in audited(capsys, "--task", tasks)]
 
 
+@pytest.mark.slow
 def test_the_even_answers_of_the_semi_recursive_task(capsys: pytest.CaptureFixture[str]) -> None:
     (made,) = audited(capsys, "--task", "semi_recursive", "--length", "256")
     fewest = Counter(one["fewest_without_far"] for one in made["answers"] if one["position"] % 2 == 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from conf.compose import Choice, compose
+from conf.compose import Choice, compose, composer
 from conf.overrides import choices
 from models.encodings import build_rotary
 from models.encodings.kinds.fox import GateType
@@ -17,7 +17,9 @@ PAGE, README = (ROOT / "docs" / "encodings.md").read_text(), (ROOT / "README.md"
 
 def test_the_readme_counts_the_encodings() -> None:
     assert f"`posgen encodings` lists the {len(choices('pe'))} that are there" in README
-    scalings = [pe for pe in choices("pe") if compose(Choice(pe=pe)).pe.scaling != "none" and "resonance" not in pe]
+    with composer() as make:
+        scaled = [pe for pe in choices("pe") if make(Choice(pe=pe), ()).pe.scaling != "none"]
+    scalings = [pe for pe in scaled if "resonance" not in pe]
     assert len(scalings) == 10
     assert "RoPE and ten scalings of it" in README
 

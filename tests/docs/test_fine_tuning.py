@@ -17,6 +17,7 @@ from tests.docs.pages import run_page
 PAGE = (ROOT / "docs" / "fine-tuning.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run_page(PAGE)

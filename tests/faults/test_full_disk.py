@@ -68,12 +68,14 @@ def test_at_every_stage(place: Path, clean: Path) -> None:
     assert (wrong, sweep.wrong) == ([], [])
 
 
+@pytest.mark.slow
 def test_what_measures_and_draws_leaves_the_old(place: Path, clean: Path) -> None:
     for command, pattern in ((evaluate(clean), r"fsync .*records\.jsonl"), (TABLE1, r"fsync .*\.csv")):
         repeated, _ = undisturbed(place, command, clean)
         assert (full(repeated, Fault("full", 1, pattern)), repeated.wrong) == ([], []), command
 
 
+@pytest.mark.slow
 def test_within_a_write_of_a_library(place: Path, clean: Path) -> None:
     """What pyarrow and torch write is cut by a limit of the system."""
     sweep = Repeated(place, SWEEP, numbers(clean / "results"), HOW)

@@ -100,6 +100,7 @@ def test_what_is_frozen_stays_so_in_the_plain_implementation() -> None:
     assert moved == {name for name in before if name.split(".")[-2] not in ("norm2", "wi", "wo")}
 
 
+@pytest.mark.slow
 def test_every_round_is_counted_but_the_first() -> None:
     ticks = []
     times = step_times([replace(SPEC, seed=seed) for seed in range(2)], 2, "cpu", False, lambda: ticks.append(1))

@@ -155,6 +155,7 @@ def test_the_factor_of_the_configuration_counts() -> None:
     assert own == pytest.approx(golden["expected"]["resonance_inv_freq"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_what_the_attention_reads_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     golden = case("fault_ministral3_export_crashes")
     source = written(tmp_path / "source", golden["config"])

@@ -137,6 +137,7 @@ def test_bfloat16_rounds_no_wavelength(tmp_path: Path) -> None:
     assert float((stock.inv_freq.float() / whole - 1).abs().max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_copies_and_a_compiled_graph_turn_alike() -> None:
     model, ids = tiny("Llama"), sentence(20)
     re_rope(model, YARN)

@@ -224,6 +224,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     assert sorted(place.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_records_of_another_folder_make_a_page_beside_them(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

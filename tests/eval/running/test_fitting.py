@@ -226,6 +226,7 @@ def test_the_committed_table_is_planned_with_its_run_ids() -> None:
     assert before == recorded
 
 
+@pytest.mark.slow
 def test_populations_that_differ_in_seeds_and_rates_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[int] = []
 

@@ -49,7 +49,14 @@ class TakenOver(NoTracker):
             self.then = files(self.folder)
 
 
-@pytest.mark.parametrize("validations", [4, 8, 12], ids=["in training", "at a state", "at the last step"])
+@pytest.mark.parametrize(
+    "validations",
+    [
+        pytest.param(4, id="in training", marks=pytest.mark.slow),
+        pytest.param(8, id="at a state"),
+        pytest.param(12, id="at the last step", marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_is_written_after_a_claim_was_lost(
     tmp_path: Path, validations: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +94,7 @@ def test_records_are_not_added_after_a_claim_was_lost(tmp_path: Path, monkeypatc
     assert not (tmp_path / "records.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_waits_for_a_machine_and_takes_over_when_it_is_silent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

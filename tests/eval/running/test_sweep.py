@@ -202,6 +202,7 @@ def test_a_damaged_state_names_the_file_and_the_remedy(tmp_path: Path) -> None:
         assert file.read_bytes() == damaged  # nothing is written over it
 
 
+@pytest.mark.slow
 def test_wandb_holds_the_numbers_of_the_records(tmp_path: Path) -> None:
     lines: list[str] = []
     tracker = WandbTracker(tmp_path / "wandb", mode=TrackMode.offline, report=lines.append)

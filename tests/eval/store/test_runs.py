@@ -49,6 +49,7 @@ def test_weights_that_training_did_not_write_are_refused(finished: Run) -> None:
         evaluate_runs([finished.run_id], settings(folder))
 
 
+@pytest.mark.slow
 def test_states_of_version_0_1_lie_in_the_run_folders_and_go_on(tmp_path: Path) -> None:
     """Files of their own, without checksums: they are continued to the same end, and each only by its run."""
     members = planned(*LENGTHENED)[:2]
