@@ -166,6 +166,7 @@ def test_settings_that_change_numbers_make_a_profile_that_is_not_declared(
     assert "This profile is not declared: what it shows decides nothing." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_sizes_that_are_declared_are_the_profiles_and_lie_beside_its_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -201,6 +201,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     assert sorted(swept.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_labels_and_interleaved_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hidden answers are labels, interleaved ones stand at every second position and have a far token every other
     time."""

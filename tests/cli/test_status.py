@@ -355,6 +355,7 @@ def test_trainings_that_only_their_protocol_tells_apart_have_rows_of_their_own(
     assert rows == [["cot", "rope", "paper", "missing"], ["cot", "rope", "paper+layers=6", "missing"]]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("empty")
 def test_it_takes_what_sweep_takes(capsys: pytest.CaptureFixture[str]) -> None:
     ledger = ("--ledger", "--rows", "7", "--direction", "paper", "--profile", "smoke", "--task", "cot", "--pe", "rope")

@@ -86,6 +86,7 @@ def test_what_is_finished_is_not_trained_again(swept: Path, capsys: pytest.Captu
     assert store.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_fresh_trains_again_and_gets_the_same_numbers(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = (
         "train",
@@ -320,10 +321,10 @@ def test_a_warm_up_that_ends_at_step_0_trains(swept: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ("return None", "its code fails"),
-        ("return rope_inv_freq(head_dim, base)[:3]", "must be"),
+        pytest.param("return None", "its code fails", marks=pytest.mark.slow),
+        pytest.param("return rope_inv_freq(head_dim, base)[:3]", "must be", marks=pytest.mark.slow),
         ("raise KeyError('boom')", "KeyError"),
-        ("return rope_inv_freq(head_dim, base) * float('nan')", "finite"),
+        pytest.param("return rope_inv_freq(head_dim, base) * float('nan')", "finite", marks=pytest.mark.slow),
         ("import torch; return rope_inv_freq(head_dim, base) * torch.rand(1)", "always the same"),
     ],
 )

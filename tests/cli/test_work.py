@@ -71,6 +71,7 @@ def test_a_worker_takes_what_is_posted_wherever_the_folder_is(
             assert getattr(record, name) == getattr(whole[key], name)
 
 
+@pytest.mark.slow
 def test_posted_again_is_the_same_file_and_done_is_not_posted(posted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("sweep", *ONE, "backend=post") == 0
     assert list(posted.parent.iterdir()) == [posted]
@@ -140,6 +141,7 @@ def test_what_cannot_be_trusted_is_refused_in_one_line(
     assert {path.name for path in (tmp_path / "results").iterdir()} <= {"queue", "data"}
 
 
+@pytest.mark.slow
 def test_other_code_is_worked_on_when_that_is_wanted(posted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _set("source", value="0123456789ab")(posted)
     assert run("work", "--threads", "1", "--any-source") == 0

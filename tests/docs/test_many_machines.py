@@ -23,7 +23,7 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("kind", ["sh local", "sh post"])
+@pytest.mark.parametrize("kind", [pytest.param("sh local", marks=pytest.mark.slow), "sh post"])
 def test_its_commands_run_as_they_stand(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def test_one_saves_and_ends(sweep: Repeated) -> None:
     assert sweep.wrong == []
 
 
+@pytest.mark.slow
 def test_a_second_one_ends_at_once(sweep: Repeated) -> None:
     """Within the saving of states: the ones before, which know of the divergence, are gone on from."""
     folder = sweep.folder()

@@ -31,7 +31,7 @@ def until(command: Command, pattern: str) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("killed", ["the first", "the second"])
+@pytest.mark.parametrize("killed", ["the first", pytest.param("the second", marks=pytest.mark.slow)])
 def test_the_other_ends_the_sweep(sweep: Repeated, killed: str) -> None:
     """The first stands still with a population half trained while the second trains the other; then one dies."""
     state, folder = r"rename .*\.states/.*\.pt", sweep.folder()

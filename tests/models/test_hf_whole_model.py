@@ -197,6 +197,7 @@ def test_a_mistake_is_one_line_and_changes_nothing(rope: dict[str, Any], remedy:
         LlamaConfig(**{**SIZES, "rope_scaling": {"rope_type": "resonance_linear", "factr": 4.0}})
 
 
+@pytest.mark.slow
 def test_a_fixed_scaling_of_ours_needs_one_graph() -> None:
     for scaling, fixed in (("yarn", True), ("ntk", True), ("pi", True), ("dynamic_ntk", False), ("longrope", False)):
         assert is_fixed(build_rotary(EncodingSpec("s", scaling), 32)) is fixed

@@ -126,6 +126,7 @@ def test_what_does_not_fit_alone_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
         one.step(one.batch(0, 0))
 
 
+@pytest.mark.slow
 def test_compiled_steps_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through torch.compile's tracing and its own derivatives, where norms and rotations are plain expressions; masks
     from counters, as on a GPU."""

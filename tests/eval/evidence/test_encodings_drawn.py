@@ -102,7 +102,7 @@ def test_figure_1_is_about_the_feature_with_the_largest_gap():
     assert shown_feature(features(ROPE, 64, 64), None) is None
 
 
-@pytest.mark.parametrize("suffix", ["png", "pdf"])
+@pytest.mark.parametrize("suffix", ["png", pytest.param("pdf", marks=pytest.mark.slow)])
 def test_a_rebuilt_file_is_identical(suffix: str):
     for draw in (
         lambda: draw_features({"rope": features(ROPE, 64, 256)}, ""),

@@ -95,7 +95,7 @@ def killed() -> None:
     raise SystemExit(137)
 
 
-@pytest.mark.parametrize("name", ["full", "tied", "lora"])
+@pytest.mark.parametrize("name", ["full", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tied", "lora"))])
 def test_a_killed_tuning_goes_on_bit_for_bit(place: Path, name: str) -> None:
     """LoRA with its dropout, so that random numbers count."""
     model = str(place / "tied") if name == "tied" else str(place / "model")

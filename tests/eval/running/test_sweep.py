@@ -119,6 +119,7 @@ def test_interrupted_and_continued_is_the_same_to_the_bit(whole: Path, tmp_path:
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_a_state_on_disk_is_enough_after_a_kill(whole: Path, tmp_path: Path) -> None:
     """Periodic states, then a death without warning: the sweep goes on from the last state."""
 
@@ -269,6 +270,7 @@ def test_records_as_pandas_tables(whole: Path) -> None:
     assert unfolded["validation_loss"].tolist() == [row.validation_loss for r in found for row in r.history]
 
 
+@pytest.mark.slow
 def test_runs_that_choose_another_checkpoint_share_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ledger row 14: three runs, three records, one trajectory; each as if it had been trained alone."""
     sizes = []

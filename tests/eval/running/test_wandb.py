@@ -186,6 +186,7 @@ def test_an_interrupted_run_can_go_on_under_the_same_id(tmp_path: Path) -> None:
     assert [point["_step"] for found in (before, after) for point in history(found)] == [79, 158]
 
 
+@pytest.mark.slow
 def test_a_key_without_a_server_falls_back_to_offline_for_all_members(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_sweep_of_processes_that_is_ended_saves_and_goes_on(tmp_path: Path) ->
     assert not list((tmp_path / "results").rglob("records.jsonl"))
 
 
+@pytest.mark.slow
 def test_a_chunk_that_always_dies_is_given_up_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eval.running.backends.local._work", dies)
     backend = backend_of(LOCAL, settings(tmp_path), tmp_path)
@@ -102,6 +103,7 @@ def test_a_chunk_that_always_dies_is_given_up_in_one_line(tmp_path: Path, monkey
     assert not (tmp_path / "records.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_mistake_in_another_process_is_one_line_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eval.running.sweep.check_until", lambda *_: None)  # here, so that it is told there
     with pytest.raises(UserError, match=r"^until=7: use a multiple of 20: validations are 20 epochs apart$"):
