@@ -22,6 +22,7 @@ FORMAT = "posgen"
 # Raise it when the same parameters would give other tokens or other files.
 FORMAT_VERSION = 1
 FILE = "manifest.json"
+_KEYS = {"format", "format_version", "posgen_version", "task", "data", "splits", "documents", "digest"}
 
 
 def describe(
@@ -79,14 +80,15 @@ def folder_name(task: Task, data: DataSpec) -> str:
 
 
 def write(manifest: dict[str, Any], file: Path) -> None:
-    """Write a manifest. Raises OSError."""
-    file.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    """Write a manifest, with a digest of itself. Raises OSError."""
+    file.write_text(json.dumps({**manifest, "digest": digest(manifest)}, indent=2) + "\n", encoding="utf-8")
 
 
 def read(file: Path) -> tuple[dict[str, Any], Task, DataSpec]:
-    """A manifest and the task and data it describes.
+    """A manifest, without its digest, and the task and data it describes. Older ones have no digest.
 
-    Raises ValueError when it is not a manifest of this format or its parts contradict each other, OSError.
+    Raises ValueError when it is not a manifest of this format, does not have its digest, or its parts contradict each
+    other, OSError.
     """
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
@@ -97,6 +99,12 @@ def read(file: Path) -> tuple[dict[str, Any], Task, DataSpec]:
     if manifest.get("format_version") != FORMAT_VERSION:
         version = shortened(manifest.get("format_version"))
         raise ValueError(f"it has format version {version}, this posgen reads {FORMAT_VERSION}")
+    unknown = sorted(manifest.keys() - _KEYS)
+    if unknown:
+        raise ValueError(f"{shortened(unknown[0])} is not known")
+    written = manifest.pop("digest", None)
+    if written is not None and written != digest(manifest):
+        raise ValueError("it does not have its digest")
     try:
         task: Task = restore(Task, manifest["task"], "task")
         data: DataSpec = restore(DataSpec, manifest["data"], "data")

@@ -107,7 +107,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(
 
 @pytest.mark.parametrize(("commands", "allowed"), [
     (("positions", "curves"), set()),
-    pytest.param(("league",), {"torch"}, marks=pytest.mark.slow),  # what theory predicts is computed from the encodings' own tables
+    pytest.param(("league",), {"torch"}, marks=pytest.mark.slow),  # for its predictions
 ])  # fmt: skip
 def test_neither_torch_nor_pandas_is_imported(workplace: Path, commands: tuple[str, ...], allowed: set[str]) -> None:
     code = (

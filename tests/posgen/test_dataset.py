@@ -24,6 +24,7 @@ import pytest
 from posgen import __version__, dataset, files, manifest
 from posgen.dataset import Dataset, load, prepare
 from posgen.errors import BadValue, UserError
+from posgen.plain import digest
 from posgen.spec import DataSpec, Splits, Task
 
 TASK = Task(name="cot", rule="cot")
@@ -68,6 +69,7 @@ def test_first_tokens_are_disjoint(made: Dataset) -> None:
 
 def test_manifest_tells_what_the_files_hold(made: Dataset) -> None:
     written = json.loads((made.path / "manifest.json").read_text())
+    assert written.pop("digest") == digest(made.manifest)
     assert written == made.manifest
     assert written["posgen_version"] == __version__
     task = {"name": "cot", "rule": "cot", "modulus": 17, "far": 1, "near": 3, "h": "sum_mod", "code": ""}
@@ -145,8 +147,10 @@ def test_hugging_face_datasets_opens_the_files(made: Dataset, tmp_path: Path, mo
 
 
 def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Without its digest, as an older version wrote it."""
     file = folder / "manifest.json"
     content = json.loads(file.read_text())
+    content.pop("digest", None)
     edit(content)
     file.write_text(json.dumps(content))
 
@@ -459,6 +463,7 @@ IRRELEVANT = {"posgen_version", "file", "dtype", "name"}
 
 
 def test_every_key_of_a_manifest_is_checked_whatever_stands_there(copy: Path, made: Dataset) -> None:
+    edit_manifest(copy, lambda content: None)
     file = copy / "manifest.json"
     whole = file.read_text()
     told = taken = 0
@@ -491,6 +496,23 @@ def test_every_key_of_a_manifest_is_checked_whatever_stands_there(copy: Path, ma
                 assert np.array_equal(found.test, made.test), (path, odd)
     assert told > 400
     assert taken > 20
+
+
+def test_a_manifest_that_is_not_as_it_was_written_is_told(copy: Path) -> None:
+    file = copy / "manifest.json"
+    whole = json.loads(file.read_text())
+    for path in places(whole):
+        content = json.loads(json.dumps(whole))
+        parent = content
+        for key in path[:-1]:
+            parent = parent[key]
+        parent[path[-1]] = "otherwise"
+        file.write_text(json.dumps(content))
+        with pytest.raises(UserError, match=r"manifest\.json: "):
+            load(copy)
+    file.write_text(json.dumps(whole | {"dtypf": "uint8"}))
+    with pytest.raises(UserError, match="dtypf is not known"):
+        load(copy)
 
 
 @pytest.mark.parametrize(
