@@ -94,7 +94,7 @@ def interventions(
     posgen interventions --profile quick --measure --exchange near --sequences 500
     posgen interventions --protocol paper --format latex
     """
-    from cli.shared.finished import known
+    from cli.shared.finished import known, refuse_without_measure
     from cli.shared.options import trust_named
     from cli.shared.output import chosen_formats, save, show
     from cli.shared.records import RESULTS
@@ -108,7 +108,6 @@ def interventions(
     from eval.evidence.table import Table, csv_text, latex, markdown, terminal
     from eval.store.gathering import gather
     from eval.store.probes import InterventionsRecord
-    from posgen.errors import BadValue
 
     trust_named(code)
     chosen = chosen_formats(format, ["terminal", "markdown", "csv", "latex", *FORMATS])
@@ -123,11 +122,16 @@ def interventions(
         if dry_run:
             return
     else:
-        asked = {"--dry-run": dry_run, "--positions": positions, "--sequences": sequences, "--device": device,
-                 "--threads": threads, "KEY=VALUE": rest}  # fmt: skip
-        for name, value in asked.items():
-            if value is not None and value is not False and value != []:
-                raise BadValue(name, value, "needs --measure; add it, or leave this out")
+        refuse_without_measure(
+            {
+                "--dry-run": dry_run,
+                "--positions": positions,
+                "--sequences": sequences,
+                "--device": device,
+                "--threads": threads,
+                "KEY=VALUE": rest,
+            }
+        )
     stored = gather(records or [], profile, results, below=FOLDER, kind=InterventionsRecord)
     pes, tasks = known("pe", pe, (r.pe for r in stored)), known("task", task, (r.task for r in stored))
     measured = build(

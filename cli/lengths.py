@@ -82,7 +82,7 @@ def lengths(
     posgen lengths --profile quick --measure --lengths 64,256,1024 --factors 8,16 --sequences 100
     posgen lengths --threshold 0.9 --protocol paper
     """
-    from cli.shared.finished import known
+    from cli.shared.finished import known, refuse_without_measure
     from cli.shared.options import trust_named
     from cli.shared.output import chosen_formats, save
     from cli.shared.records import RESULTS
@@ -95,7 +95,6 @@ def lengths(
     from eval.evidence.table import csv_text, markdown
     from eval.store.gathering import gather
     from eval.store.probes import LengthsRecord
-    from posgen.errors import BadValue
 
     trust_named(code)
     chosen = chosen_formats(format, FORMATS)
@@ -114,11 +113,17 @@ def lengths(
         if dry_run:
             return
     else:
-        asked = {"--dry-run": dry_run, "--lengths": lengths, "--factors": factors, "--sequences": sequences,
-                 "--device": device, "--threads": threads, "KEY=VALUE": rest}  # fmt: skip
-        for name, value in asked.items():
-            if value is not None and value is not False and value != []:
-                raise BadValue(name, value, "needs --measure; add it, or leave this out")
+        refuse_without_measure(
+            {
+                "--dry-run": dry_run,
+                "--lengths": lengths,
+                "--factors": factors,
+                "--sequences": sequences,
+                "--device": device,
+                "--threads": threads,
+                "KEY=VALUE": rest,
+            }
+        )
     stored = gather(records or [], profile, results, below=FOLDER, kind=LengthsRecord)
     protocols = words("protocol", protocol) if protocol is not None else None
     pes = known("pe", pe, (record.pe for record in stored))

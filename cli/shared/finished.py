@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,3 +99,12 @@ def known(key: str, chosen: str | None, measured: Iterable[str]) -> list[str]:
         if name not in names:
             raise BadValue(key, name, f"no record of it; {nearest(name, names)}")
     return words(key, chosen)
+
+
+def refuse_without_measure(asked: Mapping[str, object]) -> None:
+    """BadValue for the first option that was given (by name) and means something with --measure only."""
+    from posgen.errors import BadValue
+
+    for name, value in asked.items():
+        if value is not None and value is not False and value != []:
+            raise BadValue(name, value, "needs --measure; add it, or leave this out")

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from conf import names
-from eval.evidence.cells import Cell, Collection
+from eval.evidence.cells import Collection
 from eval.evidence.figures.bands import Series, series_of
+from eval.evidence.probed import as_cells
 from eval.store.probes import Interventions, InterventionsRecord
 from posgen import rules
 from posgen.answers import scored_positions
@@ -102,7 +102,7 @@ def build(
     ((sequences, _, train_length),) = ways
     rows = tuple(_rows(chosen, protocols))
     return Measured(
-        collection=_collection(chosen, tuple(dict.fromkeys(row.protocol for row in rows))),
+        collection=as_cells(chosen, dict.fromkeys(row.protocol for row in rows)),
         exchange=exchange,
         sequences=sequences,
         train_length=train_length,
@@ -115,19 +115,6 @@ def phase(task: Task, period: int, position: int) -> int:
     """Which of the `period` different problems the answer at this position is: 0 for the first answer."""
     scored = scored_positions(task, position + 1)
     return scored.index(position) % period
-
-
-def _collection(records: Sequence[InterventionsRecord], protocols: tuple[str, ...]) -> Collection:
-    """The records as cells, by which what differs from the paper is found."""
-    # Settings are all that is read of these records, and those of all kinds hold them alike.
-    cells: dict[tuple[str, str, str], list[Any]] = {}
-    for record in records:
-        for protocol in record.protocols:
-            if protocol in protocols:
-                cells.setdefault((protocol, record.task, record.pe), []).append(record)
-    first = records[0]
-    finished = {place: Cell(tuple(members)) for place, members in cells.items()}
-    return Collection(first.profile, first.training.label, first.accuracy_mode, protocols, finished)
 
 
 def _rows(records: Sequence[InterventionsRecord], protocols: Sequence[str] | None) -> Iterator[Row]:

@@ -9,13 +9,13 @@ that `eval.evidence.lengths.measuring` made, whose key `windows` holds {width, e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from conf import names
-from eval.evidence.cells import Cell, Collection
+from eval.evidence.cells import Collection
 from eval.evidence.figures.bands import Series, series_of
+from eval.evidence.probed import as_cells
 from eval.store.probes import LengthsRecord
 from posgen.errors import UserError
 
@@ -109,7 +109,7 @@ def build(records: Sequence[LengthsRecord], threshold: float, protocols: Sequenc
     ((window, sequences, train_length),) = ways
     rows = tuple(_rows(records, threshold, protocols))
     return Lengths(
-        collection=_collection(records, dict.fromkeys(row.protocol for row in rows)),
+        collection=as_cells(records, dict.fromkeys(row.protocol for row in rows)),
         threshold=threshold,
         window=window,
         sequences=sequences,
@@ -117,20 +117,6 @@ def build(records: Sequence[LengthsRecord], threshold: float, protocols: Sequenc
         chance={record.task: 1 / record.training.task.modulus for record in records},
         rows=rows,
     )
-
-
-def _collection(records: Sequence[LengthsRecord], protocols: Iterable[str]) -> Collection:
-    """The records as cells, by which what differs from the paper is found."""
-    # Settings are all that is read of these records, and those of both kinds hold them alike.
-    cells: dict[tuple[str, str, str], list[Any]] = {}
-    chosen = tuple(protocols)
-    for record in records:
-        for protocol in record.protocols:
-            if protocol in chosen:
-                cells.setdefault((protocol, record.task, record.pe), []).append(record)
-    first = records[0]
-    finished = {place: Cell(tuple(members)) for place, members in cells.items()}
-    return Collection(first.profile, first.training.label, first.accuracy_mode, chosen, finished)
 
 
 def _rows(measured: Sequence[LengthsRecord], threshold: float, protocols: Sequence[str] | None) -> list[Row]:
