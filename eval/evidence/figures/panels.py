@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conf import names
 from eval.evidence.cells import Collection, differences
 from eval.evidence.figures.bands import Series, seeds_text
-from eval.evidence.figures.style import SMALL
+from eval.evidence.figures.style import SETTINGS, SMALL, settle, styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ PANEL_WIDTH = 2.3  # inches; three panels span both columns of a page at their n
 BAND = "band: lowest to highest seed"
 _TITLE_CHARACTERS, _REMARK_CHARACTERS = 100, 30  # a line; a panel is no wider
 _TOGETHER = 8  # encodings in one panel, beyond which curves hide each other
+ROW_HEIGHT = 2.3  # inches
 BESIDE = 1.3  # inches that a legend beside a row takes
 
 
@@ -148,3 +149,38 @@ def band_mark() -> Any:
     from matplotlib.patches import Patch
 
     return Patch(facecolor="0.8", label=BAND)
+
+
+def by_task(
+    series: Sequence[Series],
+    tasks: Sequence[str],
+    y: str,
+    paint: Callable[[Axes, str, Sequence[str], Mapping[str, Any]], None],
+    marks: Callable[[], Sequence[Any]],
+    heading: str,
+    around: float,
+) -> Figure:
+    """A figure with a panel a task, and a row for every group of encodings (`groups`). `paint` draws a panel: its task,
+    the encodings of its row, and how these look. `marks`: makes what stands in the legend beside the encodings, in
+    the figure's own style; `around`: inches above and below the rows."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    parts = groups(series)
+    with matplotlib.rc_context(SETTINGS):
+        in_rows = len(parts) > 1
+        size = (PANEL_WIDTH * max(3, len(tasks)) + BESIDE * in_rows, ROW_HEIGHT * len(parts) + around)
+        drawn = Figure(figsize=size, layout="constrained")
+        grid = drawn.subplots(len(parts), len(tasks), squeeze=False, sharey=True)
+        for line, (part, row) in enumerate(zip(parts, grid, strict=True)):
+            drawn_as = styles(part)
+            for panel, task in zip(row, tasks, strict=True):
+                panel.set_title(names.task(task) if line == 0 else "")
+                paint(panel, task, part, drawn_as)
+            row[0].set_ylabel(y)
+            if in_rows:
+                legend_beside(row[-1], drawn_as)
+        legend(drawn, {} if in_rows else styles(parts[0]), marks())
+        drawn.suptitle(heading, fontsize=SMALL + 0.5)
+        settle(drawn)
+    return drawn

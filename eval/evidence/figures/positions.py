@@ -15,18 +15,13 @@ from eval.evidence.cells import Collection
 from eval.evidence.figures import bands, panels
 from eval.evidence.figures.bands import Series, cell_series
 from eval.evidence.figures.panels import (
-    BESIDE,
-    PANEL_WIDTH,
     band_mark,
     below,
     draw,
-    groups,
-    legend,
-    legend_beside,
     remarks,
     title,
 )
-from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
+from eval.evidence.figures.style import GUIDE, SMALL, bare
 from eval.evidence.table import Table
 from eval.store.kinds import AccuracyRecord
 from posgen import rules
@@ -146,7 +141,7 @@ def _by_position(record: AccuracyRecord) -> dict[int, float]:
     return {at: value for at, value in enumerate(record.accuracy_by_position or ()) if value is not None}
 
 
-_ROW_HEIGHT, _AROUND = 2.3, 0.9  # inches
+_AROUND = 0.9  # inches
 
 
 def figure(collection: Collection, series: Sequence[Series], floor: float | None = None) -> Figure:
@@ -156,32 +151,20 @@ def figure(collection: Collection, series: Sequence[Series], floor: float | None
 
     Raises UserError when no record has accuracies by position.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     protocol = series[0].protocol
     if not any(curve.at for curve in series):
         raise UserError(f"protocol={protocol}: no record has accuracies by position; run `posgen sweep` for it")
-    by_task, parts = sizes(collection, protocol), groups(series)
-    tasks = list(dict.fromkeys(curve.task for curve in series))
-    with matplotlib.rc_context(SETTINGS):
-        in_rows = len(parts) > 1
-        size = (PANEL_WIDTH * max(3, len(tasks)) + BESIDE * in_rows, _ROW_HEIGHT * len(parts) + _AROUND)
-        drawn = Figure(figsize=size, layout="constrained")
-        grid = drawn.subplots(len(parts), len(tasks), squeeze=False, sharey=True)
-        for line, (part, row) in enumerate(zip(parts, grid, strict=True)):
-            drawn_as = styles(part)
-            for panel, task in zip(row, tasks, strict=True):
-                panel.set_title(names.task(task) if line == 0 else "")
-                chosen = [curve for curve in series if curve.task == task and curve.pe in part]
-                _panel(panel, chosen, drawn_as, by_task.get(task), floor)
-            row[0].set_ylabel("accuracy (%)" if floor is None else "errors (%)")
-            if in_rows:
-                legend_beside(row[-1], drawn_as)
-        legend(drawn, {} if in_rows else styles(parts[0]), [_guide_mark(by_task.values(), floor), band_mark()])
-        drawn.suptitle(title(collection, protocol, series), fontsize=SMALL + 0.5)
-        settle(drawn)
-    return drawn
+    by_task = sizes(collection, protocol)
+
+    def paint(panel: Axes, task: str, part: Sequence[str], drawn_as: Mapping[str, Any]) -> None:
+        chosen = [curve for curve in series if curve.task == task and curve.pe in part]
+        _panel(panel, chosen, drawn_as, by_task.get(task), floor)
+
+    return panels.by_task(
+        series, list(dict.fromkeys(curve.task for curve in series)),
+        "accuracy (%)" if floor is None else "errors (%)", paint,
+        lambda: [_guide_mark(by_task.values(), floor), band_mark()], title(collection, protocol, series), _AROUND,
+    )  # fmt: skip
 
 
 def _panel(

@@ -6,22 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from conf import names
 from eval.evidence.figures import panels
 from eval.evidence.figures.bands import Series, seeds_text
 from eval.evidence.figures.panels import (
-    BESIDE,
-    PANEL_WIDTH,
     band_mark,
     below,
     draw,
-    groups,
-    legend,
-    legend_beside,
     remarks,
     setting,
 )
-from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
+from eval.evidence.figures.style import GUIDE, SMALL, bare
 from eval.evidence.interventions.shares import LEAST, Measured, Row, phase
 from eval.evidence.interventions.tables import TOKEN
 from posgen.errors import UserError
@@ -30,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ROW_HEIGHT, _AROUND = 2.3, 1.05  # inches
+_AROUND = 1.05  # inches
 _TICKS = 5
 
 
@@ -41,31 +35,18 @@ def figure(measured: Measured, protocol: str) -> Figure:
 
     Raises UserError when the protocol was not measured.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     rows = [row for row in measured.rows if row.protocol == protocol]
     if not rows:
         remedy = "exchange tokens for it with `posgen interventions --measure`"
         raise UserError(f"protocol={protocol}: no record of it; {remedy}")
-    tasks, parts = list(dict.fromkeys(row.task for row in rows)), groups([row.moved for row in rows])
-    with matplotlib.rc_context(SETTINGS):
-        in_rows = len(parts) > 1
-        size = (PANEL_WIDTH * max(3, len(tasks)) + BESIDE * in_rows, _ROW_HEIGHT * len(parts) + _AROUND)
-        drawn = Figure(figsize=size, layout="constrained")
-        grid = drawn.subplots(len(parts), len(tasks), squeeze=False, sharey=True)
-        for line, (part, panels_of_row) in enumerate(zip(parts, grid, strict=True)):
-            drawn_as = styles(part)
-            for panel, task in zip(panels_of_row, tasks, strict=True):
-                panel.set_title(names.task(task) if line == 0 else "")
-                _panel(panel, measured, [row for row in rows if row.task == task and row.pe in part], drawn_as)
-            panels_of_row[0].set_ylabel("right answers that move (%)")
-            if in_rows:
-                legend_beside(panels_of_row[-1], drawn_as)
-        legend(drawn, {} if in_rows else styles(parts[0]), [_guide_mark(measured), band_mark()])
-        drawn.suptitle(_title(measured, protocol, rows), fontsize=SMALL + 0.5)
-        settle(drawn)
-    return drawn
+
+    def paint(panel: Axes, task: str, part: Sequence[str], drawn_as: Mapping[str, Any]) -> None:
+        _panel(panel, measured, [row for row in rows if row.task == task and row.pe in part], drawn_as)
+
+    return panels.by_task(
+        [row.moved for row in rows], list(dict.fromkeys(row.task for row in rows)), "right answers that move (%)",
+        paint, lambda: [_guide_mark(measured), band_mark()], _title(measured, protocol, rows), _AROUND,
+    )  # fmt: skip
 
 
 def caption(measured: Measured, protocol: str) -> str:
