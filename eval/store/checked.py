@@ -39,9 +39,17 @@ def read(file: Path, shape: Any, remedy: str) -> dict[str, Any] | None:
         raise UserError(f"{file} is damaged ({told(error)}); {remedy}") from None
     value = dict(node)
     written = value.pop("digest", None)
-    if written is not None and written != digest(value):
+    if written is None and _under_another_key(value) or written is not None and written != digest(value):
         raise UserError(f"{file} does not have its digest: it was damaged or edited; {remedy}")
     return value
+
+
+def _under_another_key(value: dict[str, Any]) -> bool:
+    """Whether a digest of the rest is there, but its key was damaged: that is no older file without one."""
+    return any(
+        isinstance(said, str) and said == digest({k: v for k, v in value.items() if k != key})
+        for key, said in value.items()
+    )
 
 
 def write_text(file: Path, text: str) -> None:
