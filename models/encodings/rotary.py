@@ -71,12 +71,19 @@ class Rotary(Encoding):
         """The kind's own source if it has one, the scaling's, and Resonance's."""
         return (self.source, self.scaling.source, RESONANCE_SOURCE if self.resonance else "")
 
-    def frequencies(self, length: int) -> tuple[Tensor, float]:
-        """(inv_freq float32 [head_dim / 2] in radians per token, attention_factor) for `length` tokens."""
+    def wavelengths(self, length: int) -> Tensor:
+        """Tokens a turn in a sequence of `length` tokens, float64 [head_dim / 2]; infinite where a feature does not
+        rotate, whole numbers under Resonance."""
         inv_freq = self.scaling.inv_freq(self.rotary_dim, self.base, length)
         # Resonance after the scaling: the wavelengths that the decoder sees are the ones that must be whole numbers.
+        return resonance_wavelengths(inv_freq).double() if self.resonance else 2 * math.pi / inv_freq.double()
+
+    def frequencies(self, length: int) -> tuple[Tensor, float]:
+        """(inv_freq float32 [head_dim / 2] in radians per token, attention_factor) for `length` tokens."""
         if self.resonance:
-            inv_freq = 2 * math.pi / resonance_wavelengths(inv_freq)
+            inv_freq = 2 * math.pi / self.wavelengths(length).float()  # in float32, as the field computes them
+        else:
+            inv_freq = self.scaling.inv_freq(self.rotary_dim, self.base, length)
         return inv_freq, self.scaling.compute_attention_factor()
 
     def angles(self, positions: Tensor, length: int) -> Tensor:
@@ -86,9 +93,13 @@ class Rotary(Encoding):
         """
         if not self.resonance:
             return self.scaling.angles(positions, self.rotary_dim, self.base, length)
-        return resonance_angles(
-            positions, resonance_wavelengths(self.scaling.inv_freq(self.rotary_dim, self.base, length))
-        )
+        return resonance_angles(positions, self.wavelengths(length))
+
+    def exact_angles(self, positions: Tensor, length: int) -> Tensor:
+        """`angles` in float64 without the rounding of a float32 product, which grows with the position."""
+        if self.resonance:
+            return self.angles(positions, length)
+        return positions.double()[:, None] * self.frequencies(length)[0].double()
 
     def rotation(self, positions: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """cos and sin, float32 [T, head_dim / 2], with the attention factor and the features' weights multiplied in."""

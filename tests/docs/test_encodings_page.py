@@ -30,7 +30,7 @@ def test_the_page_names_what_is_there() -> None:
     assert named == {
         "clip", "resonance_clip", "log_n", "ssmax", "pope", "resonance_pope", "xpos", "resonance_xpos", "kerple",
         "rnope", "resonance_rnope", "rerope", "resonance_rerope", "leaky_rerope", "resonance_leaky_rerope",
-        "self_extend", "resonance_self_extend", "fox",
+        "self_extend", "resonance_self_extend", "fox", "rounded", "bf16_rope", "resonance_bf16_rope",
     }  # fmt: skip
     for row in rows:
         pe, settings = row.split("|")[1], re.findall(r"`(\w+)`", row.split("|")[4])

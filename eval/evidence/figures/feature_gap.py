@@ -14,7 +14,6 @@ import torch
 from torch import Generator
 
 from models.encodings import Encoding, Rotary
-from models.encodings.rotary import resonance_wavelengths
 from posgen.errors import require
 from posgen.resources import free_memory, size
 
@@ -84,12 +83,7 @@ def draws_positions(encoding: Encoding, train_length: int) -> bool:
 
 def wavelengths(encoding: Rotary, length: int) -> np.ndarray:
     """lambda_j = 2 pi / theta_j, float64 [head_dim / 2], infinite where theta_j is 0; whole numbers under Resonance."""
-    if encoding.resonance:
-        plain = encoding.scaling.inv_freq(encoding.rotary_dim, encoding.base, length)
-        return resonance_wavelengths(plain).double().numpy()
-    inv_freq = encoding.frequencies(length)[0].double().numpy()
-    with np.errstate(divide="ignore"):
-        return 2 * np.pi / inv_freq
+    return encoding.wavelengths(length).numpy()
 
 
 def critical_feature(wavelengths: np.ndarray, train_length: int) -> int | None:
@@ -146,12 +140,9 @@ def feature_angles(encoding: Rotary, feature: int, length: int) -> np.ndarray:
 
 def _angles(encoding: Rotary, start: int, stop: int, length: int) -> np.ndarray:
     """Angles [stop - start, head_dim / 2] within one turn, in a sequence of `length` tokens."""
-    positions = torch.arange(start, stop)
-    if encoding.resonance:
-        angles = encoding.angles(positions, length)
-    else:  # not the float32 product that models read: its rounding would add to the gap at long lengths
-        angles = positions.double()[:, None] * encoding.frequencies(length)[0].double()
-    return np.mod(angles.double().numpy(), 2 * np.pi)
+    # Not the float32 product that models read: its rounding would add to the gap at long lengths.
+    angles = encoding.exact_angles(torch.arange(start, stop), length)
+    return np.mod(angles.numpy(), 2 * np.pi)
 
 
 def _to_nearest(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
