@@ -118,8 +118,9 @@ def plot(
 ) -> None:
     """Draw wavelengths and feature gaps of encodings, and the paper's Figure 1 for each: PNG and PDF.
 
-    features.png compares the encodings. figure1-<name>.png shows one pre-critical feature's values over positions,
-    trained and new, without and with Resonance; an encoding and its Resonance form share it.
+    features.png compares the encodings, matches.png how well wrong distances match. figure1-<name>.png shows one
+    pre-critical feature's values over positions, trained and new, without and with Resonance; an encoding and its
+    Resonance form share it.
 
     \b
     posgen encodings plot rope,resonance_rope,yarn,resonance_yarn
@@ -130,6 +131,7 @@ def plot(
     from conf.overrides import words
     from eval.evidence.figures.encodings import draw_features, draw_figure1, shown_feature
     from eval.evidence.figures.feature_gap import chunks, features
+    from eval.evidence.figures.matches import draw_matches
     from eval.evidence.figures.style import render
     from eval.running.progress import Bar
     from eval.store.files import write_atomically
@@ -148,8 +150,14 @@ def plot(
     # Of each encoding its own features, those of its plain form, and two forms in its Figure 1.
     with _typed_lengths(), Bar("feature gaps", 4 * len(shown) * chunks(*lengths), after=1.0) as bar:
         by_name = {key: features(encoding, *lengths, bar.advance) for key, encoding in rotary.items()}
-        figures = {"features": draw_features(by_name, _sizes(shown[0]))}
+        sizes = _sizes(shown[0])
+        figures = {
+            "features": draw_features(by_name, sizes),
+            "matches": draw_matches(rotary, *lengths, sizes),
+        }
         for fitted in shown:
+            if not rotary[fitted.name].takes_resonance:
+                continue
             plain = replace(rotary[fitted.name], name=fitted.name.removeprefix(RESONANCE), resonance=False)
             # The name of a user's own encoding is a path.
             file = f"figure1-{re.sub('[^A-Za-z0-9_.-]+', '-', plain.name)}"

@@ -52,6 +52,8 @@ class Rotary(Encoding):
 
     rotary: ClassVar[bool] = True
     only_rotates: ClassVar[bool] = True
+    takes_resonance: ClassVar[bool] = True
+    """Whether it has a form with Resonance; one that rounds by itself has none."""
 
     def __post_init__(self) -> None:
         # A scaling that does not fit heads of this size says so now, before a run has written anything.

@@ -165,18 +165,20 @@ def test_an_encoding_of_ones_own(workplace: Path, capsys: pytest.CaptureFixture[
     assert found["inv_freq"] == shown(capsys, "pi")["inv_freq"]
     assert run("plot", "half.py:Half", "--out", "drawn") == 0
     names = sorted(path.name for path in (workplace / "drawn").iterdir())
-    assert names == ["features.pdf", "features.png", "figure1-half.py-Half.pdf", "figure1-half.py-Half.png"]
+    figure1 = ["figure1-half.py-Half.pdf", "figure1-half.py-Half.png"]
+    assert names == ["features.pdf", "features.png", *figure1, "matches.pdf", "matches.png"]
 
 
 @pytest.mark.slow
 def test_plot_writes_one_comparison_and_one_figure_1_a_pair(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("plot", "rope,resonance_rope,randomized", "--feature", "4") == 0
+    assert run("plot", "rope,resonance_rope,randomized,rounded", "--feature", "4") == 0
     assert "no Figure 1 of randomized" in capsys.readouterr().out
     folder = workplace / "results" / "encodings"
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["features.pdf", "features.png", "figure1-rope.pdf", "figure1-rope.png"]
+    figures = ("features", "figure1-rope", "matches")
+    assert names == [f"{figure}.{kind}" for figure in figures for kind in ("pdf", "png")]
     for name in names:
         assert (folder / name).read_bytes().startswith(b"%PDF" if name.endswith("pdf") else b"\x89PNG")
 

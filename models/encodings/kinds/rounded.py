@@ -40,6 +40,7 @@ class Rounded(Rotary):
     offset: float = 0.0
 
     only_rotates: ClassVar[bool] = True
+    takes_resonance: ClassVar[bool] = False
     source: ClassVar[str] = f"{RESONANCE_SOURCE}, in parts"
 
     def __post_init__(self) -> None:
