@@ -39,7 +39,7 @@ def read(file: Path, shape: Any, remedy: str) -> dict[str, Any] | None:
         raise UserError(f"{file} is damaged ({told(error)}); {remedy}") from None
     value = dict(node)
     written = value.pop("digest", None)
-    if written is None and _under_another_key(value) or written is not None and written != digest(value):
+    if (written is None and _under_another_key(value)) or (written is not None and written != digest(value)):
         raise UserError(f"{file} does not have its digest: it was damaged or edited; {remedy}")
     return value
 

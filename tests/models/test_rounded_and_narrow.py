@@ -27,21 +27,22 @@ def rotary(kind: str = "rotary", scaling: str = "none", resonance: bool = False,
 @pytest.mark.parametrize("scaling", ["none", "yarn"])
 @pytest.mark.parametrize("rounds", ["all", "pre_critical", "post_critical"])
 def test_each_feature_is_that_of_resonance_or_without_it(rounds: str, scaling: str, length: int) -> None:
-    of = YARN if scaling == "yarn" else {}
+    of: dict[str, Any] = YARN if scaling == "yarn" else {}
     parts = rotary("rounded", scaling, rounds=rounds, critical=64, **of)
     plain, resonant = rotary(scaling=scaling, **of), rotary(scaling=scaling, resonance=True, **of)
     before = 2 * math.pi / plain.frequencies(length)[0] < 64
     rounded = {"all": before | True, "pre_critical": before, "post_critical": ~before}[rounds]
-    for ours, with_it, without in zip(
-        parts.tables(length), resonant.tables(length), plain.tables(length), strict=True
-    ):
+    for ours, with_it, without in zip(parts.tables(length), resonant.tables(length), plain.tables(length), strict=True):
         assert torch.equal(ours, torch.where(rounded, with_it, without))
     assert torch.equal(
-        parts.frequencies(length)[0], torch.where(rounded, resonant.frequencies(length)[0], plain.frequencies(length)[0])
+        parts.frequencies(length)[0],
+        torch.where(rounded, resonant.frequencies(length)[0], plain.frequencies(length)[0]),
     )
 
 
-@pytest.mark.parametrize(("unit", "offset"), [(1.0, 0.0), (2.0, 0.0), (4.0, 0.0), (1.0, 0.382), (1.0, 0.5), (64.0, 0.0)])
+@pytest.mark.parametrize(
+    ("unit", "offset"), [(1.0, 0.0), (2.0, 0.0), (4.0, 0.0), (1.0, 0.382), (1.0, 0.5), (64.0, 0.0)]
+)
 def test_wavelengths_are_the_nearest_of_the_grid(unit: float, offset: float) -> None:
     found = rotary("rounded", rounds="all", unit=unit, offset=offset).wavelengths(256).tolist()
     for j, wavelength in enumerate(found):
@@ -74,7 +75,12 @@ def test_what_does_not_rotate_is_not_rounded() -> None:
 
 @pytest.mark.parametrize(
     ("params", "named"),
-    [({"unit": 0.0}, "unit"), ({"offset": 1.0}, "offset"), ({"rounds": "some"}, "rounds"), ({"critical": 0}, "critical")],
+    [
+        ({"unit": 0.0}, "unit"),
+        ({"offset": 1.0}, "offset"),
+        ({"rounds": "some"}, "rounds"),
+        ({"critical": 0}, "critical"),
+    ],
 )
 def test_what_is_refused(params: dict[str, Any], named: str) -> None:
     with pytest.raises(BadValue) as error:
@@ -124,7 +130,8 @@ def test_in_bf16_positions_collide_and_resonance_repeats() -> None:
     assert float(cos[300, 0]) != float(cos[301, 0])
     for j, wavelength in enumerate(encoding.wavelengths(4096).tolist()[:9]):
         period = round(wavelength)
-        assert torch.equal(cos[period:, j], cos[:-period, j]) and torch.equal(sin[period:, j], sin[:-period, j])
+        for table in (cos, sin):
+            assert torch.equal(table[period:, j], table[:-period, j])
     assert max(gaps(encoding, 64, 1024)[:9]) == 0.0
 
 

@@ -64,7 +64,7 @@ class Rounded(Rotary):
         return torch.where(rounded, 2 * math.pi / self.wavelengths(length).float(), plain), factor
 
     def angles(self, positions: Tensor, length: int) -> Tensor:
-        """Of the rounded features as Resonance computes them, of the others as without it; float64 [T, head_dim / 2]."""
+        """Of rounded features as Resonance computes them, of the others as without it, float64 [T, head_dim / 2]."""
         return self._with_rounded(super().angles(positions, length), positions, length)
 
     def exact_angles(self, positions: Tensor, length: int) -> Tensor:
