@@ -71,7 +71,7 @@ def test_the_losses_are_those_of_the_committed_table() -> None:
 def test_findings_have_the_same_losses() -> None:
     lines = list(csv.DictReader((results() / "text_quick" / "losses.csv").read_text().splitlines()))
     loss = {(line["protocol"], line["pe"]): f"{float(line['ood_loss']):.3f}" for line in lines}
-    section = " ".join((ROOT / "docs" / "findings.md").read_text().partition("## On text, too")[2].split())
+    section = " ".join((ROOT / "docs" / "findings.md").read_text().partition("## And on text?")[2].split())
     plain = loss["paper", "rope"], loss["paper", "yarn"], loss["zero_shot_text", "yarn"]
     assert "RoPE {}, YaRN trained with it {}, YaRN on RoPE's weights at test time only {}".format(*plain) in section
     resonant = (loss[place, f"resonance_{pe}"] for place, pe in (
