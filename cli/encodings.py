@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.shared import encoding_facts as facts
 from cli.shared.encodings import EncodingOptions, Fitted
 from cli.shared.options import BaseOption, FactorOption, HeadDimOption, TestLengthOption, TrainLengthOption
 
@@ -49,7 +50,7 @@ def listing(context: typer.Context) -> None:
     from conf.overrides import choices
 
     listed = [fitted.encoding for fitted in fit(choices("pe"), EncodingOptions())]
-    rows = [[e.name, _yes(e.rotary), _yes(e.trains), e.cited()] for e in listed]
+    rows = [[e.name, facts.yes(e.rotary), facts.yes(e.trains), e.cited()] for e in listed]
     print(table(["name", "rotary", "trainable", "source"], rows))
 
 
@@ -82,9 +83,9 @@ def show(
     options = EncodingOptions(head_dim, base, train_length, test_length, factor, tuple(settings or ()))
     (fitted,) = fit([name], options)
     features = _features(fitted)
-    remarks = _remarks(fitted, features)
+    remarks = facts.remarks(fitted, features)
     if as_json:
-        print(json.dumps(_json(fitted, features), allow_nan=False))
+        print(json.dumps(facts.as_json(fitted, features), allow_nan=False))
         if features is None or features.gaps is None:
             typer.echo(remarks[-1], err=True)  # why there is null
         return
@@ -92,9 +93,9 @@ def show(
         remarks.append(f"{fitted.name} has no factor: --factor {factor:g} does not change it")
     scale = f", factor {fitted.factor:g}" if fitted.scaled else ""
     source = fitted.encoding.cited()
-    print("\n".join([f"{name} ({source})" if source else name, f"{_sizes(fitted)}{scale}", *remarks]))
+    print("\n".join([f"{name} ({source})" if source else name, f"{facts.sizes(fitted)}{scale}", *remarks]))
     if features is not None:
-        print(f"\n{_feature_table(features)}")
+        print(f"\n{facts.feature_table(features)}")
 
 
 @encodings.command(short_help="Draw wavelengths, feature gaps and the paper's Figure 1.")
@@ -150,7 +151,7 @@ def plot(
     # Of each encoding its own features, those of its plain form, and two forms in its Figure 1.
     with _typed_lengths(), Bar("feature gaps", 4 * len(shown) * chunks(*lengths), after=1.0) as bar:
         by_name = {key: features(encoding, *lengths, bar.advance) for key, encoding in rotary.items()}
-        sizes = _sizes(shown[0])
+        sizes = facts.sizes(shown[0])
         figures = {
             "features": draw_features(by_name, sizes),
             "matches": draw_matches(rotary, *lengths, sizes),
@@ -167,7 +168,7 @@ def plot(
             if chosen is None:
                 typer.echo(f"no Figure 1 of {plain.name}: no pre-critical feature meets a new position")
             else:
-                figures[file] = draw_figure1(plain, *lengths, chosen, _sizes(fitted), bar.advance)
+                figures[file] = draw_figure1(plain, *lengths, chosen, facts.sizes(fitted), bar.advance)
     # Everything is drawn before anything is written.
     content = {f"{key}.{kind}": render(figure, kind) for key, figure in figures.items() for kind in ("png", "pdf")}
     for key, data in content.items():
@@ -199,102 +200,3 @@ def _typed_lengths() -> Iterator[None]:
         if error.key not in ("train_length", "test_length"):
             raise
         raise BadValue(f"--{error.key.replace('_', '-')}", error.value, error.remedy) from error
-
-
-def _json(fitted: Fitted, features: Features | None) -> dict[str, Any]:
-    return {
-        "name": fitted.name,
-        "head_dim": fitted.encoding.head_dim,
-        "base": fitted.base,
-        "train_length": fitted.train_length,
-        "test_length": fitted.test_length,
-        "factor": fitted.factor,
-        "inv_freq": None if features is None else features.inv_freq.tolist(),
-        "wavelengths": None if features is None else _finite(features.wavelengths.tolist()),
-        "attention_factor": None if features is None else features.attention_factor,
-        "critical_feature": None if features is None else features.critical,
-        "feature_gap": None if features is None or features.gaps is None else _finite(features.gaps.tolist()),
-    }
-
-
-def _finite(numbers: list[float]) -> list[float | None]:
-    from math import isfinite
-
-    return [number if isfinite(number) else None for number in numbers]
-
-
-def _sizes(fitted: Fitted) -> str:
-    head = f"head_dim {fitted.encoding.head_dim}, base {fitted.base:g}, " if fitted.encoding.rotary else ""
-    return f"{head}train_length {fitted.train_length}, test_length {fitted.test_length}"
-
-
-def _remarks(fitted: Fitted, features: Features | None) -> list[str]:
-    """What the numbers need to be read, a line each."""
-    from eval.evidence.figures.feature_gap import repetition_length
-    from models.encodings import Rotary
-
-    encoding = fitted.encoding
-    if features is None or not isinstance(encoding, Rotary):
-        gives = _gives(fitted)
-        rotates = encoding.rotation(encoding.positions(1), 1) is not None
-        without = "has no frequencies of its own and" if rotates else "does not rotate: no frequencies and"
-        lines = [f"{fitted.name} {without} no feature gap; it gives the decoder {gives}"]
-        return [*lines, *encoding.remarks()]
-    count = len(features.inv_freq)
-    critical = features.critical
-    if critical is None:
-        critical_line = f"critical feature none: all {count} features are pre-critical"
-    elif critical == 0:
-        critical_line = "critical feature 0: no feature is pre-critical"
-    else:
-        critical_line = f"critical feature {critical}: features 0 to {critical - 1} are pre-critical"
-    lines = [f"attention factor {features.attention_factor:.8g}", critical_line]
-    if encoding.resonance and critical != 0:
-        period = repetition_length(features.wavelengths, fitted.train_length)
-        shown = f"{period:,}" if period < 10**15 else f"{period:.4e}"
-        lines.append(f"the pre-critical features together repeat after {shown} tokens")
-    if not encoding.frequencies(fitted.train_length)[0].equal(encoding.frequencies(fitted.test_length)[0]):
-        lines.append(f"the frequencies depend on the length: these are those of {fitted.test_length} tokens")
-    lines += encoding.remarks()
-    if encoding.gives("far"):
-        lines.append("distances are remapped: positions have no feature gap")
-    elif features.gaps is None:
-        lines.append("training draws its positions at random: none is new, and there is no feature gap")
-    elif fitted.train_length == fitted.test_length:
-        lines.append("the test is no longer than the training: no position is new, and there is no feature gap")
-    return lines
-
-
-def _gives(fitted: Fitted) -> str:
-    """What the decoder gets of an encoding that does not rotate."""
-    from models.encodings import Encoding
-
-    kind = type(fitted.encoding)
-    parts = [
-        word
-        for word, overridden in (
-            ("an attention bias", kind.bias is not Encoding.bias),
-            ("an input embedding", kind.embedding is not Encoding.embedding),
-            ("forget gates", kind.gates is not Encoding.gates),
-        )
-        if overridden
-    ]
-    weights = ", ".join(f"{name} {list(shape)}" for name, shape in fitted.weights.items())
-    return (" and ".join(parts) or "nothing") + (f", and trains {weights}" if weights else "")
-
-
-def _feature_table(features: Features) -> str:
-    from cli.shared.output import MISSING, table
-
-    rows = []
-    for j, (inv_freq, wavelength) in enumerate(zip(features.inv_freq, features.wavelengths, strict=True)):
-        gap = None if features.gaps is None else _finite([features.gaps[j]])[0]
-        rows.append([
-            str(j), _yes(wavelength < features.train_length), f"{inv_freq:.9g}", f"{wavelength:.9g}",
-            MISSING if gap is None else f"{gap:.4g}",
-        ])  # fmt: skip
-    return table(["feature", "pre-critical", "inv_freq", "wavelength", "feature gap"], rows)
-
-
-def _yes(answer: object) -> str:
-    return "yes" if answer else "no"
