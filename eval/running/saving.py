@@ -87,6 +87,7 @@ def write_outcome(folder: Run, progress: Progress, status: str) -> None:
     # history.json, which makes it so, comes last: then run.json already says all that its records need.
     folder.report(
         status=status,
+        reason=None,  # why an earlier call ended in an error
         epoch=progress.history[-1]["epoch"] if progress.history else 0,
         diverged_at=progress.diverged_at,
         train_seconds=round(progress.seconds, 3),

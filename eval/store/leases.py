@@ -34,6 +34,8 @@ LIMIT = 60.0
 """Seconds without one after which a lease may be taken over; each lease says its own."""
 LEASE = ".lease-"
 """What the name of a lease's file begins with."""
+_BESIDE = ".lease."
+"""What the name of a file begins with that is about to become one."""
 _NAME = re.compile(re.escape(LEASE) + r"(\d{9})(\.free)?")
 # By folder: the last sign of life of somebody's lease, and since when, on this process's clock, it stands unchanged.
 _SEEN: dict[str, tuple[object, float]] = {}
@@ -88,6 +90,9 @@ class Lease:
         for older, given_back in self._numbers():
             if older < number:
                 self._file(older, given_back).unlink(missing_ok=True)
+        # Of processes that were killed while they took it. One that is about to take it just now fails, as it would.
+        for beside in self.folder.glob(f"{_BESIDE}*.tmp"):
+            beside.unlink(missing_ok=True)
         _KEEPER.add(self)
         return True
 
@@ -167,7 +172,7 @@ class Lease:
 
     def _publish(self, number: int, holder: Holder) -> bool:
         """Create the lease of that number with its content, unless somebody has it."""
-        file, beside = self._file(number), self.folder / f".lease.{holder.token}.tmp"
+        file, beside = self._file(number), self.folder / f"{_BESIDE}{holder.token}.tmp"
         try:
             _write_new(beside, holder)
             os.link(beside, file)

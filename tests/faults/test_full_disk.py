@@ -20,6 +20,7 @@ from tests.faults.repeated import Repeated, undisturbed
 from tests.faults.scenes import GENERATE, HOW, REPORT, SWEEP, TABLE1, TRAIN, evaluate, workplace
 
 STATE = re.compile(r"runs/\.states/[0-9a-f-]+\.pt")
+GIVEN_BACK = re.compile(r"rename .*/\.lease-\d+\.free")
 COMPLAINT = re.compile(r"posgen: error: .*[nN]o space left.*")
 STAGES = {
     "data": r"mkdir results/data/\.",
@@ -64,6 +65,8 @@ def test_at_every_stage(place: Path, clean: Path) -> None:
     folder = sweep.folder()
     for pattern in STAGES.values():
         wrong += once(sweep, folder, Fault("full", 1, pattern))
+    # One write fails and the next do not: the reason that the runs then state goes with a later call.
+    wrong += once(sweep, folder, Fault("once", 1, r"rename .*/history\.json"))
     sweep.again(folder, "all of them")
     assert (wrong, sweep.wrong) == ([], [])
 
@@ -106,7 +109,8 @@ def test_at_every_write_event(place: Path, clean: Path, verb: str, kind: str) ->
     # What gives space back cannot fail for want of it. Renaming works on a full disk, but may be refused by itself.
     counted = enumerate(ended.events, start=1)
     calls = ("rename",) if kind == "once" else ("open", "mkdir", "fsync")
-    events = [number for number, text in counted if text.startswith(calls)]
+    # A lease that cannot be given back is one whose holder is gone: others see it by themselves.
+    events = [number for number, text in counted if text.startswith(calls) and not GIVEN_BACK.fullmatch(text)]
     wrong = [line for number in events for line in full(repeated, Fault(kind, number))]
     said = "from" if kind == "full" else "at"
     print(f"\nfaults: {verb}: no space {said} each of {len(events)} write events on, {len(wrong)} not told as they "
@@ -116,12 +120,13 @@ def test_at_every_write_event(place: Path, clean: Path, verb: str, kind: str) ->
 
 @pytest.mark.slow
 def test_a_real_disk_that_is_too_small(place: Path, clean: Path) -> None:
-    """A file system in memory, of one size after another, made larger for the second try."""
+    """A file system in memory, of few bytes or few files, made larger for the second try. Few bytes are told before
+    anything is written; for how many files there is room nobody asks, so that space ends at any moment."""
     script = place / "small_disk.sh"
     script.write_text(
-        'set -e; mount -t tmpfs -o size="$1" tmpfs "$2"; cp broken.py "$2"; cd "$2"; shift 2\n'
+        'set -e; mount -t tmpfs -o "$1" tmpfs "$2"; cp broken.py "$2"; cd "$2"; shift 2\n'
         'set +e; "$@" > "$OUT/out" 2> "$OUT/err"; echo $? > "$OUT/status"; find results > "$OUT/files"\n'
-        'mount -o remount,size=64m .; "$@" > "$OUT/again" 2>&1 || exit 1; cp -r results "$OUT"\n'
+        'mount -o remount,size=64m,nr_inodes=100000 .; "$@" > "$OUT/again" 2>&1 || exit 1; cp -r results "$OUT"\n'
     )
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this machine lets nobody mount a file system of his own")
@@ -129,10 +134,11 @@ def test_a_real_disk_that_is_too_small(place: Path, clean: Path) -> None:
     disk = place / "disk"
     disk.mkdir()
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for size in range(16, 900, 52):
-        out = workplace(place / f"disk-{size}")
+    sizes = [f"size={size}k" for size in (16, 400, 900)] + [f"size=64m,nr_inodes={n}" for n in range(4, 94, 5)]
+    for number, size in enumerate(sizes):
+        out = workplace(place / f"disk-{number}")
         subprocess.run(
-            ["unshare", "-rm", "sh", str(script), f"{size}k", str(disk), sys.executable, "-m", "posgen", *SWEEP],
+            ["unshare", "-rm", "sh", str(script), size, str(disk), sys.executable, "-m", "posgen", *SWEEP],
             cwd=out, check=True, env={**environment, "OUT": str(out)},
         )  # fmt: skip
         status = int((out / "status").read_text())
@@ -140,10 +146,12 @@ def test_a_real_disk_that_is_too_small(place: Path, clean: Path) -> None:
         err = (out / "err").read_text()
         assert status in (0, 2), err
         assert "Traceback" not in err
-        assert status == 0 or "o space left" in err, err
+        told = "o space left" if "inodes" in size else "MiB are free"
+        assert status == 0 or told in err, err
         assert not re.search(r"\.tmp|\.new", (out / "files").read_text())
         assert differences(numbers(out / "results"), expected) == []
         assert litter(out / "results") == []
         shutil.rmtree(out)
     print(f"\nfaults: sweep: {statuses.count(2)} disks too small: all told, all equal once there was space")
-    assert statuses.count(2) > 5
+    assert statuses[:3] == [2, 2, 2]
+    assert statuses.count(2) > 10

@@ -131,6 +131,14 @@ def test_an_old_list_of_the_folder_gives_nobody_a_second_lease(
     assert files(tmp_path) == [".lease-000000003"]
 
 
+def test_what_a_process_left_that_was_killed_while_it_took_the_lease_goes_with_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".lease.d3b4b838c85030af.tmp"
+    left.write_bytes(b"")
+    lease = Lease(tmp_path)
+    assert lease.take()
+    assert [path.name for path in tmp_path.iterdir()] == [".lease-000000001"]
+
+
 def test_where_there_are_no_links_a_lease_is_still_one_mans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(leases.errno.EPERM, "no links here")
