@@ -44,10 +44,17 @@ def beside(path: Path) -> Path:
 def clear(path: Path) -> None:
     """Remove what processes of this machine that live no more left `beside` this path. What cannot be removed stays."""
     for left in _beside(path):
-        owner = _OWNER.fullmatch(left.name.removeprefix(f".{path.name}"))
-        if owner and owner[1] == machine() and not _lives(int(owner[2])):
-            with contextlib.suppress(OSError):
-                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        if _OWNER.fullmatch(left.name.removeprefix(f".{path.name}")):
+            remove_abandoned(left)
+
+
+def remove_abandoned(left: Path) -> None:
+    """Remove an unfinished file or folder, unless a process lives that writes it, or may live on another machine. Does
+    nothing to other names, or where it cannot."""
+    owner = parse(left.name)
+    if owner and owner.machine == machine() and not _lives(owner.process):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> list[Path]:

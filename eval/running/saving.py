@@ -11,6 +11,7 @@ from eval.measuring.planned import PlannedMember
 from eval.store import states
 from eval.store.runs import DONE, Run
 from models.training import Best, Progress
+from posgen import leftovers
 from posgen.errors import UserError
 
 Started = tuple[PlannedMember, Run, dict[str, Any] | None]
@@ -40,6 +41,13 @@ def tidy(runs_dir: Path) -> None:
     if states.populations(runs_dir):
         with states.moving(runs_dir):
             _remove_unneeded(runs_dir)
+
+
+def clear_unfinished(runs_dir: Path) -> None:
+    """Remove the files in the folders of runs that killed processes of this machine left half written: a run that is
+    done may have nothing left to do in which they would go."""
+    for left in runs_dir.glob("*/.*.tmp"):
+        leftovers.remove_abandoned(left)
 
 
 def _remove_unneeded(runs_dir: Path) -> None:

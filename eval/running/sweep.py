@@ -12,6 +12,7 @@ from eval.measuring.planned import PlannedMember, count
 from eval.running.job import Job, Outcome, RunSettings, check_until, complete, run, set_threads
 from eval.running.populations import TOGETHER, populations
 from eval.running.progress import Bar
+from eval.running.saving import clear_unfinished
 from eval.running.tracker import Tracker
 from eval.store.records import load_if_there
 from eval.store.runs import Run
@@ -37,6 +38,7 @@ def run_sweep(
     `TOGETHER` trainings, on a GPU too: one goes to one process.
     """
     set_threads(settings.threads)
+    clear_unfinished(settings.runs_dir)
     outcome = Outcome()
     pending = not_complete(plan, settings, outcome)
     at_most = None if backend is None else TOGETHER

@@ -9,13 +9,17 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from eval.running.saving import clear_unfinished
 from eval.store import records
 from eval.store.kinds import AccuracyRecord
+from posgen import leftovers
 from posgen.errors import UserError
 from tests.eval.made import synthetic_record
 
@@ -239,3 +243,22 @@ def test_a_writer_that_waits_too_long_is_told(path: Path, monkeypatch: pytest.Mo
     with FileLock(path.parent / records.LOCK), pytest.raises(UserError, match="is being written by another process"):
         records.append(path, [synthetic_record(seed=3)])
     assert path.read_bytes() == before
+
+
+def test_unfinished_files_of_dead_processes_go_from_the_folders_of_runs(tmp_path: Path) -> None:
+    """A run that is done may have nothing left to write, so that no later write clears its folder."""
+    run = tmp_path / "15da046164eb"
+    run.mkdir()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here = leftovers.machine()
+    of_the_dead = run / f".run.json.{here}-{ended.pid}-6af10767.tmp"
+    kept = [
+        run / f".run.json.{here}-{os.getpid()}-6af10767.tmp",  # a process that lives
+        run / f".run.json.{'0' * 8}-{ended.pid}-6af10767.tmp",  # of another machine
+        run / ".notes.tmp",  # nobody knows whose
+    ]
+    for file in (of_the_dead, *kept):
+        file.write_text("{")
+    clear_unfinished(tmp_path)
+    assert sorted(run.iterdir()) == sorted(kept)
