@@ -23,10 +23,10 @@ INTERRUPTED = (
     "import signal\n"
     "from models.population import Population\n"
     "step = Population.step\n"
-    "def pressed(self, tokens):\n"
+    "def pressed(self, *batch):\n"
     "    if self.steps == 4:\n"
     "        signal.raise_signal(signal.SIGINT)\n"
-    "    return step(self, tokens)\n"
+    "    return step(self, *batch)\n"
     f"Population.step = pressed\n{START}"
 )
 
