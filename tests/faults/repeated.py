@@ -24,6 +24,7 @@ def undisturbed(place: Path, command: Sequence[str], before: Path | None = None,
     ended = posgen(folder, *command, **how)
     assert ended.status == 0, ended.err
     repeated.inflicted, repeated.expected = 0, numbers(folder / "results")
+    repeated.states = len(_states(folder / "results"))
     shutil.rmtree(folder)
     return repeated, ended
 
@@ -39,6 +40,7 @@ class Repeated:
     how: dict[str, Any] = field(default_factory=dict)
     before: Path | None = None
     inflicted: int = 0
+    states: int = 0  # files of states that the undisturbed one leaves, to be gone on from
     wrong: list[str] = field(default_factory=list)
 
     def folder(self) -> Path:
@@ -67,9 +69,17 @@ class Repeated:
         if ended.status:
             self.wrong.append(f"{fault}: then status {ended.status}: {ended.err[-400:]}")
         self.wrong += [f"{fault}: {path} differs" for path in differences(numbers(results), self.expected)]
-        self.wrong += [f"{fault}: {path} is left" for path in litter(results, self.command[0] == "evaluate")]
+        states = _states(results)
+        left = [path for path in litter(results, self.command[0] == "evaluate") if path not in states]
+        if len(states) != self.states:
+            left += states
+        self.wrong += [f"{fault}: {path} is left" for path in left]
         after = made(results)
         self.wrong += [f"{fault}: {path} is made again" for path in done if after.get(path) != done[path]]
         if not self.wrong:
             shutil.rmtree(folder)
         return ended
+
+
+def _states(results: Path) -> list[str]:
+    return [str(path.relative_to(results)) for path in results.glob("runs/.states/*.pt")]

@@ -75,11 +75,14 @@ def test_while_the_last_tests_run_there_is_nothing_to_resume(sweep: Repeated) ->
 def test_at_random_moments(sweep: Repeated) -> None:
     """From outside, whatever it does at that moment: planning, data, training, testing."""
     chance, came = random.Random(5549), 0
+    began = time.monotonic()
+    Command(sweep.folder(), *SWEEP, **HOW).wait()
+    lasts = time.monotonic() - began
     signals = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
     for number in range(30):
         folder, sent = sweep.folder(), signals[number % 3]
         command = Command(folder, *SWEEP, **HOW)
-        time.sleep(chance.uniform(0.3, 4.0))
+        time.sleep(chance.uniform(0.05, 1.0) * lasts)
         with contextlib.suppress(ProcessLookupError):  # it has ended
             os.kill(command.pid, sent)
         ended = command.wait()
