@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.command import Command
+from tests.faults.command import Command, posgen
 from tests.faults.injection import Fault
 from tests.faults.numbers import numbers
 from tests.faults.repeated import Repeated, undisturbed
@@ -80,6 +80,17 @@ def test_killed_before_every_write_event(place: Path, clean: Path, verb: str) ->
     equal = repeated.inflicted - len({line.partition(":")[0] for line in repeated.wrong})
     print(f"\nfaults: {verb}: killed before each of {len(ended.events)} write events, {equal} equal after the rerun")
     assert repeated.wrong == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", [r"rename .*\.states/.*\.pt", r"remove .*\.states/.*\.pt"])
+def test_older_states_go_when_a_training_goes_on(place: Path, event: str) -> None:
+    """Killed between the steps of saving before `--until`, and then with nothing left to do."""
+    folder = Repeated(place, SWEEP, {}).folder()
+    until = (*SWEEP, "--until", "1")
+    assert posgen(folder, *until, fault=killed(event, 2), **HOW).status == 137
+    assert [posgen(folder, *command, **HOW).status for command in (until, SWEEP)] == [0, 0]
+    assert [path.suffix for path in (folder / "results/runs/.states").iterdir() if path.suffix in (".pt", ".new")] == []
 
 
 @pytest.mark.slow
