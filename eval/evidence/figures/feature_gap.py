@@ -119,8 +119,7 @@ def gaps_by_position(encoding: Rotary, train_length: int, test_length: int) -> n
 def _gaps(encoding: Rotary, train_length: int, test_length: int) -> Iterator[np.ndarray]:
     """`gaps_by_position`, some positions at a time."""
     trained = np.sort(_angles(encoding, 0, train_length, test_length).T, axis=1)  # (head_dim / 2, train_length)
-    for start in range(train_length, test_length, _CHUNK):
-        new = _angles(encoding, start, min(start + _CHUNK, test_length), test_length)
+    for new in angle_chunks(encoding, train_length, test_length):
         nearest = [_to_nearest(known, new[:, feature]) for feature, known in enumerate(trained)]
         yield 2 * np.sin(np.stack(nearest, axis=1) / 2)
 
@@ -134,8 +133,14 @@ def repetition_length(wavelengths: Sequence[float] | np.ndarray, train_length: i
 
 def feature_angles(encoding: Rotary, feature: int, length: int) -> np.ndarray:
     """Angles [length], float64, of one feature at all positions of a sequence of `length` tokens, within one turn."""
-    starts = range(0, length, _CHUNK)
-    return np.concatenate([_angles(encoding, at, min(at + _CHUNK, length), length)[:, feature] for at in starts])
+    return np.concatenate([angles[:, feature] for angles in angle_chunks(encoding, 0, length)])
+
+
+def angle_chunks(encoding: Rotary, start: int, length: int) -> Iterator[np.ndarray]:
+    """Angles [a few thousand, head_dim / 2] within one turn, float64, of all positions from `start` on in a sequence of
+    `length` tokens, some positions at a time."""
+    for at in range(start, length, _CHUNK):
+        yield _angles(encoding, at, min(at + _CHUNK, length), length)
 
 
 def _angles(encoding: Rotary, start: int, stop: int, length: int) -> np.ndarray:

@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from conf import names
-from eval.evidence.figures.feature_gap import critical_feature, wavelengths
+from eval.evidence.figures.feature_gap import angle_chunks, critical_feature, wavelengths
 from eval.evidence.figures.style import GUIDE, SETTINGS, SMALL, bare, settle, styles
 from models.encodings import Rotary
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 NEAR = 4
 """Distances below a quarter of the training length are near: they match because they are near."""
 
-_CHUNK = 65_536  # distances whose angles are held at once
-
 
 def best_matches(encoding: Rotary, train_length: int, length: int) -> np.ndarray | None:
     """The best match up to each distance, float64 [length]: its maximum over all distances from train_length / `NEAR`
@@ -34,10 +31,7 @@ def best_matches(encoding: Rotary, train_length: int, length: int) -> np.ndarray
     count = critical_feature(wavelengths(encoding, length), train_length)
     if count == 0:
         return None
-    matches = np.empty(length)
-    for start in range(0, length, _CHUNK):
-        distances = torch.arange(start, min(start + _CHUNK, length))
-        matches[start : start + _CHUNK] = encoding.exact_angles(distances, length)[:, :count].cos().mean(1).numpy()
+    matches = np.concatenate([np.cos(a[:, :count]).mean(axis=1) for a in angle_chunks(encoding, 0, length)])
     near = train_length // NEAR
     return np.concatenate([np.full(min(near, length), np.nan), np.maximum.accumulate(matches[near:])])
 
@@ -58,7 +52,9 @@ def draw_matches(by_encoding: Mapping[str, Rotary], train_length: int, length: i
                 continue
             colour, dashes = drawn_as[name]
             look: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 1.3}
-            panel.step(np.arange(length), best, where="post", label=names.encoding(name), **look)
+            # Its rises and its end say all: a few dozen points, where a long context has millions.
+            steps = np.append(np.flatnonzero(np.diff(best, prepend=np.nan)), length - 1)
+            panel.step(steps, best[steps], where="post", label=names.encoding(name), **look)
         panel.axvline(train_length, **GUIDE)
         panel.annotate(
             f"L = {train_length}", (train_length, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0),
