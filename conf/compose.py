@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conf import environment
+from conf.files import FOLDER
 from conf.overrides import SYMBOLS, check_choice, composition_error, parse, read
 from conf.schema import GROUPS, Config, ScalingLengths
 from models.spec import EncodingSpec, LogitScale
@@ -45,7 +46,7 @@ def compose(choice: Choice, overrides: Sequence[str] = ()) -> Config:
 @contextmanager
 def composer() -> Iterator[Callable[[Choice, Sequence[str]], Config]]:
     """A function (choice, overrides) -> Config. The first call for a choice reads its files, which takes a tenth of a
-    second; further ones, with other overrides, take a fifth of that.
+    second; one with another encoding or other overrides takes a fifth of that.
 
     Raises BadValue or UserError, one line each, for anything that the user can mend. `overrides` come from
     `conf.overrides.read`.
@@ -73,7 +74,7 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
     files = [o for o in overrides if o.partition("=")[0] in GROUPS]
     values = [parse(o) for o in overrides if o not in params and o not in files]
     try:
-        node = copy.deepcopy(_composed((*(f"{k}={v}" for k, v in named.items()), *files)))
+        node = copy.deepcopy(_composed(tuple(sorted(named.items())), tuple(files)))
         for override in values:
             key, value = override.key_or_group, override.value()
             given = SYMBOLS.get((key, value), value) if isinstance(value, str) else value
@@ -87,9 +88,26 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
 
 
 @functools.lru_cache(maxsize=1024)
-def _composed(files: tuple[str, ...]) -> Any:
+def _composed(named: tuple[tuple[str, str], ...], files: tuple[str, ...]) -> Any:
     """What the files of these choices give, before any value is set and any interpolation resolved. Kept, because
-    reading and merging the files is nearly all of the time that composing takes."""
+    reading and merging the files is nearly all of the time that composing takes.
+
+    Encodings are many and each is one file of its group, so that only this file is read for a further one.
+    """
+    choices = dict(named)
+    pe = choices.pop("pe", None)
+    encoding = None if pe is None or any(text.startswith("pe=") for text in files) else _encoding(pe)
+    if encoding is None:
+        choices = dict(named)
+    node = copy.deepcopy(_by_hydra((*(f"{group}={name}" for group, name in choices.items()), *files)))
+    if encoding is not None:
+        node.pe = encoding
+    _drop_titles(node)
+    return node
+
+
+@functools.lru_cache(maxsize=64)
+def _by_hydra(files: tuple[str, ...]) -> Any:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
@@ -97,21 +115,44 @@ def _composed(files: tuple[str, ...]) -> Any:
     _store_schema()
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        node = hydra_compose("config", list(files))
-    _drop_titles(node)
-    return node
+        return hydra_compose("config", list(files))
+
+
+def _encoding(name: str) -> Any:
+    """conf/pe/NAME.yaml on the schema, as Hydra merges it: without defaults, or with one other file of the group and
+    then itself. None for a file that does not merge so, which Hydra shall read, with its messages."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        node = OmegaConf.load(FOLDER / "pe" / f"{name}.yaml")
+        match node.pop("defaults", []):
+            case []:
+                return OmegaConf.merge(_schema().pe, node)
+            case [str(plain_form), "_self_"]:
+                return OmegaConf.merge(_encoding(plain_form), node)
+    except (OmegaConfBaseException, YAMLError, OSError, TypeError):
+        pass
+    return None
 
 
 @functools.cache
 def _store_schema() -> None:
     """Let the files be checked against the types of `Config`."""
     from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=_schema())
+
+
+@functools.cache
+def _schema() -> Any:
     from omegaconf import OmegaConf
 
     schema = OmegaConf.structured(Config)
     _thaw(schema)
     _allow_titles(schema)
-    ConfigStore.instance().store(name="schema", node=schema)
+    return schema
 
 
 def _own_encoding(name: str) -> list[str]:

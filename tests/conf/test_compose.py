@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from conf.compose import TITLED, Choice, compose
+from conf.overrides import choices
 from posgen.errors import UserError
 from posgen.plain import plain
 
@@ -19,6 +21,8 @@ CASES: list[tuple[dict[str, str], list[str]]] = [
     ({"pe": "rope", "profile": "smoke"}, ["data.seed=3", "tracker=none", "profile.seeds=[1,2]"]),
     ({"pe": "rope", "profile": "smoke"}, ["tracker=wandb", "tracker.project=mine", "protocol.layers=3"]),
     ({"pe": "resonance_yarn"}, ["protocol.scaling_lengths=code", "protocol.beta_fast=16", "data.train_length=32"]),
+    ({"pe": "rounded", "protocol": "released"}, ["pe.base=500", "data.train_length=32"]),
+    ({"pe": "rope"}, ["pe=resonance_llama3"]),
     ({"pe": "rope"}, ["threads=null", "paths.results=${oc.env:HOME}/x", "task.h=sum_mod"]),
 ]
 
@@ -47,6 +51,31 @@ def test_a_configuration_is_hydras(named: dict[str, str], overrides: list[str], 
     expected = plain(by_hydra(named, overrides))
     for group in ("pe", "task"):  # composing adds the sum of a user's own code, which there is none of here
         assert {**composed[group], "code": None} == {**expected[group], "code": None}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", choices("protocol"))
+@pytest.mark.parametrize("profile", ["quick", "paper"])
+@pytest.mark.parametrize("pe", choices("pe"))
+def test_every_encodings_file_is_merged_as_hydra_does(pe: str, profile: str, protocol: str) -> None:
+    """Composing reads a further encoding's file by itself."""
+    named = {"pe": pe, "profile": profile, "protocol": protocol}
+    composed, expected = plain(compose(Choice(**named))), plain(by_hydra(named, []))
+    added = {"code": None, "logit_length": None}  # by composing: sums of code, and a length that a null stands for
+    assert {**composed["pe"], **added} == {**expected["pe"], **added}
+    assert {**composed, "pe": None, "task": None} == {**expected, "pe": None, "task": None}
+
+
+def test_an_encodings_file_with_defaults_of_another_kind_is_hydras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here one that takes a file and no more, which only Hydra may understand."""
+    load = OmegaConf.load
+
+    def without_itself(file: Any) -> Any:
+        return OmegaConf.create({"defaults": ["rope"]}) if Path(file).stem == "yarn" else load(file)
+
+    monkeypatch.setattr(OmegaConf, "load", without_itself)
+    composed = plain(compose(Choice(pe="yarn", profile="smoke"), ["seed=3"]))
+    assert (composed["pe"]["name"], composed["seed"]) == ("yarn", 3)
 
 
 @pytest.mark.parametrize("wrong", ["optim.lr=fast", "data.train_length=[1]", "model.heads={a: 1}"])
