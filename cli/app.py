@@ -81,3 +81,7 @@ def posgen(
         print(f"posgen {__version__}")
     elif context.invoked_subcommand is None:
         print(context.get_help())
+
+
+root = typer.main.get_command(app)
+"""The application as Click's group of commands, made once for a process that runs several, as the tests do."""

@@ -42,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     import typer
 
-    from cli.app import app
+    from cli.app import root
     from posgen.errors import UserError, os_error_reason, os_error_remedy
 
     try:
-        return app(args=arguments, prog_name="posgen", standalone_mode=False) or 0
+        return root(args=arguments, prog_name="posgen", standalone_mode=False) or 0
     except UserError as error:
         _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):

@@ -126,7 +126,7 @@ def _encoding(name: str) -> Any:
     from yaml import YAMLError
 
     try:
-        node = OmegaConf.load(FOLDER / "pe" / f"{name}.yaml")
+        node: Any = OmegaConf.load(FOLDER / "pe" / f"{name}.yaml")
         match node.pop("defaults", []):
             case []:
                 return OmegaConf.merge(_schema().pe, node)

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 
 from tests.committed import ROOT, results
 
@@ -115,9 +114,9 @@ def test_commands_are_found_in_documents() -> None:
 
 def unknown(words: list[str]) -> list[str]:
     """What a call of posgen names that does not exist: the command, or some of its options."""
-    from cli.app import app
+    from cli.app import root
 
-    group = command = typer.main.get_command(app)
+    group = command = root
     verb = ["posgen"]
     for word in words:
         if word not in getattr(command, "commands", {}):

@@ -68,7 +68,7 @@ VERBS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "evaluate": ((), ("--length", "--accuracy", "--pe", "--protocol", "--device", "--threads", "--code")),
     "export-rope": ((), ("--pe", "--head-dim", "--base", "--train-length", "--test-length", "--config", "--out")),
 }
-FAST, ALL = 200, 10_000
+FAST, ALL = 300, 10_000
 
 
 def command_lines(count: int, seed: int) -> Iterator[list[str]]:

@@ -70,6 +70,7 @@ def test_a_mistake_is_one_line(here: Path, capsys: pytest.CaptureFixture[str], m
     assert not (here / "out" / "tuned").exists()
 
 
+@pytest.mark.slow
 def test_wandb_offline(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The curve of each step goes to a run of its own."""
     pytest.importorskip("wandb")

@@ -44,6 +44,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_from_files_to_figure(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ("sweep", "--profile", "text_smoke", "--seed", "5549", "--threads", "1")
     assert run(*sweep) == 0
