@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from conf import environment
-from conf.files import FOLDER
+from conf import resolvers
+from conf.merging import merged
 from conf.overrides import SYMBOLS, check_choice, composition_error, parse, read
-from conf.schema import GROUPS, Config, ScalingLengths
+from conf.schema import GROUPS, Config
 from models.spec import EncodingSpec, LogitScale
 from posgen.errors import BadValue, UserError, nearest
 from posgen.own_code import trust
 from posgen.plain import plain
 from posgen.spec import Task
 
-TITLED = ("pe", "task", "protocol")
 OWN = "rope"
 """The file of conf/pe that a user's own class starts from."""
 
@@ -51,7 +49,7 @@ def composer() -> Iterator[Callable[[Choice, Sequence[str]], Config]]:
     Raises BadValue or UserError, one line each, for anything that the user can mend. `overrides` come from
     `conf.overrides.read`.
     """
-    _register_resolvers()
+    resolvers.register()
     yield _compose
 
 
@@ -74,7 +72,7 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
     files = [o for o in overrides if o.partition("=")[0] in GROUPS]
     values = [parse(o) for o in overrides if o not in params and o not in files]
     try:
-        node = copy.deepcopy(_composed(tuple(sorted(named.items())), tuple(files)))
+        node = copy.deepcopy(merged(tuple(sorted(named.items())), tuple(files)))
         for override in values:
             key, value = override.key_or_group, override.value()
             given = SYMBOLS.get((key, value), value) if isinstance(value, str) else value
@@ -85,74 +83,6 @@ def _compose(choice: Choice, overrides: Sequence[str]) -> Config:
         raise UserError(composition_error(error)) from error
     except HydraException as error:
         raise UserError(composition_error(error.__cause__ or error)) from error
-
-
-@functools.lru_cache(maxsize=1024)
-def _composed(named: tuple[tuple[str, str], ...], files: tuple[str, ...]) -> Any:
-    """What the files of these choices give, before any value is set and any interpolation resolved. Kept, because
-    reading and merging the files is nearly all of the time that composing takes.
-
-    Encodings are many and each is one file of its group, so that only this file is read for a further one.
-    """
-    choices = dict(named)
-    pe = choices.pop("pe", None)
-    encoding = None if pe is None or any(text.startswith("pe=") for text in files) else _encoding(pe)
-    if encoding is None:
-        choices = dict(named)
-    node = copy.deepcopy(_by_hydra((*(f"{group}={name}" for group, name in choices.items()), *files)))
-    if encoding is not None:
-        node.pe = encoding
-    _drop_titles(node)
-    return node
-
-
-@functools.lru_cache(maxsize=64)
-def _by_hydra(files: tuple[str, ...]) -> Any:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
-
-    _store_schema()
-    GlobalHydra.instance().clear()
-    with initialize_config_module("conf", version_base="1.3"):
-        return hydra_compose("config", list(files))
-
-
-def _encoding(name: str) -> Any:
-    """conf/pe/NAME.yaml on the schema, as Hydra merges it: without defaults, or with one other file of the group and
-    then itself. None for a file that does not merge so, which Hydra shall read, with its messages."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    try:
-        node: Any = OmegaConf.load(FOLDER / "pe" / f"{name}.yaml")
-        match node.pop("defaults", []):
-            case []:
-                return OmegaConf.merge(_schema().pe, node)
-            case [str(plain_form), "_self_"]:
-                return OmegaConf.merge(_encoding(plain_form), node)
-    except (OmegaConfBaseException, YAMLError, OSError, TypeError):
-        pass
-    return None
-
-
-@functools.cache
-def _store_schema() -> None:
-    """Let the files be checked against the types of `Config`."""
-    from hydra.core.config_store import ConfigStore
-
-    ConfigStore.instance().store(name="schema", node=_schema())
-
-
-@functools.cache
-def _schema() -> Any:
-    from omegaconf import OmegaConf
-
-    schema = OmegaConf.structured(Config)
-    _thaw(schema)
-    _allow_titles(schema)
-    return schema
 
 
 def _own_encoding(name: str) -> list[str]:
@@ -277,84 +207,3 @@ def _logit_length(pe: EncodingSpec, train_length: int) -> int | None:
     does not depend on it."""
     needed = pe.logit_scale is not LogitScale.none and (pe.logit_scale is LogitScale.log_n or pe.logit_s is None)
     return train_length if needed and pe.logit_length is None else pe.logit_length
-
-
-def _thaw(node: Any) -> None:
-    """Frozen dataclasses make read-only nodes, into which YAML could not be merged."""
-    from omegaconf import DictConfig, OmegaConf
-
-    OmegaConf.set_readonly(node, None)
-    for key in node:
-        child = node._get_node(key)
-        if isinstance(child, DictConfig):
-            _thaw(child)
-
-
-def _allow_titles(node: Any) -> None:
-    """Files of these groups have a `title`, what readers call them (conf.names). It is no setting: no field of the
-    dataclasses, of no record and of no identity."""
-    from omegaconf import OmegaConf
-
-    for group in TITLED:
-        OmegaConf.update(node, f"{group}.title", None, force_add=True)
-
-
-def _drop_titles(node: Any) -> None:
-    from omegaconf import open_dict
-
-    for group in TITLED:
-        with open_dict(node[group]):
-            node[group].pop("title", None)
-
-
-def _register_resolvers() -> None:
-    """The arithmetic that YAML cannot do: conf/pe and conf/model use these by name."""
-    from omegaconf import OmegaConf
-
-    for resolver in (either, positions, scaling_length, scaling_factor, ramp_length, eightfold, share, group):
-        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
-    OmegaConf.register_new_resolver("oc.env", environment.variable, replace=True)
-
-
-def either(value: Any, otherwise: Any) -> Any:
-    """`value` unless it is null."""
-    return otherwise if value is None else value
-
-
-def positions(length: int, bos: bool) -> int:
-    """How many positions a sequence of `length` tokens has: one more where a BOS stands in front of it.
-
-    The only place where a BOS is counted.
-    """
-    return length + int(bos)
-
-
-def scaling_length(lengths: ScalingLengths, length: int, bos: bool) -> int:
-    """A length as scalings see it (ledger row 3): the text's, in tokens, or the code's, in positions."""
-    return positions(length, bos) if lengths is ScalingLengths.code else length
-
-
-def scaling_factor(lengths: ScalingLengths, train_length: int, test_length: int, bos: bool) -> float:
-    """s (ledger row 3): L'/L, or in the code with its BOS (L'+1)/(L+1)."""
-    return scaling_length(lengths, test_length, bos) / scaling_length(lengths, train_length, bos)
-
-
-def ramp_length(lengths: ScalingLengths, train_length: int, test_length: int, bos: bool) -> int:
-    """The length that places YaRN's ramp (ledger row 3): L, or in the code, which takes the test's, L'+1 with BOS."""
-    return scaling_length(lengths, test_length if lengths is ScalingLengths.code else train_length, bos)
-
-
-def eightfold(length: int) -> int:
-    """Eight times a length: the range that randomized positions are drawn from, with room for longer tests."""
-    return 8 * length
-
-
-def share(length: int, parts: int) -> int:
-    """One of so many equal parts of a length, at least a token: the windows of RNoPE and of remapped distances."""
-    return max(1, length // parts)
-
-
-def group(train_length: int, test_length: int) -> int:
-    """2 L'/L, rounded up: with a window of half the training length, how much more slowly distances must grow beyond it
-    for a test of L' tokens to meet no distance of L or more (8 for 64 and 256)."""
-    return max(1, -(-2 * test_length // train_length))

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from conf.compose import TITLED, Choice, compose
+from conf import files
+from conf.compose import Choice, compose
+from conf.merging import TITLED
 from conf.overrides import choices
+from conf.schema import GROUPS
 from posgen.errors import UserError
 from posgen.plain import plain
 
@@ -64,6 +67,12 @@ def test_every_encodings_file_is_merged_as_hydra_does(pe: str, profile: str, pro
     added = {"code": None, "logit_length": None}  # by composing: sums of code, and a length that a null stands for
     assert {**composed["pe"], **added} == {**expected["pe"], **added}
     assert {**composed, "pe": None, "task": None} == {**expected, "pe": None, "task": None}
+
+
+def test_no_other_groups_file_sets_a_key_of_an_encoding() -> None:
+    """A further encoding's file is put in place of another, whatever else was merged."""
+    groups = [name for name in GROUPS if name != "pe"]
+    assert [file for group in (*groups, "profile") for file in files.group(group) if "pe" in files.load(file)] == []
 
 
 def test_an_encodings_file_with_defaults_of_another_kind_is_hydras(monkeypatch: pytest.MonkeyPatch) -> None:
