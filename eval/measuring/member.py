@@ -16,7 +16,17 @@ from eval.measuring.cost import as_tested
 from eval.measuring.metrics import Evaluation, Scores, bin_width, measure
 from eval.measuring.passes import Ticked, nothing
 from eval.measuring.planned import PlannedMember
-from eval.store.kinds import AccuracyRecord, Declared, Maker, Metrics, PositionLosses, Training, Validation, as_training
+from eval.store.kinds import (
+    AccuracyRecord,
+    Declared,
+    Maker,
+    Metrics,
+    PosGenRecord,
+    PositionLosses,
+    Training,
+    Validation,
+    as_training,
+)
 from eval.store.provenance import maker
 from eval.store.runs import now
 from models.encodings import Encoding, build
@@ -140,6 +150,14 @@ class Context:
     @staticmethod
     def here(sweep: str, profile: str, device: str, experiment: Declared | None = None) -> Context:
         return Context(sweep, profile, maker(device), experiment)
+
+    def measured_again(self, source: PosGenRecord, **own: Any) -> dict[str, Any]:
+        """The fields of a record of another measurement, here and now, of the member that `source` is about: its own,
+        and of the member what `source` has."""
+        return {
+            **{name: getattr(source, name) for name in PosGenRecord.__struct_fields__},
+            "sweep": self.sweep, "profile": self.profile, "created": now(), "measured_by": self.maker, **own,
+        }  # fmt: skip
 
 
 def scores_of(

@@ -18,10 +18,10 @@ from eval.running.fitting import check_measuring
 from eval.running.job import RunSettings, set_threads
 from eval.running.progress import Bar
 from eval.running.timing import Measuring, seconds_a_sequence
-from eval.store.kinds import AccuracyRecord, Key, Metrics, PosGenRecord
+from eval.store.kinds import AccuracyRecord, Key, Metrics
 from eval.store.probes import Interventions, InterventionsRecord
 from eval.store.records import append, load_if_there
-from eval.store.runs import Run, now
+from eval.store.runs import Run
 from models.encodings import Encoding, build
 from models.memory import shortage_told
 from models.parameters import stacked
@@ -32,8 +32,6 @@ from posgen.plain import digest, plain
 
 _AT_ONCE = 8  # members in one pass, and between two writes: what an interruption may cost
 _MODE = AccuracyMode.teacher_forced
-# What a record of interventions has of its own; everything else is the member's, as its source record has it.
-_OF_MEASUREMENT = {"sweep", "profile", "created", "measured_by", "protocols", "accuracy_mode", "metrics"}
 
 
 @dataclass(frozen=True)
@@ -216,14 +214,9 @@ def _record(job: _Job, context: Context, right: np.ndarray, counts: Counts) -> I
     subject, source = job.subject, job.subject.source
     positions, sources = zip(*subject.places, strict=True)
     return InterventionsRecord(
-        **{name: getattr(source, name) for name in PosGenRecord.__struct_fields__ if name not in _OF_MEASUREMENT},
-        sweep=context.sweep,
-        profile=context.profile,
-        created=now(),
-        measured_by=context.maker,
-        protocols=subject.protocols,
-        accuracy_mode=_MODE.value,
-        metrics=_metrics(right, source),
+        **context.measured_again(
+            source, protocols=subject.protocols, accuracy_mode=_MODE.value, metrics=_metrics(right, source)
+        ),
         interventions=Interventions(
             exchange=subject.rules.exchange,  # type: ignore[arg-type]
             sequences=subject.rows,

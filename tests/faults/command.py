@@ -125,12 +125,12 @@ def _plan_once(folder: Path) -> None:
 
 def _save_at_steps(every: int) -> None:
     """A state by the clock would be another step each time, and a fault could not be repeated."""
-    from eval.running.training import _Watch
+    from eval.running.watching import Watch
 
-    stepped = _Watch.stepped
+    stepped = Watch.stepped
 
-    def counted(self: _Watch, steps: int, result: Any) -> None:
+    def counted(self: Watch, steps: int, result: Any) -> None:
         stepped(self, steps, result)
         self.due = steps % every == 0 and steps < self.last
 
-    _Watch.stepped = counted  # type: ignore[method-assign]
+    Watch.stepped = counted  # type: ignore[method-assign]

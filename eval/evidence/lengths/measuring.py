@@ -16,10 +16,10 @@ from eval.running.fitting import check_measuring
 from eval.running.job import RunSettings, set_threads
 from eval.running.progress import Bar
 from eval.running.timing import Measuring, seconds_a_sequence
-from eval.store.kinds import AccuracyRecord, Key, PosGenRecord
+from eval.store.kinds import AccuracyRecord, Key
 from eval.store.probes import LengthsRecord, Windows
 from eval.store.records import append, load_if_there
-from eval.store.runs import Run, now
+from eval.store.runs import Run
 from models.encodings import Encoding, build
 from models.encodings.base import PREFIX, Far
 from models.memory import shortage_told
@@ -32,11 +32,6 @@ from posgen.plain import plain
 
 _AT_ONCE = 8  # measurements between two writes: what an interruption may cost
 _MODE = AccuracyMode.teacher_forced
-# What a measurement by length has of its own; everything else is the member's, as its source record has it.
-_OF_MEASUREMENT = {
-    "sweep", "profile", "created", "measured_by", "protocols", "test_encoding", "accuracy_mode", "length", "metrics",
-    "encoding",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -215,17 +210,15 @@ def _record(job: _Job, context: Context, window: int, sequences: int, ticked: Ti
     by_end |= {end: value for end in measurement.ends if (value := last_window(accuracy[:end], window)) is not None}
     ends = tuple(sorted(by_end))
     return LengthsRecord(
-        **{name: getattr(source, name) for name in PosGenRecord.__struct_fields__ if name not in _OF_MEASUREMENT},
-        sweep=context.sweep,
-        profile=context.profile,
-        created=now(),
-        measured_by=context.maker,
-        protocols=measurement.protocols,
-        test_encoding=measurement.label,
-        accuracy_mode=_MODE.value,
-        length=measurement.length,
-        metrics=metrics_of(scores, job.spec),
-        encoding=plain(measurement.spec),
+        **context.measured_again(
+            source,
+            protocols=measurement.protocols,
+            test_encoding=measurement.label,
+            accuracy_mode=_MODE.value,
+            length=measurement.length,
+            metrics=metrics_of(scores, job.spec),
+            encoding=plain(measurement.spec),
+        ),
         windows=Windows(
             width=window,
             ends=ends,
