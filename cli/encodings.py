@@ -148,16 +148,18 @@ def plot(
         rotary[fitted.name] = fitted.encoding
     # fit() gives all the same lengths.
     lengths = (shown[0].train_length, shown[0].test_length)
-    # Of each encoding its own features, those of its plain form, and two forms in its Figure 1.
-    with _typed_lengths(), Bar("feature gaps", 4 * len(shown) * chunks(*lengths), after=1.0) as bar:
+    # Of each encoding its own features, those of its plain form, two forms in its Figure 1, and its matches.
+    passes = len(shown) * (4 * chunks(*lengths) + chunks(0, lengths[1]))
+    with _typed_lengths(), Bar("features", passes, after=1.0) as bar:
         by_name = {key: features(encoding, *lengths, bar.advance) for key, encoding in rotary.items()}
         sizes = facts.sizes(shown[0])
         figures = {
             "features": draw_features(by_name, sizes),
-            "matches": draw_matches(rotary, *lengths, sizes),
+            "matches": draw_matches(rotary, *lengths, sizes, bar.advance),
         }
         for fitted in shown:
             if not rotary[fitted.name].takes_resonance:
+                typer.echo(f"no Figure 1 of {fitted.name}: it rounds by its own settings and has no Resonance form")
                 continue
             plain = replace(rotary[fitted.name], name=fitted.name.removeprefix(RESONANCE), resonance=False)
             # The name of a user's own encoding is a path.

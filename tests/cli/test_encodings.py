@@ -174,7 +174,9 @@ def test_plot_writes_one_comparison_and_one_figure_1_a_pair(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("plot", "rope,resonance_rope,randomized,rounded", "--feature", "4") == 0
-    assert "no Figure 1 of randomized" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no Figure 1 of randomized" in out
+    assert "no Figure 1 of rounded: it rounds by its own settings" in out
     folder = workplace / "results" / "encodings"
     names = sorted(path.name for path in folder.iterdir())
     figures = ("features", "figure1-rope", "matches")

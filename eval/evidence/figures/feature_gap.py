@@ -39,7 +39,7 @@ class Features:
 
 
 def chunks(train_length: int, test_length: int) -> int:
-    """How often `feature_gaps` calls `ticked`."""
+    """How often what walks over the positions from `train_length` to `test_length` calls `ticked`."""
     return -(-(test_length - train_length) // _CHUNK)
 
 

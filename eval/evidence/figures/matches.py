@@ -8,7 +8,7 @@ match near 1 (aliasing). Distances count tokens; numpy in float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,18 +25,31 @@ NEAR = 4
 """Distances below a quarter of the training length are near: they match because they are near."""
 
 
-def best_matches(encoding: Rotary, train_length: int, length: int) -> np.ndarray | None:
+def best_matches(
+    encoding: Rotary, train_length: int, length: int, ticked: Callable[[], None] = lambda: None
+) -> np.ndarray | None:
     """The best match up to each distance, float64 [length]: its maximum over all distances from train_length / `NEAR`
-    on; NaN at nearer ones. In a sequence of `length` tokens. None where no feature is pre-critical."""
+    on; NaN at nearer ones. In a sequence of `length` tokens. None where no feature is pre-critical.
+    `ticked` is called `feature_gap.chunks(0, length)` times."""
     count = critical_feature(wavelengths(encoding, length), train_length)
     if count == 0:
         return None
-    matches = np.concatenate([np.cos(a[:, :count]).mean(axis=1) for a in angle_chunks(encoding, 0, length)])
+    parts = []
+    for angles in angle_chunks(encoding, 0, length):
+        parts.append(np.cos(angles[:, :count]).mean(axis=1))
+        ticked()
+    matches = np.concatenate(parts)
     near = train_length // NEAR
     return np.concatenate([np.full(min(near, length), np.nan), np.maximum.accumulate(matches[near:])])
 
 
-def draw_matches(by_encoding: Mapping[str, Rotary], train_length: int, length: int, settings: str) -> Figure:
+def draw_matches(
+    by_encoding: Mapping[str, Rotary],
+    train_length: int,
+    length: int,
+    settings: str,
+    ticked: Callable[[], None] = lambda: None,
+) -> Figure:
     """A line for each encoding: its best wrong match among all distances up to n, against n on a log scale."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -47,7 +60,7 @@ def draw_matches(by_encoding: Mapping[str, Rotary], train_length: int, length: i
         panel = figure.subplots()
         bare(panel)
         for name, encoding in by_encoding.items():
-            best = best_matches(encoding, train_length, length)
+            best = best_matches(encoding, train_length, length, ticked)
             if best is None:
                 continue
             colour, dashes = drawn_as[name]
