@@ -29,14 +29,22 @@ OTHERS = {
     "lengths": (),
     "interventions": (),
 }
+JUDGED = ("--format", "all")
 FOLDERS = sorted(path.parent for path in results().rglob("records.jsonl"))
+
+
+def profile_of(folder: Path) -> str:
+    """The profile below whose results a folder is."""
+    return folder.relative_to(results()).parts[0]
 
 
 def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
     """Folder, command, options. A profile's own folder has all that Table 1's records give, one further down only some
     of it, such as another depth's table, or the records alone."""
     for folder in FOLDERS:
-        if folder.name in OTHERS:
+        if folder.parent.name == "experiments":
+            yield folder, f"experiment judge {folder.name}", ("--profile", profile_of(folder), *JUDGED)
+        elif folder.name in OTHERS:
             yield folder, folder.name, OTHERS[folder.name]
             if folder.name == "league" and any(folder.glob("equal-id*")):
                 yield folder, folder.name, ("--equal-id",)
@@ -52,8 +60,7 @@ PICTURES = ("figure3", "positions", "curves", "gap")
 def place_of(folder: Path, command: str, options: tuple[str, ...]) -> object:
     """A parameter; pictures are drawn from the same numbers as tables, and take longest, as do lengths: Figure 3 of
     quick is drawn always."""
-    profile = folder.relative_to(results()).parts[0]
-    take_long = command == "lengths" or command in PICTURES[(1 if profile == "quick" else 0) :]
+    take_long = command == "lengths" or command in PICTURES[(1 if profile_of(folder) == "quick" else 0) :]
     marks = [pytest.mark.slow] if take_long else []
     return pytest.param(folder, command, options, id=f"{folder.relative_to(results())}-{command}", marks=marks)
 
@@ -81,7 +88,7 @@ def test_what_is_committed_is_what_the_records_give(
     folder: Path, command: str, options: tuple[str, ...], tmp_path: Path
 ) -> None:
     records = str(folder / "records.jsonl")
-    assert run(command, "--records", records, *options, "--out", str(tmp_path)) == 0
+    assert run(*command.split(), "--records", records, *options, "--out", str(tmp_path)) == 0
     drawn = sorted(tmp_path.iterdir())
     stems = {stem(path) for path in drawn}
     assert stems
@@ -92,8 +99,9 @@ def test_what_is_committed_is_what_the_records_give(
 
 def test_nothing_is_committed_that_no_command_draws() -> None:
     known = {*TABLE_1, *TEXT, *OTHERS, "effects", "equal", "losses", "records", "wavelengths"}
-    files = [path for folder in FOLDERS for path in folder.iterdir() if path.is_file()]
-    assert {stem(path) for path in files} <= known
+    for folder in FOLDERS:
+        judged = {folder.name} if folder.parent.name == "experiments" else set()
+        assert {stem(path) for path in folder.iterdir() if path.is_file()} <= known | judged
 
 
 def test_no_committed_picture_is_large() -> None:
