@@ -40,7 +40,10 @@ def figure(judged: Judged) -> Figure:
     titles = list(dict.fromkeys(estimate.contrast.title for estimate in judged.effects))
     across = min(_ACROSS, len(tasks))
     down = math.ceil(len(tasks) / across)
-    height = down * (_LINE * len(titles) + _AROUND) + _FOOT
+    names = [_name(title) for title in titles]
+    lines = 1 + max(name.count("\n") for name in names)
+    # Lines of text in a name stand closer than effects.
+    height = down * (_LINE * (1 + 0.35 * (lines - 1)) * len(titles) + _AROUND) + _FOOT
     with matplotlib.rc_context(SETTINGS):
         drawn = Figure(figsize=(_WIDTH, height), layout="constrained")
         panels = drawn.subplots(down, across, squeeze=False, sharex=True, sharey=True).flatten()
@@ -49,7 +52,7 @@ def figure(judged: Judged) -> Figure:
         for panel in panels[len(tasks) :]:
             panel.set_axis_off()
         for panel in panels[::across]:
-            panel.set_yticks(range(len(titles)), [textwrap.fill(title, _TITLE) for title in titles], fontsize=SMALL)
+            panel.set_yticks(range(len(titles)), names, fontsize=SMALL, linespacing=1.0)
             panel.set_ylim(len(titles) - 0.5, -0.5)
         drawn.legend(handles=_marks(judged), loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL,
                      columnspacing=1.2, handletextpad=0.4)  # fmt: skip
@@ -87,6 +90,13 @@ def _title(judged: Judged) -> str:
     head = f"Experiment {measured.experiment.name}: effects on OOD accuracy, profile {measured.profile}"
     undeclared = "" if measured.declared else " (not declared)"
     return "\n".join([f"{head}{undeclared}", *textwrap.wrap(measured.label, _CHARACTERS)])
+
+
+def _name(title: str) -> str:
+    """An effect's title in lines: an interaction's second factor stands on its own."""
+    if len(title) > _TITLE and " × " in title:
+        return title.replace(" × ", "\n× ")
+    return textwrap.fill(title, _TITLE)
 
 
 def _panel(panel: Axes, estimates: Sequence[Estimate], titles: Sequence[str]) -> None:
