@@ -68,7 +68,9 @@ def test_clip_and_resonance() -> None:
     h1 = [float(row["mean"]) for row in comparisons("H1")]
     assert {row["outcome"] for row in comparisons("H1")} == {"held"}
     assert (f"{min(h1):.0f}", f"{max(h1):.0f}") == ("30", "55")
+    readme = " ".join((ROOT / "README.md").read_text().split())
     assert "by 30 to 55 points on the four tasks" in CLIP_WORDS
+    assert "by 30 to 55 points on the four tasks" in readme
     (semi,) = [r for r in judged() if (r["kind"], r["contrast"], r["task"]) == ("effect", "Clip", "semi_recursive")]
     assert f"it adds {float(semi['mean']):.1f} points" in CLIP_WORDS
     spread = points("recursive", "clip")
