@@ -14,7 +14,8 @@ LINE_EVERY_SECONDS = 30.0
 
 class Bar:
     """A bar over `total` steps on stderr. The time left is estimated from the last minutes, validations included.
-    Steps that take long may be told in parts. Nothing is shown of work that takes less than `after` seconds."""
+    Steps that take long may be told in parts. `after`: of work beside the point, seconds before its bar comes; a stream
+    that is no terminal gets a line of it only where it takes as long as lines are apart."""
 
     def __init__(self, title: str, total: int, done: float = 0, enabled: bool = True, after: float = 0.0) -> None:
         self.title, self.total, self.first, self.done = title, total, done, done
@@ -46,7 +47,7 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
-        long = time.monotonic() - self.began >= self.after
+        long = time.monotonic() - self.began >= (LINE_EVERY_SECONDS if self.aside else 0.0)
         if (
             kind is None  # an error is told by its own line, and nothing is over
             and self.enabled
