@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 
 import numpy as np
@@ -13,8 +12,7 @@ from eval.store.records import load
 from posgen.generate import generate
 from posgen.spec import Task
 from tests.committed import ROOT, results
-
-FINDINGS = (ROOT / "docs" / "findings.md").read_text()
+from tests.docs.findings import FINDINGS, csv_rows
 
 
 @pytest.mark.parametrize(("rule", "back", "step"), [("recursive", 5, 1), ("cot", 4, 1), ("semi_recursive", 4, 2)])
@@ -47,11 +45,6 @@ def test_the_accuracies_are_those_of_the_records(profile: str, task: str, title:
     line = next(line for line in FINDINGS.splitlines() if line.startswith(f"| {profile} | {title} |"))
     found = [float(cell.replace("%", "")) for cell in line.split("|")[3:6]]
     assert found == [round(100 * part.mean(), 1) for part in expected]
-
-
-def csv_rows(name: str) -> list[dict[str, str]]:
-    with (results() / name).open() as file:
-        return list(csv.DictReader(file))
 
 
 PROTOCOLS = ("paper", "zero_shot", "zero_shot_text")

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.command import run
-from tests.committed import ROOT, results
+from tests.committed import results
+from tests.docs.findings import section
 from tests.results.test_drawn_again import same
 
-SECTION = (ROOT / "docs" / "findings.md").read_text().split("## Do whole periods return")[1].split("\n## ")[0]
+SECTION = section("Do whole periods return wrong matches far out?")
 WORDS = " ".join(SECTION.split())
 FAST = [w for w in (2 * math.pi * 10_000 ** (2 * j / 64) for j in range(32)) if w < 64]
 PERIODS = {

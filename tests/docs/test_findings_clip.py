@@ -3,7 +3,6 @@ every number from the committed records."""
 
 from __future__ import annotations
 
-import csv
 import functools
 import re
 from statistics import mean
@@ -16,11 +15,10 @@ from eval.evidence.statistics import holm, paired_t, smallest_sign_flip, summary
 from eval.store.kinds import AccuracyRecord
 from eval.store.records import load
 from tests.committed import ROOT, results
+from tests.docs.findings import FINDINGS, csv_rows
 
 DECLARED = (ROOT / "docs" / "declared.md").read_text().split("### What came out")[1]
-FINDINGS = (ROOT / "docs" / "findings.md").read_text()
-SECTION = FINDINGS
-JUDGED, WORDS = " ".join(DECLARED.split()), " ".join(SECTION.split())
+JUDGED, WORDS = " ".join(DECLARED.split()), " ".join(FINDINGS.split())
 TASKS = {"recursive": "Recursive", "cot": "CoT", "semi_recursive": "Semi-recursive"}
 PES = ("rope", "resonance_rope", "yarn", "resonance_yarn")
 TEXT, SIX = "zero_shot_text", "zero_shot_text+layers=6"
@@ -176,10 +174,9 @@ def test_the_table_of_clip() -> None:
     for task in TASKS:
         cells = [spread(points("paper", task, pe)) for pe in PES[:2]]
         cells += [spread(points("paper/clip", task, pe)) for pe in ("p_rope", "resonance_p_rope")]
-        assert row([TASKS[task], *cells]) in SECTION
+        assert row([TASKS[task], *cells]) in FINDINGS
         assert mean(points("paper", task, "yarn", TEXT)) > mean(points("paper/clip", task, "p_rope"))
-    with (results() / "paper" / "clip" / "gap-paper.csv").open() as file:
-        gaps = list(csv.DictReader(file))
+    gaps = csv_rows("paper/clip/gap-paper.csv")
     for pe in ("p_rope", "resonance_p_rope"):
         own = [{k: float(v) for k, v in r.items() if "gap" in k and v} for r in gaps if r["pe"] == pe]
         assert len(own) == 192
@@ -187,15 +184,15 @@ def test_the_table_of_clip() -> None:
 
 
 def test_six_layers() -> None:
-    with (results() / "paper" / "table1.csv").open() as file:
-        published = {(r["task"], r["pe"]): float(r["published_ood_accuracy_percent"]) for r in csv.DictReader(file)}
+    rows = csv_rows("paper/table1.csv")
+    published = {(r["task"], r["pe"]): float(r["published_ood_accuracy_percent"]) for r in rows}
     above, moved = [], []
     for task in TASKS:
         for pe in PES:
             two, six = points("paper", task, pe, TEXT), points("paper/layers-6", task, pe, SIX)
             at_24 = validated("paper", task, pe, 24, TEXT), validated("paper/layers-6", task, pe, 24, SIX)
             numbers = [spread(two), f"{at_24[0]:.2f}", spread(six), f"{at_24[1]:.2f}"]
-            assert row([TASKS[task], names.encoding(pe), f"{published[task, pe]:.2f}", *numbers]) in SECTION
+            assert row([TASKS[task], names.encoding(pe), f"{published[task, pe]:.2f}", *numbers]) in FINDINGS
             if "yarn" in pe:
                 moved.append(abs(mean(six) - mean(two)))
             else:
@@ -207,8 +204,7 @@ def test_six_layers() -> None:
     optim = everything("paper/layers-6")[0].training.optim
     assert f"at epoch 24 with {24 / optim.epochs:.0%} of the schedule".replace("%", " %") in WORDS
     assert f"at epoch {optim.pct_start * optim.epochs:.0f} (" in WORDS
-    with (results() / "paper" / "layers-6" / "verdict.csv").open() as file:
-        pairs = [r["verdict"] for r in csv.DictReader(file) if r["kind"] == "pair"]
+    pairs = [r["verdict"] for r in csv_rows("paper/layers-6/verdict.csv") if r["kind"] == "pair"]
     assert pairs == ["undecided"] * 6
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import re
 from statistics import mean, stdev
@@ -12,15 +11,11 @@ import pytest
 from eval.store.kinds import AccuracyRecord
 from eval.store.records import load
 from tests.committed import ROOT, results
+from tests.docs.findings import csv_rows, section
 
-FINDINGS = (ROOT / "docs" / "findings.md").read_text()
 FOLDER = results() / "quick" / "experiments" / "clip"
 FOUR = {"RoPE": "rope", "Resonance RoPE": "resonance", "Clip": "clip", "Clip + Resonance": "clip+resonance"}
 HIDDEN = ("recursive_hidden", "cot_hidden", "semi_recursive_hidden")
-
-
-def section(title: str) -> str:
-    return FINDINGS.split(f"## {title}\n")[1].split("\n## ")[0]
 
 
 CLIP, FAR = section("Clip, Resonance, log n or the base?"), section("What if a model cannot do without the far token?")
@@ -45,8 +40,7 @@ def points(task: str, pe: str, metric: str = "ood_accuracy") -> list[float]:
 @functools.cache
 def judged() -> list[dict[str, str]]:
     """What `posgen experiment judge` found; tests/results judges again."""
-    with (FOLDER / "clip.csv").open() as file:
-        return list(csv.DictReader(file))
+    return csv_rows("quick/experiments/clip/clip.csv")
 
 
 def comparisons(hypothesis: str, task: str = "") -> list[dict[str, str]]:

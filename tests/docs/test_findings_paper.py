@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from statistics import mean
 
 import numpy as np
@@ -11,27 +10,22 @@ from conf import names
 from eval.store.kinds import AccuracyRecord
 from eval.store.records import load
 from tests.committed import ROOT, results
+from tests.docs.findings import FINDINGS, csv_rows
 
-SECTION = (ROOT / "docs" / "findings.md").read_text()
-WORDS = " ".join(SECTION.split())
+WORDS = " ".join(FINDINGS.split())
 TASKS = {"recursive": "Recursive", "cot": "CoT", "semi_recursive": "Semi-recursive"}
 PES = ("rope", "resonance_rope", "yarn", "resonance_yarn")
-LAST, STOPPED = "results/paper", "results/paper/epoch-146"
+LAST, STOPPED = "paper", "paper/epoch-146"
 
 
 def records(folder: str, task: str, pe: str, protocol: str) -> list[AccuracyRecord]:
-    every = load(results().parent / folder / "records.jsonl")
+    every = load(results() / folder / "records.jsonl")
     return [r for r in every if (r.task, r.pe) == (task, pe) and protocol in r.protocols]
-
-
-def rows(folder: str, name: str) -> list[dict[str, str]]:
-    with (results().parent / folder / name).open() as file:
-        return list(csv.DictReader(file))
 
 
 def cells() -> dict[tuple[str, str, str], dict[str, str]]:
     """(task, encoding, protocol) -> the row of Table 1 that has a number for it."""
-    every = rows(LAST, "table1.csv") + rows(STOPPED, "table1.csv")
+    every = csv_rows(f"{LAST}/table1.csv") + csv_rows(f"{STOPPED}/table1.csv")
     return {(r["task"], r["pe"], r["protocol"]): r for r in every if r["ood_accuracy_percent"]}
 
 
@@ -43,7 +37,7 @@ def validated(task: str, pe: str, protocol: str, epoch: int, key: str = "validat
 def test_what_was_trained() -> None:
     """Five seeds in every cell, at the published sizes, from a clean commit."""
     for folder, members, ends in ((LAST, 30, None), (STOPPED, 30, 146)):
-        every = load(results().parent / folder / "records.jsonl")
+        every = load(results() / folder / "records.jsonl")
         assert len({r.run_id for r in every}) == members
         makers = [maker for r in every for maker in (*r.trained_by, r.measured_by)]
         assert all(m.git_commit and m.git_dirty is False and m.device.startswith("cuda") for m in makers)
@@ -75,7 +69,7 @@ def test_the_tables() -> None:
                 *told(task, pe, "paper", "zero_shot", "zero_shot_text"),
                 f"{validated(task, pe, 'zero_shot', 150):.2f}",
             ]
-            assert f"| {' | '.join(own)} |" in SECTION
+            assert f"| {' | '.join(own)} |" in FINDINGS
     rope = [float(found[task, pe, "zero_shot"]["difference_points"]) for task in TASKS for pe in PES[:2]]
     assert f"RoPE's rows are {min(rope):.0f} to {max(rope):.0f} points better" in readme
 
@@ -105,7 +99,7 @@ def test_which_reading_is_nearest() -> None:
 
 
 def test_verdicts() -> None:
-    every = [r for folder in (LAST, STOPPED) for r in rows(folder, "verdict.csv")]
+    every = [r for folder in (LAST, STOPPED) for r in csv_rows(f"{folder}/verdict.csv")]
     judged = {(r["protocol"], r["task"], r["pe"]): r for r in every if r["kind"] == "cell" and r["difference"]}
     by = {
         verdict: [
@@ -165,7 +159,7 @@ def test_what_epochs_change() -> None:
 
 
 def test_the_two_token_rule() -> None:
-    every = load(results().parent / LAST / "records.jsonl") + load(results().parent / STOPPED / "records.jsonl")
+    every = load(results() / LAST / "records.jsonl") + load(results() / STOPPED / "records.jsonl")
 
     def positions(task: str, pe: str = "") -> np.ndarray:
         own = [r for r in every if r.task == task and r.pe == (pe or r.pe)]
@@ -183,7 +177,7 @@ def test_the_two_token_rule() -> None:
 
 
 def test_lengths() -> None:
-    lines = (results().parent / LAST / "lengths" / "lengths.md").read_text().splitlines()
+    lines = (results() / LAST / "lengths" / "lengths.md").read_text().splitlines()
     found = {tuple(c[:4]): c for c in ([x.strip() for x in line.strip("|").split("|")] for line in lines) if len(c) > 5}
     assert found["zero_shot_text", "CoT", "YaRN", "s = n/L"][4:6] == ["≥4096", "≥4096"]
     assert f"and s = 4, {found['zero_shot', 'CoT', 'YaRN', 's = 4'][4]} tokens" in WORDS
@@ -221,7 +215,7 @@ def test_what_stands_and_what_falls() -> None:
 
 
 def test_lengths_by_factor() -> None:
-    lines = (results().parent / LAST / "lengths" / "lengths.md").read_text().splitlines()
+    lines = (results() / LAST / "lengths" / "lengths.md").read_text().splitlines()
     table = {tuple(c[:4]): c for c in ([x.strip() for x in line.strip("|").split("|")] for line in lines) if len(c) > 5}
     for protocol, words in (("zero_shot_text", "{}, {} and {} tokens at s = 4, 8"), ("zero_shot", "({}, {} and {})")):
         row = [table[protocol, "Recursive", "YaRN", f"s = {s}"][4] for s in (4, 8, 16)]

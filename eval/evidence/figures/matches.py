@@ -29,8 +29,8 @@ def best_matches(
     encoding: Rotary, train_length: int, length: int, ticked: Callable[[], None] = lambda: None
 ) -> np.ndarray | None:
     """The best match up to each distance, float64 [length]: its maximum over all distances from train_length / `NEAR`
-    on; NaN at nearer ones. In a sequence of `length` tokens. None where no feature is pre-critical.
-    `ticked` is called `feature_gap.chunks(0, length)` times."""
+    on; NaN at nearer ones. In a sequence of `length` tokens. `ticked` is called `feature_gap.chunks(0, length)` times.
+    None, and no call, where no feature is pre-critical."""
     count = critical_feature(wavelengths(encoding, length), train_length)
     if count == 0:
         return None
