@@ -84,7 +84,16 @@ class PerplexityRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True
 
     @property
     def key(self) -> Key:
-        return (*self.identity, self.document_sha, self.length)
+        return self.key_of(
+            self.profile, self.run_id, self.encoding, self.dtype, self.protocol_key, self.document_sha, self.length
+        )
+
+    @classmethod
+    def key_of(
+        cls, profile: str, run_id: str, encoding: str, dtype: str, protocol_key: str, document_sha: str, length: int
+    ) -> Key:
+        """The key of a record that is not there yet."""
+        return (cls.kind, profile, run_id, encoding, dtype, protocol_key, document_sha, length)
 
 
 class HarnessRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True):

@@ -1,7 +1,8 @@
 """Measure perplexity: load a model, choose documents, put one encoding after another into it, keep what comes out.
 
 The unit of work is a pass: one document under one encoding. Its losses are written when it ends, so that a run that was
-killed loses one pass, and the same command goes on with the next. Records are made of what was written.
+killed loses one pass, and the same command goes on with the next. Records are made of what was written; a pass whose
+record is there is done, so that records alone carry half a plan to another machine.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from eval.running.llm.perplexity_plan import Encoding, Part, Request, prepare
 from eval.running.progress import Bar
 from eval.running.stopping import Stopping, stop_on_signal
 from eval.store import records
-from eval.store.kinds import Maker, Training
+from eval.store.kinds import Key, Maker, Training
 from eval.store.lm_kinds import PerplexityRecord, language_model_run_id
 from eval.store.losses import Losses, LossFiles
 from eval.store.provenance import maker
@@ -61,6 +62,7 @@ class PerplexityRun:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.known: set[Key] = set()
         self.language_model: LanguageModel
         self.ropes: Ropes
         self.parts: list[Part] = []
@@ -71,8 +73,9 @@ class PerplexityRun:
         """Load the model, read and choose the documents, look at every encoding. UserError in one line for what cannot
         be measured; nothing was written then."""
         self.language_model, self.ropes, self.parts = prepare(self.request)
+        self.known = {record.key for record in records.load_if_there(self.request.records, kind=PerplexityRecord)}
         self.work = list(self._work())
-        self.left = [work for work in self.work if not _finished(work)]
+        self.left = [work for work in self.work if not _finished(work) and self._key(work) not in self.known]
         flops = sum(map(self._flops, self.left))
         return Summary(len(self.work), len(self.left), flops, self.request.records)
 
@@ -87,12 +90,11 @@ class PerplexityRun:
 
     def run(self) -> int | None:
         """Measure what is left and add the records; the signal that asked for an end, if one did."""
-        known = {record.key for record in records.load_if_there(self.request.records, kind=PerplexityRecord)}
         made_by = _maker(self.language_model.device.type)
         todo = set(self.left)
         for work in self.work:  # whose losses are there, but whose records were lost with the process
             if work not in todo:
-                self._record(work, known)
+                self._record(work)
         total = sum(map(self._flops, self.left))
         over = 0.0
         with stop_on_signal() as stopping, Bar("passes", len(self.left)) as bar:
@@ -111,7 +113,7 @@ class PerplexityRun:
                 if index == 0 and len(self.left) > 1:
                     left = (time.monotonic() - began) * (total - over) / self._flops(work)
                     bar.console.print(f"about {_duration(left)} for the other passes, by operations", highlight=False)
-                self._record(work, known)
+                self._record(work)
                 bar.at(len(self.left) * over / total, f"{work.document.name}, {work.encoding.name}")
         return stopping.signal
 
@@ -161,14 +163,24 @@ class PerplexityRun:
             raise UserError(f"{work.document.name} under {work.encoding.name}: {error}") from error
         return done == len(work.todo.windows)
 
-    def _record(self, work: Work, known: set[Any]) -> None:
+    def _record(self, work: Work) -> None:
         """Add the record of a finished pass unless it is there."""
+        if self._key(work) in self.known:
+            return
         losses = work.files.read(work.document.sha)
         assert losses is not None
         record = self._made(work, losses)
-        if record.key not in known:
-            records.append(self.request.records, [record])
-            known.add(record.key)
+        records.append(self.request.records, [record])
+        self.known.add(record.key)
+
+    def _key(self, work: Work) -> Key:
+        """That of the record of a pass."""
+        request, model = self.request, self.language_model
+        run_id = language_model_run_id(model.key, work.encoding.rope)
+        return PerplexityRecord.key_of(
+            request.profile, run_id, work.encoding.name, request.dtype, work.part.told_key, work.document.sha,
+            work.todo.length,
+        )  # fmt: skip
 
     def _made(self, work: Work, losses: Losses) -> PerplexityRecord:
         model, part, protocol = self.language_model, work.part, work.part.protocol

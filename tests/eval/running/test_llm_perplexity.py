@@ -122,6 +122,25 @@ def test_another_weighting_needs_no_pass(here: Path, capsys: pytest.CaptureFixtu
     assert {record.protocol["weighting"] for record in stored(here)} == {"token", "document"}
 
 
+def test_records_alone_carry_half_a_plan_to_another_machine(
+    here: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Half the records, no losses: what they hold is not measured again, and all comes out as of one run."""
+    assert measure() == 0
+    whole = numbers(here)
+    assert len(whole) == 19
+    file = here / "results/llm/records.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:10]))
+    carried = stored(here)
+    (here / "results/runs").rename(tmp_path_factory.mktemp("left") / "runs")
+    capsys.readouterr()
+    assert measure() == 0
+    assert f"{len(carried)} of 19 passes are done" in capsys.readouterr().out
+    assert file.read_text().splitlines(keepends=True)[:10] == lines[:10]
+    assert numbers(here) == whole
+
+
 def test_records_say_what_they_rest_on(here: Path) -> None:
     assert measure(rope="none") == 0
     record = stored(here)[0]
