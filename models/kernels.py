@@ -42,6 +42,18 @@ def kernels(device: str | torch.device = "cpu") -> str:
     return f"oneDNN for large products, {small}"
 
 
+def bf16_is_slow(device: str | torch.device = "cpu") -> bool:
+    """Whether products in bf16 take longer than in fp32: on a CPU for which oneDNN has no bf16 code, such as x86
+    without AVX-512, torch takes a plain loop (15 against 142 GFLOP/s on two cores of Zen 3). False where torch cannot
+    tell."""
+    if torch.device(device).type != "cpu":
+        return False
+    try:
+        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):  # a private operator, which may go away
+        return False
+
+
 def single() -> bool:
     """Whether single matrices are multiplied so much faster than batches that members should run one at a time."""
     return (_family() or 0) >= ZEN_5

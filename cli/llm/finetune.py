@@ -77,6 +77,7 @@ def finetune(
     posgen llm finetune my-model --texts my-texts --rope resonance_yarn --lora --out results/models/my-adapter
     posgen llm finetune my-model --texts my-texts --recipe paper --factor 8 --device cuda --out results/models/long
     """
+    from cli.shared.output import tell_slow_bf16
     from conf.finetuning import recipe as named
     from eval.running.llm.adaptation import Tuning
     from eval.running.llm.finetuning import finetune as run
@@ -104,6 +105,8 @@ def finetune(
         tracker=tracker,
         save_seconds=save_seconds,
     )
+    if tuning.recipe.precision == "bf16":
+        tell_slow_bf16(device, "precision=fp32")
     ended = run(tuning, lambda line: typer.echo(line))
     if ended.status == "there":
         typer.echo(f"{out} is tuned already; delete it to tune again")

@@ -81,7 +81,7 @@ def harness(
 
     # lm-eval's and RULER's own bars; read once, when tqdm is imported.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    from cli.shared.output import chosen_formats, show
+    from cli.shared.output import chosen_formats, show, tell_slow_bf16
     from conf.overrides import numbers, words
     from eval.evidence.llm.harness import table
     from eval.evidence.table import csv_text, markdown, terminal
@@ -101,6 +101,8 @@ def harness(
         if not threads.isdecimal() or int(threads) < 1:
             raise BadValue("threads", threads, "use 1 or more")
         torch.set_num_threads(int(threads))
+    if dtype == "bf16":
+        tell_slow_bf16(device, "--dtype fp32")
     measured = measure(load(model, dtype, device, adapter), request, records, fresh)
     result = table(measured)
     texts = {"markdown": lambda: markdown([result]), "csv": lambda: csv_text(result)}

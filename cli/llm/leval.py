@@ -70,6 +70,7 @@ def leval(
     """
     import torch
 
+    from cli.shared.output import tell_slow_bf16
     from conf.overrides import words
     from eval.measuring.llm.leval.prompts import Generation, tokens_of
     from eval.measuring.llm.leval.scoring import preset
@@ -92,6 +93,8 @@ def leval(
     torch.set_num_threads(thread_count(None if threads is None else int(threads)))
     run = LEvalRun(request)
     run.begin()
+    if dtype == "bf16":
+        tell_slow_bf16(device, "--dtype fp32")
     if dry_run:
         _estimate(run)
         return

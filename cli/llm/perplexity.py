@@ -175,7 +175,7 @@ def _merged(declared: Sequence[str], own: Sequence[str]) -> list[str]:
 def _measure(request: Request, threads: str | None, dry_run: bool) -> None:
     import torch
 
-    from cli.shared.output import duration
+    from cli.shared.output import duration, tell_slow_bf16
     from eval.running.job import thread_count
     from eval.running.llm.perplexity import PerplexityRun
     from eval.running.llm.perplexity_plan import lines
@@ -194,6 +194,8 @@ def _measure(request: Request, threads: str | None, dry_run: bool) -> None:
         print(line, flush=True)
     operations = f"{summary.flops / 1e12:,.1f} TFLOP" if summary.flops > 1e11 else f"{summary.flops / 1e9:.1f} GFLOP"
     print(f"{summary.passes - summary.left} of {summary.passes} passes are done; {operations} are left", flush=True)
+    if request.dtype == "bf16" and summary.left:
+        tell_slow_bf16(request.device, "--dtype fp32")
     if dry_run:
         seconds = run.estimate()
         if seconds is not None:

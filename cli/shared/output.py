@@ -54,6 +54,14 @@ def show(
             typer.echo(f"wrote {path}")
 
 
+def tell_slow_bf16(device: str | None, remedy: str) -> None:
+    """One line where bf16 is asked for and this CPU computes it in a plain loop; `remedy`: the option for fp32."""
+    from models.kernels import bf16_is_slow
+
+    if bf16_is_slow(device or "cpu"):
+        typer.echo(f"posgen: this CPU has no fast bf16 products; {remedy} is several times faster here", err=True)
+
+
 def save(
     folder: Path, figures: Mapping[str, Figure], texts: Mapping[str, str], chosen: Sequence[str], dpi: int | None = None
 ) -> None:

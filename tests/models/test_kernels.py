@@ -108,3 +108,16 @@ def test_without_the_private_operator_torch_multiplies(monkeypatch: pytest.Monke
     assert not kernels.has_linear()
     assert kernels._family() is None
     assert kernels.kernels() == "torch.bmm"
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bf16_is_slow_where_onednn_has_no_code_for_it(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    class Ops:
+        class mkldnn:  # noqa: N801 - as torch names it
+            _is_mkldnn_bf16_supported = staticmethod(lambda: fast)
+
+    monkeypatch.setattr(torch, "ops", Ops())
+    assert kernels.bf16_is_slow("cpu") is not fast
+    assert not kernels.bf16_is_slow("cuda")
+    monkeypatch.setattr(torch, "ops", object())
+    assert not kernels.bf16_is_slow("cpu")

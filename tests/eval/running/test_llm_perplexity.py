@@ -16,6 +16,7 @@ import pytest
 
 from eval.store.lm_kinds import PerplexityRecord
 from eval.store.records import check, load
+from models import kernels
 from tests.command import run
 from tests.committed import ROOT
 from tests.tiny_llama import DOCUMENTS, TRUNCATED, save, text, write_texts
@@ -111,6 +112,17 @@ def test_the_command_gives_the_golden_numbers(here: Path, capsys: pytest.Capture
     assert "documents that reach a length: 32: 4, 64: 3, 96: 2" in out
     assert "Paired differences" in out
     assert "over 4 documents" in out
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_cpu_with_slow_bf16_is_told_of(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    monkeypatch.setattr(kernels, "bf16_is_slow", lambda device: slow and device == "cpu")
+    assert measure("--dtype", "bf16", "--dry-run", rope="none") == 0
+    assert ("--dtype fp32 is several times faster here" in capsys.readouterr().err) is slow
+    assert measure("--dry-run", rope="none") == 0
+    assert "faster here" not in capsys.readouterr().err
 
 
 def test_another_weighting_needs_no_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
