@@ -42,6 +42,25 @@ def test_what_it_says(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sorted(path.name for path in (here / "out").iterdir()) == ["tuned"]
 
 
+@pytest.mark.slow
+def test_two_tuned_models_are_compared_each_under_its_own_encoding(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rope in ("yarn", "resonance_yarn"):
+        words = ("--texts", "texts", "--leave-out", "text-0,text-1,text-2", *FAST)
+        assert run("llm", "finetune", "model", "--rope", rope, "--out", f"out/{rope}", *words) == 0
+        measured = ("--preset", "paper", "--dtype", "fp32", "--threads", "1", "lengths=[32,64]", "samples=3")
+        assert run("llm", "perplexity", f"out/{rope}", "--texts", "texts", *measured) == 0
+    capsys.readouterr()
+    assert run("llm", "figure4") == 0
+    said = capsys.readouterr().out
+    assert "model, tuned under each encoding (short adaptation with batch=2, " in said
+    assert "fp32, trained on 64 tokens, s = 2: " in said
+    (line,) = [line for line in said.partition("Paired differences")[2].splitlines() if "Resonance YaRN" in line]
+    assert line.count("±") == 2
+    assert (here / "results/llm/figure4-tuned-s2.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [

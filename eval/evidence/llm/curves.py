@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from eval.evidence.llm.tuned import family_title, own
 from eval.evidence.statistics import Difference, paired_t
 from eval.store.lm_kinds import AtLength, PerplexityRecord
 from models.lm.names import RESONANCE, order, plain_of
@@ -56,9 +57,16 @@ class Position:
 
 @dataclass(frozen=True)
 class Curves:
-    """What may be compared: records of one model, dtype, factor and protocol."""
+    """What may be compared: records of one model, dtype, factor and protocol. `tuned`: of a family of tuned models in
+    the place of one model, what they are (eval.evidence.llm.tuned); each encoding is then a model's own."""
 
     records: tuple[PerplexityRecord, ...]
+    tuned: str | None = None
+
+    @property
+    def model(self) -> str:
+        """What is measured, in words."""
+        return self.tuned or self.first.model
 
     @property
     def first(self) -> PerplexityRecord:
@@ -165,17 +173,27 @@ class Curves:
 
 
 def collect(records: Sequence[PerplexityRecord], profile: str | None = None) -> list[Curves]:
-    """The records in groups that may be compared, in the order in which they were made. UserError without any."""
+    """The records in groups that may be compared, in the order in which they were made, those of tuned models last.
+    UserError without any."""
     chosen = [record for record in records if profile in (None, record.profile)]
     if not chosen:
         there = ", ".join(dict.fromkeys(record.profile for record in records))
         raise UserError(f"profile={profile}: no record of it ({f'there are {there}' if there else 'there are none'}); "
                         "measure with `posgen llm perplexity`")  # fmt: skip
-    groups: dict[tuple[str, ...], list[PerplexityRecord]] = {}
+    by_model: dict[tuple[Hashable, ...], list[PerplexityRecord]] = {}
+    families: dict[tuple[Hashable, ...], list[PerplexityRecord]] = {}
+    compared: set[str] = set()  # models measured under more than the encoding that they were tuned with
     for record in chosen:
-        place = (record.profile, record.model_key, record.dtype, f"{record.factor:g}", record.protocol_key)
-        groups.setdefault(place, []).append(record)
-    return [Curves(tuple(group)) for group in groups.values()]
+        tuned = own(record)
+        shown = record if tuned is None else tuned.record
+        place = (shown.profile, shown.dtype, f"{shown.factor:g}", shown.protocol_key)
+        by_model.setdefault((*place, shown.model_key), []).append(shown)
+        if tuned is None:
+            compared.add(shown.model_key)
+        else:
+            families.setdefault((*place, tuned.family), []).append(shown)
+    groups = [Curves(tuple(group)) for group in by_model.values() if group[0].model_key in compared]
+    return [*groups, *(Curves(tuple(group), family_title(group[0])) for group in families.values())]
 
 
 def _weighted(at: Sequence[AtLength], weighting: str) -> float:

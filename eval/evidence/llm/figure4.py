@@ -135,9 +135,12 @@ def _title(curves: Curves) -> str:
 
 
 def names(all_curves: Sequence[Curves]) -> dict[str, Curves]:
-    """A file name for each group: `figure4-s2`, with the protocol's digest where several have the same factor."""
-    stems = [f"figure4-s{curves.first.factor:g}" for curves in all_curves]
-    return {
-        stem if stems.count(stem) == 1 else f"{stem}-{curves.first.dtype}-{curves.first.protocol_key}": curves
-        for stem, curves in zip(stems, all_curves, strict=True)
-    }
+    """A file name for each group: `figure4-s2`, of tuned models `figure4-tuned-s2`, with precision and protocol where
+    several groups have the same factor, and with a number where that is not enough."""
+    named: dict[str, Curves] = {}
+    stems = [f"figure4-{'tuned-' if curves.tuned else ''}s{curves.first.factor:g}" for curves in all_curves]
+    for stem, curves in zip(stems, all_curves, strict=True):
+        name = stem if stems.count(stem) == 1 else f"{stem}-{curves.first.dtype}-{curves.first.protocol_key}"
+        number = 1 + sum(known == name or known.startswith(f"{name}-") for known in named)
+        named[name if number == 1 else f"{name}-{number}"] = curves
+    return named

@@ -68,7 +68,7 @@ def numbers(all_curves: Sequence[Curves]) -> Table:
         for point in curves.points:
             pair = pairs.get((point.encoding, point.length))
             rows.append(cells(
-                first.profile, first.model, first.dtype, first.factor, first.train_length, first.protocol_key,
+                first.profile, curves.model, first.dtype, first.factor, first.train_length, first.protocol_key,
                 first.protocol["weighting"], point.encoding, point.length, point.perplexity, point.nll,
                 point.documents, point.reaching, point.tokens, *_numbers(pair),
             ))  # fmt: skip
@@ -86,7 +86,7 @@ def caption(curves: Curves) -> str:
     boses = {"none": "no BOS", "document": "BOS before a document", "window": "BOS before each window"}
     documents = len(curves.documents)
     return (
-        f"{first.model}, {first.dtype}, trained on {first.train_length:,} tokens, s = {first.factor:g}: "
+        f"{curves.model}, {first.dtype}, trained on {first.train_length:,} tokens, s = {first.factor:g}: "
         f"{ways[first.protocol['mode']]}, {boses[first.protocol['bos']]}, each "
         f"{first.protocol['weighting']} counts the same; {documents} document{'s' if documents > 1 else ''}. "
         f"Profile {first.profile}, protocol {first.protocol_key}."

@@ -158,6 +158,57 @@ def test_groups_are_apart_and_named_apart() -> None:
         collect([two], "token")
 
 
+def tuned(encoding: str, name: str, nll: float, own: str = "none", lora: bool = False, **changed: Any) -> Any:
+    """A document under a model that was tuned with `encoding`, measured under `own`."""
+    tuning = {
+        "recipe": "short adaptation", "recipe_digest": "r", "encoding": encoding, "factor": 4.0, "lora": lora,
+        "batches": "b", "base": {"name": "m", "weights": "w"}, **changed,
+    }  # fmt: skip
+    described = {"name": f"m-{encoding}", "note": f"Q4, {title(encoding)} s=4, short adaptation", "tuning": tuning}
+    identity = {"name": "m", "adapter": described} if lora else described
+    training = Training({"language_model": identity}, (MAKER,))
+    key = f"{encoding}{lora}{sorted(changed.items())}"
+    asked = 2.0 if own == "none" else 4.0  # none has no factor: what the command was given stands in the record
+    fields = {"model": f"m-{encoding}", "model_key": key, "training": training, "factor": asked}
+    return record(own, name, {256: nll}, [nll, nll], **fields)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_models_tuned_on_the_same_batches_are_compared_each_under_its_own_encoding(lora: bool) -> None:
+    ours, plain_ = [3.10, 3.05, 2.90, 3.30], [3.00, 3.06, 2.85, 3.21]
+    made = curves(*(tuned("resonance_yarn", str(i), v, lora=lora) for i, v in enumerate(ours)),
+                  *(tuned("yarn", str(i), v, lora=lora) for i, v in enumerate(plain_)))  # fmt: skip
+    (pair,) = made.pairs
+    interval = stats.ttest_rel(ours, plain_).confidence_interval(0.95)
+    assert (pair.encoding, pair.plain, pair.n) == ("resonance_yarn", "yarn", 4)
+    assert (pair.difference.low, pair.difference.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    way = "LoRA, " if lora else ""
+    assert f"m (Q4), tuned under each encoding ({way}short adaptation), bf16, trained on 256 tokens, s = 4: " in (
+        markdown(document([made]))
+    )
+    assert list(names([made])) == ["figure4-tuned-s4"]
+    assert render(figure(made), "png")[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    "changed", [{"batches": "c"}, {"recipe_digest": "q"}, {"base": {"name": "m", "weights": "v"}}, {"factor": 2.0}]
+)
+def test_models_tuned_otherwise_are_apart(changed: dict[str, Any]) -> None:
+    groups = collect([tuned("yarn", "a", 3.0), tuned("resonance_yarn", "a", 3.0, **changed)])
+    assert [group.encodings for group in groups] == [["yarn"], ["resonance_yarn"]]
+    assert len(names(groups)) == 2
+
+
+def test_a_tuned_model_under_another_encoding_is_compared_with_itself() -> None:
+    base = record("none", "a", {256: 3.5}, [3.5, 3.5])
+    both = [tuned("yarn", "a", 3.0), tuned("yarn", "a", 3.1, own="resonance_yarn")]
+    first, itself, family = collect([base, *both, tuned("resonance_yarn", "a", 2.9)])
+    assert (first.encodings, first.tuned) == (["none"], None)
+    assert family.tuned is not None
+    differences_ = {group.model: group.pairs[0].difference.mean for group in (itself, family)}
+    assert differences_ == {"m-yarn": pytest.approx(0.1), family.tuned: pytest.approx(-0.1)}
+
+
 def test_titles() -> None:
     assert [title(name) for name in ("none", "resonance", "dynamic_ntk", "resonance_clip")] == [
         "None", "Resonance", "Dynamic NTK", "Resonance Clip",
