@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.shared.options import DeviceOption, ThreadsOption
+from cli.shared.records import RESULTS
+from posgen.places import TUNING
 
 Settings = Annotated[
     list[str] | None,
@@ -59,7 +61,7 @@ def finetune(
     ] = None,
     records: Annotated[
         Path, typer.Option("--records", metavar="FILE", help="Where the training's record is added.")
-    ] = Path("results/llm/tuning.jsonl"),
+    ] = RESULTS / TUNING,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     save_seconds: Annotated[

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from cli.shared.options import AdapterOption, OtherRopeOption, ThreadsOption
+from cli.shared.records import RESULTS
+from posgen.places import STANDARD_TASKS
 
 
 def harness(
@@ -60,7 +62,7 @@ def harness(
     threads: ThreadsOption = None,
     records: Annotated[
         Path, typer.Option("--records", metavar="FILE", help="The file that records are added to.")
-    ] = Path("results/llm/harness/records.jsonl"),
+    ] = RESULTS / STANDARD_TASKS,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is recorded.")] = False,
     format: Annotated[
         str, typer.Option("--format", metavar="NAME[,NAME...]", help="terminal, markdown, csv.")

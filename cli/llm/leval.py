@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from cli.shared.options import AdapterOption, DeviceOption, OtherRopeOption, ThreadsOption
+from cli.shared.records import RESULTS
+from posgen.places import ANSWERS
 
-RECORDS = Path("results/llm/leval/records.jsonl")
+RECORDS = RESULTS / ANSWERS
 
 
 def leval(

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.shared.options import AdapterOption, DeviceOption, OtherRopeOption, ThreadsOption
+from cli.shared.records import RESULTS
+from posgen.places import PERPLEXITY
 
 if TYPE_CHECKING:
     from eval.running.llm.perplexity_plan import Asked, Request
 
-RECORDS = Path("results/llm/records.jsonl")
-RUNS = Path("results/runs")
+RECORDS = RESULTS / PERPLEXITY
+RUNS = RESULTS / "runs"
 
 
 def perplexity(

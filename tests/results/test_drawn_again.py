@@ -30,6 +30,8 @@ OTHERS = {
     "interventions": (),
 }
 JUDGED = ("--format", "all")
+# Folders of language models, which no profile is of.
+LANGUAGE_MODELS = {"llm": ("llm figure4", ()), "leval": ("llm table2", JUDGED)}
 FOLDERS = sorted(path.parent for path in results().rglob("records.jsonl"))
 
 
@@ -42,7 +44,9 @@ def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
     """Folder, command, options. A profile's own folder has all that Table 1's records give, one further down only some
     of it, such as another depth's table, or the records alone."""
     for folder in FOLDERS:
-        if folder.parent.name == "experiments":
+        if profile_of(folder) == "llm":
+            yield folder, *LANGUAGE_MODELS[folder.name]
+        elif folder.parent.name == "experiments":
             yield folder, f"experiment judge {folder.name}", ("--profile", profile_of(folder), *JUDGED)
         elif folder.name in OTHERS:
             yield folder, folder.name, OTHERS[folder.name]
@@ -98,7 +102,7 @@ def test_what_is_committed_is_what_the_records_give(
 
 
 def test_nothing_is_committed_that_no_command_draws() -> None:
-    known = {*TABLE_1, *TEXT, *OTHERS, "effects", "equal", "losses", "records", "wavelengths"}
+    known = {*TABLE_1, *TEXT, *OTHERS, "effects", "equal", "losses", "records", "table2", "tuning", "wavelengths"}
     for folder in FOLDERS:
         judged = {folder.name} if folder.parent.name == "experiments" else set()
         assert {stem(path) for path in folder.iterdir() if path.is_file()} <= known | judged

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from conf import names
 from eval.evidence.figures.bands import Series
+from models.lm.names import title
 
 if TYPE_CHECKING:
     from eval.evidence.figures.feature_gap import Features
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from eval.evidence.interventions.shares import Measured
     from eval.evidence.league.standings import League
     from eval.evidence.lengths.effective import Lengths
+    from eval.evidence.llm.curves import Curves
 
 
 def lines(what: str, series: Sequence[Series], value: Callable[[Series], float], where: str, scale: float = 1.0) -> str:
@@ -113,4 +115,16 @@ def interventions(measured: Measured, protocol: str) -> str:
         "Line charts of the share of right answers that move when a token is exchanged, against the position of the "
         "answer on a logarithmic axis, a panel a task, a line an encoding; the training length is marked. Highest to "
         f"lowest beyond the training length, in %: {'; '.join(sentences) or 'no answers'}."
+    )
+
+
+def perplexities(curves: Curves) -> str:
+    """Figure 4 of one group of records."""
+    longest = curves.lengths[-1]
+    at_end = order((p.perplexity, title(p.encoding)) for p in curves.points if p.length == longest)
+    changes = order((p.difference.mean, title(p.encoding)) for p in curves.pairs if p.length == longest)
+    return (
+        "Three line charts: perplexity against length, loss against position, and the difference that Resonance makes. "
+        f"Perplexity of {longest:,} tokens, highest to lowest: {at_end}. Difference there, in nats a token: "
+        f"{changes or 'no pair measured'}."
     )

@@ -1,4 +1,5 @@
-"""The content of a profile's page: Table 1 and Figure 3 at the top, of a text its losses, the details folded below."""
+"""The content of a profile's page: Table 1 and Figure 3 at the top, of a text its losses, the details folded below;
+what was measured on language models, which no profile is of, stands on every page."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from eval.evidence.cells import Collection, collect, differences, parted
 from eval.evidence.figures.panels import labelled
 from eval.evidence.report import provenance
 from eval.evidence.report.declared import declared_experiments
+from eval.evidence.report.language_models import language_models
 from eval.evidence.report.page import Commands, Page, Section
 from eval.evidence.report.reproduction import Reproduction
 from eval.evidence.report.sections import (
@@ -37,6 +39,7 @@ def build(sources: Sources) -> Page:
         *(of_the_table(sources, computed, reproduction) if computed else ()),
         *(beyond_the_table(sources, reproduction) if computed else ()),
         *declared_experiments(sources, reproduction),
+        *language_models(sources),
         Section(
             "provenance", "Where the numbers come from", tuple(parts(provenance.document(sources))), measured=False
         ),

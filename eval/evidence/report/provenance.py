@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from itertools import chain
+from pathlib import Path
 
 from eval.evidence.report.sources import Sources
 from eval.evidence.table import Cell, Column, Document, Table, cells
-from eval.store.kinds import Maker, PosGenRecord
+from eval.store.kinds import Maker, PosGenRecord, Record
+from eval.store.lm_kinds import LanguageModelRecord
 
 _MAKERS = (
     "Versions of the code, and devices. Source: a hash of all code that can change a number; equal is the same code."
@@ -17,36 +20,39 @@ _VERSIONS = {"posgen": "posgen", "python": "Python", "torch": "PyTorch", "numpy"
 
 def document(sources: Sources) -> Document:
     """Two tables: what each file of records holds, and which code and device made it."""
-    by_folder = {folder: sources.every(folder) for folder in sources.folders}
-    return [_files(sources, by_folder), _makers(record for records in by_folder.values() for record in records)]
+    by_file = {sources.path(folder): sources.every(folder) for folder in sources.folders}
+    language_models = sources.of_language_models()
+    every = chain.from_iterable([*by_file.values(), *language_models.values()])
+    return [_files(by_file, language_models), _makers(every)]
 
 
-def _files(sources: Sources, by_folder: Mapping[str, Sequence[PosGenRecord]]) -> Table:
+def _files(
+    by_file: Mapping[Path, Sequence[PosGenRecord]], language_models: Mapping[Path, Sequence[LanguageModelRecord]]
+) -> Table:
     columns = (
         Column("Records"),
         *(Column(title, number=True) for title in ("Measurements", "Trainings", "Diverged")),
         *(Column(title) for title in ("Seeds", "sha256 of the file")),
     )
-    rows = tuple(
-        cells(_code(sources.path(folder).as_posix()), *_counts(records), _code(_sum(sources, folder)))
-        for folder, records in by_folder.items()
-    )
+    counted = {path: _counts(records) for path, records in by_file.items()}
+    counted |= {path: (len(records), None, None, None) for path, records in language_models.items()}
+    rows = tuple(cells(_code(path.as_posix()), *counts, _code(_sum(path))) for path, counts in counted.items())
     return Table(columns, rows, title="Records", caption="The files that this page is drawn from.")
 
 
-def _counts(records: Sequence[PosGenRecord]) -> tuple[int, int, int, str]:
+def _counts(records: Sequence[PosGenRecord]) -> tuple[int, int | None, int | None, str | None]:
     runs = {record.run_id: record.status for record in records}
     seeds = sorted({record.seed for record in records})
     diverged = sum(status == "diverged" for status in runs.values())
     return len(records), len(runs), diverged, ", ".join(map(str, seeds))
 
 
-def _sum(sources: Sources, folder: str) -> str:
-    return sha256(sources.path(folder).read_bytes()).hexdigest()[:16]
+def _sum(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _makers(records: Iterable[PosGenRecord]) -> Table:
-    """Who trained and who measured, and how many trainings."""
+def _makers(records: Iterable[Record]) -> Table:
+    """Who trained and who measured, and how many trainings; of a language model, how many under an encoding."""
     runs: dict[tuple[Cell, ...], set[str]] = {}
     for record in records:
         for role, maker in (*(("trained", maker) for maker in record.trained_by), ("measured", record.measured_by)):

@@ -13,8 +13,11 @@ from eval.store.declared import FOLDER as EXPERIMENTS
 from eval.store.declared import folder_of
 from eval.store.gathering import gather
 from eval.store.kinds import AccuracyRecord, PosGenRecord
+from eval.store.lm_kinds import AdaptationRecord, AnswersRecord, HarnessRecord, LanguageModelRecord, PerplexityRecord
 from eval.store.probes import InterventionsRecord, LengthsRecord
+from eval.store.records import load_if_there
 from posgen.errors import UserError
+from posgen.places import ANSWERS, PERPLEXITY, STANDARD_TASKS, TUNING
 
 FOLDERS = ("", "ledger", "league", "lengths", "interventions")
 """The folders below a profile's that hold records, but for those of declared experiments; the empty one is the
@@ -71,6 +74,30 @@ class Sources:
         if folder == "interventions":
             return self.interventions()
         return self.lengths() if folder == "lengths" else self.records(folder)
+
+    def perplexities(self) -> list[PerplexityRecord]:
+        """Losses of language models by length; empty without any."""
+        return load_if_there(self.results / PERPLEXITY, kind=PerplexityRecord)
+
+    def tunings(self) -> list[AdaptationRecord]:
+        """How language models were tuned; empty without any."""
+        return load_if_there(self.results / TUNING, kind=AdaptationRecord)
+
+    def answers(self) -> list[AnswersRecord]:
+        """Scores of L-Eval; empty without any."""
+        return load_if_there(self.results / ANSWERS, kind=AnswersRecord)
+
+    def standard_tasks(self) -> list[HarnessRecord]:
+        """Metrics of lm-eval's tasks; empty without any."""
+        return load_if_there(self.results / STANDARD_TASKS, kind=HarnessRecord)
+
+    def of_language_models(self) -> dict[Path, Sequence[LanguageModelRecord]]:
+        """The records of each file of language models that is there."""
+        by_file: dict[str, Sequence[LanguageModelRecord]] = {
+            PERPLEXITY: self.perplexities(), TUNING: self.tunings(), ANSWERS: self.answers(),
+            STANDARD_TASKS: self.standard_tasks(),
+        }  # fmt: skip
+        return {self.results / name: records for name, records in by_file.items() if records}
 
     def _files(self, folder: str) -> list[Path]:
         if folder and not self.path(folder).exists():

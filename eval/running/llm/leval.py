@@ -30,6 +30,7 @@ from eval.store.runs import now
 from models.lm.loading import LanguageModel, load, refuse_other_rope
 from models.lm.ropes import Installed, Ropes, check_names
 from posgen.errors import UserError
+from posgen.places import ANSWERS
 from posgen.plain import digest, plain
 
 PROFILE = "leval"
@@ -54,7 +55,7 @@ class Request:
     adapter: str | None = None
     limit: int | None = None
     params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    records: Path = Path("results/llm/leval/records.jsonl")
+    records: Path = Path("results") / ANSWERS
     runs: Path = Path("results/runs")
     other_rope: bool = False
 

@@ -17,6 +17,7 @@ from models.lm.loading import LanguageModel, check_source, load, refuse_other_ro
 from models.lm.names import check_names, plain_of
 from models.lm.ropes import Installed, Ropes
 from posgen.errors import BadValue, UserError
+from posgen.places import PERPLEXITY
 from posgen.plain import digest, plain
 
 
@@ -45,7 +46,7 @@ class Request:
     adapter: str | None = None
     text_field: str | None = None
     ids_field: str | None = None
-    records: Path = Path("results/llm/records.jsonl")
+    records: Path = Path("results") / PERPLEXITY
     runs: Path = Path("results/runs")
     other_rope: bool = False
     """Whether a tuned model may have other encodings than its own."""

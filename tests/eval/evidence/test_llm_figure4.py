@@ -21,7 +21,7 @@ from eval.store.kinds import Training
 from eval.store.lm_kinds import AtLength, PerplexityRecord
 from models.lm.names import NAMES, plain_of, title
 from posgen.errors import UserError
-from posgen.plain import plain
+from posgen.plain import digest, plain
 from tests.eval.made import MAKER
 
 WIDTH = 128
@@ -169,7 +169,7 @@ def tuned(encoding: str, name: str, nll: float, own: str = "none", lora: bool = 
     training = Training({"language_model": identity}, (MAKER,))
     key = f"{encoding}{lora}{sorted(changed.items())}"
     asked = 2.0 if own == "none" else 4.0  # none has no factor: what the command was given stands in the record
-    fields = {"model": f"m-{encoding}", "model_key": key, "training": training, "factor": asked}
+    fields = {"model": f"m-{encoding}", "model_key": key, "training": training, "factor": asked, "run_id": digest(key)}
     return record(own, name, {256: nll}, [nll, nll], **fields)
 
 
