@@ -48,7 +48,9 @@ def perplexity(
     ] = "token",
     plan: Annotated[
         str | None,
-        typer.Option("--plan", metavar="NAME", help="A declared experiment instead: figure4.", show_default=False),
+        typer.Option(
+            "--plan", metavar="NAME", help="A declared experiment instead: figure4, figure4_tuned.", show_default=False
+        ),
     ] = None,
     adapter: AdapterOption = None,
     other_rope: OtherRopeOption = False,

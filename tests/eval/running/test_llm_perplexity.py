@@ -251,11 +251,14 @@ def test_every_plan_is_whole_and_its_lists_are_apart() -> None:
     from conf.perplexity import perplexity_plan, perplexity_protocol
     from models.lm.names import check_names
 
-    plan = perplexity_plan("figure4")
-    for part in plan.parts:
+    plans = [perplexity_plan(file.stem) for file in files.group("llm") if "parts" in files.load(file)]
+    assert {plan.name for plan in plans} == {"figure4", "figure4_tuned"}
+    assert all(plan.dtype == "fp32" for plan in plans)  # what is measured on several machines is compared
+    for plan, part in ((plan, part) for plan in plans for part in plan.parts):
         assert check_names(part.rope) == tuple(part.rope)
         assert perplexity_protocol(plan.preset, part.set).lengths
         assert len(plan.documents(part)) == 8
+    assert plans[0].parts[0].set == plans[1].parts[0].set
     lists = files.load(files.FOLDER / "llm" / "plays.yaml")
     assert len({*lists["test"], *lists["tuning"]}) == len(lists["test"]) + len(lists["tuning"]) == 37
     assert lists["test"] == sorted([*lists["test"], *lists["tuning"]])[3::4][:8]
