@@ -7,6 +7,9 @@ torch includes too, detects what the processor has. Measured on one core in GFLO
 The rule looks only at the processor and at shapes, never at the clock, so that the same machine gives the same bits
 every time: an interrupted and resumed training ends as an uninterrupted one. `POSGEN_KERNEL=torch` in the environment
 keeps torch's own.
+
+Where a CPU has no bf16 instructions that oneDNN can use, bf16 factors are multiplied as fp32 and the result is rounded:
+what such an instruction does, but for the order of a sum.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
     """a @ b over the first axis, [n, i, k] x [n, k, o] -> [n, i, o], each with any strides."""
     if a.dtype is torch.float32 and a.device.type == "cpu" and _by_onednn(a, b):
         return linear(a[0], b[0])[None]
+    if a.dtype is torch.bfloat16 and bf16_is_slow(a.device.type) and not torch.compiler.is_compiling():
+        return torch.bmm(a.float(), b.float()).to(torch.bfloat16)
     return torch.bmm(a, b)
 
 
@@ -42,11 +47,12 @@ def kernels(device: str | torch.device = "cpu") -> str:
     return f"oneDNN for large products, {small}"
 
 
-def bf16_is_slow(device: str | torch.device = "cpu") -> bool:
-    """Whether products in bf16 take longer than in fp32: on a CPU for which oneDNN has no bf16 code, such as x86
-    without AVX-512, torch takes a plain loop (15 against 142 GFLOP/s on two cores of Zen 3). False where torch cannot
-    tell."""
-    if torch.device(device).type != "cpu":
+@functools.cache
+def bf16_is_slow(device: str = "cpu") -> bool:
+    """Whether torch's products in bf16 take longer than in fp32: on a CPU for which oneDNN has no bf16 code, such as
+    x86 without AVX-512, torch takes a plain loop (15 against 142 GFLOP/s on two cores of Zen 3). False where torch
+    cannot tell."""
+    if device.partition(":")[0] != "cpu":
         return False
     try:
         return not torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.shared.output import MISSING, duration, nats, percent, table, tell_slow_bf16
+from cli.shared.output import MISSING, duration, nats, percent, table
 
 if TYPE_CHECKING:
     from eval.measuring.planned import PlannedMember
@@ -24,18 +24,15 @@ def train_all(sweeps: Sequence[PlannedSweep], fresh: bool, dry_run: bool) -> Non
     from pathlib import Path
 
     from eval.running.backends import backend_of
-    from eval.running.request import check_fits_here, is_here
+    from eval.running.request import check_fits_here
     from eval.running.sweep import run_sweep
     from eval.store.runs import Run
-    from models.spec import Precision
 
     timings: dict[str, Timing] = {}
     for sweep in sweeps:
         for pe, error in sweep.left_out.items():
             print(f"left out of the league, not trainable with these settings: {pe} ({error})", flush=True)
         print(announcement(sweep), flush=True)
-        if is_here(sweep) and any(member.spec.model.precision is Precision.bf16 for member in sweep.members):
-            tell_slow_bf16(sweep.settings.device, "model.precision=fp32")
         if dry_run:
             print(_listing(sweep.members), flush=True)
             print_estimate(sweep, timings)

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.main import PACKAGES
-from models import kernels
 from posgen.errors import UserError
 from tests.command import run
 
@@ -343,15 +342,6 @@ def test_train_alone_is_sensible_and_says_what_it_does(capsys: pytest.CaptureFix
     assert run("train", "--pe", "resonance_yarn", "--dry-run") == 0
     line = capsys.readouterr().out.splitlines()[0]
     assert line.startswith("1 member: task cot, pe resonance_yarn, seed 5549, protocol paper, profile quick (")
-
-
-def test_a_training_is_told_that_bf16_is_slow_here(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernels, "bf16_is_slow", lambda device: True)
-    for precision, told in (("bf16", True), ("fp32", False)):
-        assert run("train", "--profile", "smoke", "--pe", "rope", "--dry-run", f"model.precision={precision}") == 0
-        assert ("model.precision=fp32 is several times faster here" in capsys.readouterr().err) is told
 
 
 @pytest.mark.usefixtures("steady")

@@ -254,7 +254,7 @@ def test_every_plan_is_whole_and_its_lists_are_apart() -> None:
     plans = [perplexity_plan(file.stem) for file in files.group("llm") if "parts" in files.load(file)]
     assert {plan.name for plan in plans} == {"figure4", "figure4_tuned"}
     assert all(plan.dtype == "fp32" for plan in plans)  # what is measured on several machines is compared
-    for plan, part in ((plan, part) for plan in plans for part in plan.parts):
+    for plan, part in [(each, part) for each in plans for part in each.parts]:
         assert check_names(part.rope) == tuple(part.rope)
         assert perplexity_protocol(plan.preset, part.set).lengths
         assert len(plan.documents(part)) == 8
