@@ -13,6 +13,9 @@ from eval.store.lm_kinds import PerplexityRecord
 from models.lm.names import PLAIN, title
 
 
+_WRITTEN = {"encoding", "factor", "recipe", "recipe_digest", "lora", "batches", "base"}
+
+
 @dataclass(frozen=True)
 class Own:
     """A measurement of a tuned model under the encoding that it was tuned with, by that encoding's name and factor,
@@ -45,8 +48,9 @@ def family_title(record: PerplexityRecord) -> str:
 
 
 def _tuning(record: PerplexityRecord) -> dict[str, Any] | None:
-    tuning: dict[str, Any] | None = _described(record).get("tuning")
-    return tuning or None
+    """What `posgen llm finetune` wrote of the model; None of a model that it did not tune, or that says less."""
+    tuning: dict[str, Any] = _described(record).get("tuning") or {}
+    return tuning if _WRITTEN <= tuning.keys() else None
 
 
 def _described(record: PerplexityRecord) -> dict[str, Any]:
