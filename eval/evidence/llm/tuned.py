@@ -12,7 +12,6 @@ from msgspec import structs
 from eval.store.lm_kinds import PerplexityRecord
 from models.lm.names import PLAIN, title
 
-
 _WRITTEN = {"encoding", "factor", "recipe", "recipe_digest", "lora", "batches", "base"}
 
 
@@ -50,7 +49,7 @@ def family_title(record: PerplexityRecord) -> str:
 def _tuning(record: PerplexityRecord) -> dict[str, Any] | None:
     """What `posgen llm finetune` wrote of the model; None of a model that it did not tune, or that says less."""
     tuning: dict[str, Any] = _described(record).get("tuning") or {}
-    return tuning if _WRITTEN <= tuning.keys() else None
+    return tuning if tuning.keys() >= _WRITTEN else None
 
 
 def _described(record: PerplexityRecord) -> dict[str, Any]:
