@@ -7,11 +7,12 @@ import pytest
 from eval.evidence.llm.curves import collect
 from eval.store.lm_kinds import AdaptationRecord, PerplexityRecord
 from eval.store.records import load
-from tests.committed import results
+from tests.committed import ROOT, results
 from tests.docs.findings import csv_rows, section
 
 TUNED = section("And after tuning a language model?")
 WORDS = " ".join(TUNED.split())
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROWS = {(r["encoding"], int(r["length"])): r for r in csv_rows("llm/figure4.csv") if r["profile"] == "figure4_tuned"}
 
 
@@ -34,6 +35,8 @@ def test_what_is_said_of_the_differences() -> None:
     last = ROWS["resonance_yarn", lengths[-1]]
     assert float(last["low"]) > 0
     assert round(float(last["difference"]), 3) == 0.001  # nats; exp(0.001) - 1 is a tenth of a percent
+    half = (float(last["high"]) - float(last["low"])) / 2
+    assert f"by {float(last['difference']):.4f} ± {half:.4f} nats a token" in " ".join(README.split())
     records = load(results() / "llm/records.jsonl", kind=PerplexityRecord)
     (curves,) = (curves for curves in collect(records, "figure4_tuned") if curves.tuned)
     ours, plain = (curves.at(name, lengths[-1]) for name in ("resonance_yarn", "yarn"))
