@@ -85,13 +85,20 @@ class Curves:
         return sorted({record.document for record in self.records})
 
     @cached_property
+    def shared(self) -> frozenset[str]:
+        """The documents, by sha, that every encoding has at every length: texts differ by more than encodings do, so
+        that means over others could not be compared. All documents where there is none such."""
+        sets = [set(self.at(encoding, length)) for encoding in self.encodings for length in self.lengths]
+        return frozenset(set.intersection(*sets) or set.union(*sets))
+
+    @cached_property
     def points(self) -> list[Point]:
-        """By encoding, then by length."""
+        """By encoding, then by length, over the shared documents."""
         made = []
         for encoding in self.encodings:
             for length in self.lengths:
                 told = self.at(encoding, length)
-                scored = [(record, at) for record, at in told.values() if at.nll is not None]
+                scored = [(r, at) for sha, (r, at) in told.items() if sha in self.shared and at.nll is not None]
                 if scored:
                     nll = _weighted([at for _, at in scored], self.first.protocol["weighting"])
                     reaching = sum(record.tokens >= self.window(length) for record, _ in scored)
@@ -111,11 +118,14 @@ class Curves:
         ]
 
     def position(self, encoding: str, width: int) -> Position:
-        """NLL by position in bins of `width`, a multiple of the records' own. Of an encoding that follows the length
-        each position is taken from the shortest pass that has it: the context that ends there."""
+        """NLL by position over the shared documents, in bins of `width`, a multiple of the records' own. Of an encoding
+        that follows the length each position is taken from the shortest pass that has it: the context that ends there.
+        """
         totals: dict[int, list[float]] = {}
         truncated = self.first.protocol["mode"] == "truncate"
         for record in self._of(encoding):
+            if record.document_sha not in self.shared:
+                continue
             if not truncated and record.length < self.lengths[-1]:
                 continue  # every pass has all positions
             start = self._before(record) if truncated else 0

@@ -84,7 +84,7 @@ def caption(curves: Curves) -> str:
         "disjoint": "disjoint windows",
     }
     boses = {"none": "no BOS", "document": "BOS before a document", "window": "BOS before each window"}
-    documents = len(curves.documents)
+    documents = len(curves.shared)
     return (
         f"{curves.model}, {first.dtype}, trained on {first.train_length:,} tokens, s = {first.factor:g}: "
         f"{ways[first.protocol['mode']]}, {boses[first.protocol['bos']]}, each "
@@ -102,6 +102,9 @@ def notes(curves: Curves) -> tuple[str, ...]:
         lines.append(f"Shorter documents are scored whole. Documents that reach a length: {', '.join(short)}.")
     if len({point.documents for point in curves.points}) > 1:
         lines.append("Not every encoding has every document yet; compare the paired differences, not the columns.")
+    if left := len(curves.documents) - len(curves.shared):
+        what = "1 document is" if left == 1 else f"{left} documents are"
+        lines.append(f"{what} not measured under every encoding yet, and in the paired differences alone.")
     return tuple(lines)
 
 

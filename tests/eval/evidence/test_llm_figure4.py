@@ -88,7 +88,19 @@ def test_only_documents_that_both_have_are_paired() -> None:
                   *(record("resonance_yarn", str(i), {256: 3.1 + i}, [3.1, 3.1]) for i in (1, 3, 4)))  # fmt: skip
     assert made.pairs[0].n == 3
     assert made.pairs[0].difference.mean == pytest.approx(0.1 + 8 / 3)
-    assert "Not every encoding has every document yet" in markdown(document([made]))
+    told = markdown(document([made]))
+    assert "2 documents are not measured under every encoding yet, and in the paired differences alone." in told
+    assert "each document counts the same; 3 documents." in told
+
+
+def test_perplexities_are_over_the_documents_that_every_encoding_has() -> None:
+    easy, hard = [("a", 2.0), ("b", 5.0)], [("a", 2.5)]
+    made = curves(*(record("yarn", name, {256: nll}, [nll, nll]) for name, nll in easy),
+                  *(record("pi", name, {256: nll}, [nll, nll]) for name, nll in hard))  # fmt: skip
+    assert {point.encoding: point.nll for point in made.points} == {"yarn": 2.0, "pi": 2.5}
+    assert made.position("yarn", 128).nll == (2.0, 2.0)
+    apart = curves(record("yarn", "a", {256: 2.0}, [2.0, 2.0]), record("pi", "b", {256: 3.0}, [3.0, 3.0]))
+    assert {point.encoding: point.nll for point in apart.points} == {"yarn": 2.0, "pi": 3.0}
 
 
 def test_positions_of_an_encoding_that_follows_the_length_come_from_the_shortest_pass() -> None:
