@@ -31,7 +31,7 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
     """a @ b over the first axis, [n, i, k] x [n, k, o] -> [n, i, o], each with any strides."""
     if a.dtype is torch.float32 and a.device.type == "cpu" and _by_onednn(a, b):
         return linear(a[0], b[0])[None]
-    if a.dtype is torch.bfloat16 and bf16_is_slow(a.device.type) and not torch.compiler.is_compiling():
+    if a.dtype is torch.bfloat16 and not torch.compiler.is_compiling() and bf16_is_slow(a.device.type):
         return torch.bmm(a.float(), b.float()).to(torch.bfloat16)
     return torch.bmm(a, b)
 
