@@ -107,8 +107,7 @@ def finetune(
         tracker=tracker,
         save_seconds=save_seconds,
     )
-    if tuning.recipe.precision == "bf16":
-        tell_slow_bf16(device, "precision=fp32")
+    tell_slow_bf16(tuning.recipe.precision, device, "precision=fp32")
     ended = run(tuning, lambda line: typer.echo(line))
     if ended.status == "there":
         typer.echo(f"{out} is tuned already; delete it to tune again")

@@ -103,8 +103,7 @@ def harness(
         if not threads.isdecimal() or int(threads) < 1:
             raise BadValue("threads", threads, "use 1 or more")
         torch.set_num_threads(int(threads))
-    if dtype == "bf16":
-        tell_slow_bf16(device, "--dtype fp32")
+    tell_slow_bf16(dtype, device, "--dtype fp32")
     measured = measure(load(model, dtype, device, adapter), request, records, fresh)
     result = table(measured)
     texts = {"markdown": lambda: markdown([result]), "csv": lambda: csv_text(result)}

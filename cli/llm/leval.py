@@ -95,8 +95,7 @@ def leval(
     torch.set_num_threads(thread_count(None if threads is None else int(threads)))
     run = LEvalRun(request)
     run.begin()
-    if dtype == "bf16":
-        tell_slow_bf16(device, "--dtype fp32")
+    tell_slow_bf16(dtype, device, "--dtype fp32")
     if dry_run:
         _estimate(run)
         return

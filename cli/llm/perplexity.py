@@ -198,8 +198,8 @@ def _measure(request: Request, threads: str | None, dry_run: bool) -> None:
         print(line, flush=True)
     operations = f"{summary.flops / 1e12:,.1f} TFLOP" if summary.flops > 1e11 else f"{summary.flops / 1e9:.1f} GFLOP"
     print(f"{summary.passes - summary.left} of {summary.passes} passes are done; {operations} are left", flush=True)
-    if request.dtype == "bf16" and summary.left:
-        tell_slow_bf16(request.device, "--dtype fp32")
+    if summary.left:
+        tell_slow_bf16(request.dtype, request.device, "--dtype fp32")
     if dry_run:
         seconds = run.estimate()
         if seconds is not None:

@@ -54,11 +54,11 @@ def show(
             typer.echo(f"wrote {path}")
 
 
-def tell_slow_bf16(device: str | None, remedy: str) -> None:
-    """One line where bf16 is asked for and this CPU computes it in a plain loop; `remedy`: the option for fp32."""
+def tell_slow_bf16(dtype: str, device: str | None, remedy: str) -> None:
+    """One line where `dtype` is bf16 and this CPU computes that in a plain loop; `remedy`: the option for fp32."""
     from models.kernels import bf16_is_slow
 
-    if bf16_is_slow(device or "cpu"):
+    if dtype == "bf16" and bf16_is_slow(device or "cpu"):
         typer.echo(f"posgen: this CPU has no fast bf16 products; {remedy} is several times faster here", err=True)
 
 

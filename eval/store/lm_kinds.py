@@ -36,7 +36,12 @@ class LanguageModelRecord(Record, frozen=True, kw_only=True, dict=True):
     @property
     def identity(self) -> tuple[Any, ...]:
         """What every key begins with."""
-        return (self.kind, self.profile, self.run_id, self.encoding, self.dtype, self.protocol_key)
+        return self.identity_of(self.profile, self.run_id, self.encoding, self.dtype, self.protocol_key)
+
+    @classmethod
+    def identity_of(cls, profile: str, run_id: str, encoding: str, dtype: str, protocol_key: str) -> tuple[Any, ...]:
+        """The identity of a record that is not there yet."""
+        return (cls.kind, profile, run_id, encoding, dtype, protocol_key)
 
 
 def language_model_run_id(model_key: str, rope: dict[str, Any]) -> str:
@@ -84,16 +89,12 @@ class PerplexityRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True
 
     @property
     def key(self) -> Key:
-        return self.key_of(
-            self.profile, self.run_id, self.encoding, self.dtype, self.protocol_key, self.document_sha, self.length
-        )
+        return self.key_of(self.identity, self.document_sha, self.length)
 
     @classmethod
-    def key_of(
-        cls, profile: str, run_id: str, encoding: str, dtype: str, protocol_key: str, document_sha: str, length: int
-    ) -> Key:
-        """The key of a record that is not there yet."""
-        return (cls.kind, profile, run_id, encoding, dtype, protocol_key, document_sha, length)
+    def key_of(cls, identity: tuple[Any, ...], document_sha: str, length: int) -> Key:
+        """The key of a record that is not there yet, from `identity_of`."""
+        return (*identity, document_sha, length)
 
 
 class HarnessRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True):

@@ -192,17 +192,15 @@ def collect(records: Sequence[PerplexityRecord], profile: str | None = None) -> 
                         "measure with `posgen llm perplexity`")  # fmt: skip
     by_model: dict[tuple[Hashable, ...], list[PerplexityRecord]] = {}
     families: dict[tuple[Hashable, ...], list[PerplexityRecord]] = {}
-    compared: set[str] = set()  # models measured under more than the encoding that they were tuned with
     for record in chosen:
         tuned = own(record)
         shown = record if tuned is None else tuned.record
         place = (shown.profile, shown.dtype, f"{shown.factor:g}", shown.protocol_key)
         by_model.setdefault((*place, shown.model_key), []).append(shown)
-        if tuned is None:
-            compared.add(shown.model_key)
-        else:
+        if tuned is not None:
             families.setdefault((*place, tuned.family), []).append(shown)
-    groups = [Curves(tuple(group)) for group in by_model.values() if group[0].model_key in compared]
+    # A tuned model is a group of its own where it was measured under more than its own encoding.
+    groups = [Curves(tuple(group)) for group in by_model.values() if not all(map(own, group))]
     return [*groups, *(Curves(tuple(group), family_title(group[0])) for group in families.values())]
 
 

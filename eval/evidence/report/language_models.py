@@ -9,7 +9,6 @@ from eval.evidence.report import alt
 from eval.evidence.report.page import Missing, Part, Picture, Section
 from eval.evidence.report.sections import Parts, parts
 from eval.evidence.report.sources import Sources
-from eval.evidence.table import Table
 from eval.store.lm_kinds import PerplexityRecord
 
 _FIGURE = (
@@ -23,7 +22,7 @@ _COMMANDS = ("posgen llm prepare", "posgen llm perplexity --plan figure4")
 def language_models(sources: Sources) -> Iterator[Section]:
     """Each section of which there are records; without any, how to make them."""
     found: dict[tuple[str, str], tuple[tuple[str, Part], ...]] = {
-        ("language-models", "Figure 4: perplexity of language models"): tuple(_perplexities(sources.perplexities())),
+        ("language-models", "Figure 4: perplexity of language models"): tuple(_perplexities(sources.perplexities)),
         ("tunings", "How language models were tuned"): tuple(_tunings(sources)),
         ("table2", "Table 2: L-Eval"): tuple(_answers(sources)),
         ("standard-tasks", "Standard tasks"): tuple(_standard_tasks(sources)),
@@ -36,10 +35,10 @@ def language_models(sources: Sources) -> Iterator[Section]:
 
 
 def _perplexities(records: Sequence[PerplexityRecord]) -> Parts:
-    from eval.evidence.llm.figure4 import figure, names
+    from eval.evidence.llm.figure4 import figure
     from eval.evidence.llm.tables import document
 
-    for curves in names(collect(records)).values() if records else ():
+    for curves in collect(records) if records else ():
         yield curves.model, Picture(figure(curves), alt.perplexities(curves), _FIGURE)
         yield from parts(document([curves]))
 
@@ -47,7 +46,7 @@ def _perplexities(records: Sequence[PerplexityRecord]) -> Parts:
 def _tunings(sources: Sources) -> Parts:
     from eval.evidence.llm.tunings import table
 
-    if records := sources.tunings():
+    if records := sources.tunings:
         yield "", table(records)
 
 
@@ -55,14 +54,13 @@ def _answers(sources: Sources) -> Parts:
     from conf.published import table2 as published
     from eval.evidence.llm.table2 import document
 
-    if records := sources.answers():
+    if records := sources.answers:
         yield from parts(document(records, published()))
 
 
 def _standard_tasks(sources: Sources) -> Parts:
     from eval.evidence.llm.harness import table
 
-    records = sources.standard_tasks()
+    records = sources.standard_tasks
     for key in dict.fromkeys(record.model_key for record in records):
-        made: Table = table([record for record in records if record.model_key == key])
-        yield "", made
+        yield "", table([record for record in records if record.model_key == key])

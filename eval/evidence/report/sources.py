@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from conf.ledger import Ledger
@@ -75,18 +76,22 @@ class Sources:
             return self.interventions()
         return self.lengths() if folder == "lengths" else self.records(folder)
 
+    @cached_property
     def perplexities(self) -> list[PerplexityRecord]:
         """Losses of language models by length; empty without any."""
         return load_if_there(self.results / PERPLEXITY, kind=PerplexityRecord)
 
+    @cached_property
     def tunings(self) -> list[AdaptationRecord]:
         """How language models were tuned; empty without any."""
         return load_if_there(self.results / TUNING, kind=AdaptationRecord)
 
+    @cached_property
     def answers(self) -> list[AnswersRecord]:
         """Scores of L-Eval; empty without any."""
         return load_if_there(self.results / ANSWERS, kind=AnswersRecord)
 
+    @cached_property
     def standard_tasks(self) -> list[HarnessRecord]:
         """Metrics of lm-eval's tasks; empty without any."""
         return load_if_there(self.results / STANDARD_TASKS, kind=HarnessRecord)
@@ -94,8 +99,8 @@ class Sources:
     def of_language_models(self) -> dict[Path, Sequence[LanguageModelRecord]]:
         """The records of each file of language models that is there."""
         by_file: dict[str, Sequence[LanguageModelRecord]] = {
-            PERPLEXITY: self.perplexities(), TUNING: self.tunings(), ANSWERS: self.answers(),
-            STANDARD_TASKS: self.standard_tasks(),
+            PERPLEXITY: self.perplexities, TUNING: self.tunings, ANSWERS: self.answers,
+            STANDARD_TASKS: self.standard_tasks,
         }  # fmt: skip
         return {self.results / name: records for name, records in by_file.items() if records}
 

@@ -177,10 +177,10 @@ class PerplexityRun:
         """That of the record of a pass."""
         request, model = self.request, self.language_model
         run_id = language_model_run_id(model.key, work.encoding.rope)
-        return PerplexityRecord.key_of(
-            request.profile, run_id, work.encoding.name, request.dtype, work.part.told_key, work.document.sha,
-            work.todo.length,
-        )  # fmt: skip
+        identity = PerplexityRecord.identity_of(
+            request.profile, run_id, work.encoding.name, request.dtype, work.part.told_key
+        )
+        return PerplexityRecord.key_of(identity, work.document.sha, work.todo.length)
 
     def _made(self, work: Work, losses: Losses) -> PerplexityRecord:
         model, part, protocol = self.language_model, work.part, work.part.protocol
