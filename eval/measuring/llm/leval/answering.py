@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import DynamicCache, StoppingCriteria
-from transformers.cache_utils import DynamicLayer
+from transformers import StoppingCriteria
 
+from eval.measuring.llm.leval.cache import ROOM, growing_cache
 from models.lm.loading import LanguageModel
 from posgen.errors import UserError
 from posgen.resources import free_memory, size
@@ -44,8 +44,7 @@ class Answerer:
         self, model: LanguageModel, fixed: bool, max_new_tokens: int, asked: Callable[[], bool] = lambda: False
     ) -> None:
         self.model, self.max_new_tokens, self.asked = model, max_new_tokens, asked
-        layers = DynamicCache(config=model.owner.config).layers
-        self.shares = fixed and all(type(layer) is DynamicLayer for layer in layers)
+        self.shares = fixed and self._empty_cache() is not None
         self._cache: Any = None
         self._shared = 0
         ends = model.owner.generation_config.eos_token_id
@@ -60,7 +59,7 @@ class Answerer:
         if not self.shares:
             return
         ids = list(prompts[0][: shared_length(prompts)])
-        cache = DynamicCache(config=self.model.owner.config)
+        cache = self._empty_cache()
         for start in range(0, len(ids), PIECE):
             self._check()
             piece = torch.tensor([ids[start : start + PIECE]], device=self.model.device)
@@ -72,7 +71,7 @@ class Answerer:
     def answer(self, ids: Sequence[int], shared: bool = True) -> Answer:
         """The greedy continuation of a prompt. `shared`: it begins with what `begin` computed."""
         tensor = torch.tensor([list(ids)], device=self.model.device)
-        cache = self._cache if shared and self._shared else None
+        cache = self._cache if shared and self._shared else self._empty_cache()
         made = self.model.model.generate(
             input_ids=tensor,
             attention_mask=torch.ones_like(tensor),
@@ -86,12 +85,15 @@ class Answerer:
             pad_token_id=(self.ends or [0])[0],
             stopping_criteria=[_Stop(self.asked)],
         )
-        if cache is not None and cache.get_seq_length() > self._shared:
+        if cache is self._cache is not None and cache.get_seq_length() > self._shared:
             cache.crop(self._shared - cache.get_seq_length())
         self._check()
         new = made[0, tensor.shape[1] :].tolist()
         ended = bool(new) and new[-1] in self.ends
         return Answer(self.model.tokenizer.decode(new[:-1] if ended else new), len(new), ended)
+
+    def _empty_cache(self) -> Any:
+        return growing_cache(self.model.owner.config)
 
     def _check(self) -> None:
         if self.asked():
@@ -119,7 +121,7 @@ def needed_bytes(model: LanguageModel, tokens: int, shares: bool) -> int:
     config, element = model.config, next(model.model.parameters()).element_size()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    kept = 2 * config.num_hidden_layers * heads * width * tokens * element
+    kept = 2 * config.num_hidden_layers * heads * width * (tokens + ROOM) * element
     at_once = min(PIECE, tokens) if shares else tokens
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     active = at_once * (8 * config.hidden_size + 3 * inner) * max(element, 4)
