@@ -13,6 +13,7 @@ from cli.llm.plan import plan
 from cli.llm.prepare import prepare
 from cli.llm.score import score
 from cli.llm.table2 import table2
+from cli.llm.tasks import tasks
 
 llm = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Measure and tune language models.")
 for command, summary in (
@@ -25,5 +26,6 @@ for command, summary in (
     (score, "Score predictions in L-Eval's format."),
     (table2, "Draw Table 2 (L-Eval) from the records."),
     (harness, "Run standard tasks by lm-eval under other encodings."),
+    (tasks, "Draw tables of standard tasks from the records."),
 ):
     llm.command(short_help=summary)(command)

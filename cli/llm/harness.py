@@ -72,7 +72,7 @@ def harness(
 
     Each result is recorded as it comes; what is recorded under the same settings is not measured again. niah_single_1,
     niah_multikey_2, niah_multikey_3, ruler_vt, ruler_cwe and ruler_fwe make their samples and need no network; others
-    load data from the Hugging Face hub. `pip install 'posgen[harness]'` first.
+    load data from the Hugging Face hub. `pip install 'posgen[harness]'` first. `posgen llm tasks` shows the records.
 
     \b
     posgen llm harness results/models/SmolLM2-135M-Instruct --tasks niah_single_1 --lengths 1024 --limit 10

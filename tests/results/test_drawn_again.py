@@ -31,7 +31,7 @@ OTHERS = {
 }
 JUDGED = ("--format", "all")
 # Folders of language models, which no profile is of.
-LANGUAGE_MODELS = {"llm": ("llm figure4", ()), "leval": ("llm table2", JUDGED)}
+LANGUAGE_MODELS = {"llm": ("llm figure4", ()), "leval": ("llm table2", JUDGED), "harness": ("llm tasks", JUDGED)}
 FOLDERS = sorted(path.parent for path in results().rglob("records.jsonl"))
 
 
@@ -102,7 +102,19 @@ def test_what_is_committed_is_what_the_records_give(
 
 
 def test_nothing_is_committed_that_no_command_draws() -> None:
-    known = {*TABLE_1, *TEXT, *OTHERS, "effects", "equal", "losses", "records", "table2", "tuning", "wavelengths"}
+    known = {
+        *TABLE_1,
+        *TEXT,
+        *OTHERS,
+        "effects",
+        "equal",
+        "losses",
+        "records",
+        "table2",
+        "tasks",
+        "tuning",
+        "wavelengths",
+    }
     for folder in FOLDERS:
         judged = {folder.name} if folder.parent.name == "experiments" else set()
         assert {stem(path) for path in folder.iterdir() if path.is_file()} <= known | judged

@@ -1,4 +1,4 @@
-"""The table of standard tasks: a row for each task, length, metric and encoding."""
+"""Tables of standard tasks, one for each model: a row for each task, length, metric and encoding."""
 
 from __future__ import annotations
 
@@ -20,22 +20,46 @@ _COLUMNS = (
 )
 
 
+def tables(records: Sequence[HarnessRecord]) -> list[Table]:
+    """One for each model, in the order in which they first appear."""
+    return [table(group) for group in _by_model(records)]
+
+
+def numbers(records: Sequence[HarnessRecord]) -> Table:
+    """Every record as a row of numbers, those of one model below each other."""
+    columns = (Column("model"), Column("dtype"), Column("factor"), *_COLUMNS)
+    rows = tuple(
+        (*cells(record.model, record.dtype, record.factor), *_row(record))
+        for group in _by_model(records)
+        for record in _ordered(group)
+    )
+    return Table(columns, rows)
+
+
 def table(records: Sequence[HarnessRecord]) -> Table:
     """All records of one model, in the order of tasks and lengths given."""
-    rows = tuple(
-        cells(
-            record.task, record.length, record.metric, Cell(record.encoding, title(record.encoding)), record.value,
-            record.stderr, record.samples, record.protocol["limit"],
-        )
-        for record in _ordered(records)
-    )  # fmt: skip
+    rows = tuple(_row(record) for record in _ordered(records))
     models = dict.fromkeys(f"{record.model}, {record.dtype}" for record in records)
     factors = sorted({record.factor for record in records if record.encoding not in ("none", "resonance")})
     scaled = f", s = {', '.join(f'{factor:g}' for factor in factors)}" if factors else ""
     versions = ", ".join(dict.fromkeys(record.protocol["harness"].replace("_", "-") for record in records))
     trained = ", ".join(dict.fromkeys(str(record.train_length) for record in records))
     caption = f"{'; '.join(models)}; trained on {trained} tokens{scaled}. By {versions}, without a chat template."
-    return Table(_COLUMNS, rows, title="Standard tasks", caption=caption, notes=tuple(_notes(records)))
+    return Table(_COLUMNS, rows, title="Standard tasks", caption=caption, notes=tuple(dict.fromkeys(_notes(records))))
+
+
+def _by_model(records: Sequence[HarnessRecord]) -> list[list[HarnessRecord]]:
+    groups: dict[str, list[HarnessRecord]] = {}
+    for record in records:
+        groups.setdefault(record.model_key, []).append(record)
+    return list(groups.values())
+
+
+def _row(record: HarnessRecord) -> tuple[Cell, ...]:
+    return cells(
+        record.task, record.length, record.metric, Cell(record.encoding, title(record.encoding)), record.value,
+        record.stderr, record.samples, record.protocol["limit"],
+    )  # fmt: skip
 
 
 def _ordered(records: Sequence[HarnessRecord]) -> list[HarnessRecord]:

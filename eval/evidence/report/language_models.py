@@ -59,8 +59,6 @@ def _answers(sources: Sources) -> Parts:
 
 
 def _standard_tasks(sources: Sources) -> Parts:
-    from eval.evidence.llm.harness import table
+    from eval.evidence.llm.harness import tables
 
-    records = sources.standard_tasks
-    for key in dict.fromkeys(record.model_key for record in records):
-        yield "", table([record for record in records if record.model_key == key])
+    yield from parts(tables(sources.standard_tasks))

@@ -14,7 +14,13 @@ def states(tokens: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return keys, values
 
 
-def test_the_same_keys_and_values_as_transformers_own_layer_whatever_is_appended_and_cropped():
+def held(layer: DynamicLayer) -> tuple[torch.Tensor, torch.Tensor]:
+    assert layer.keys is not None
+    assert layer.values is not None
+    return layer.keys, layer.values
+
+
+def test_the_same_keys_and_values_as_transformers_own_layer_whatever_is_appended_and_cropped() -> None:
     ours, theirs = GrowingLayer(), DynamicLayer()
     # Pieces, single tokens, a return to what all questions share, and more than there is room for.
     for step, change in enumerate([700, 1, 1, -2, 40, 1, -41, ROOM, 1, -1, -300, 2 * ROOM, 1]):
@@ -22,34 +28,34 @@ def test_the_same_keys_and_values_as_transformers_own_layer_whatever_is_appended
             ours.crop(change)
             theirs.crop(change)
         else:
-            for returned, kept in zip(ours.update(*states(change, step)), theirs.update(*states(change, step))):
-                assert torch.equal(returned, kept)
+            returned, kept = ours.update(*states(change, step)), theirs.update(*states(change, step))
+            assert all(map(torch.equal, returned, kept))
         assert ours.get_seq_length() == theirs.get_seq_length()
-        assert torch.equal(ours.keys, theirs.keys) and torch.equal(ours.values, theirs.values)
+        assert all(map(torch.equal, held(ours), held(theirs)))
 
 
-def test_a_token_is_written_behind_the_others_without_copying_them():
+def test_a_token_is_written_behind_the_others_without_copying_them() -> None:
     layer = GrowingLayer()
     layer.update(*states(100, 0))
-    before = layer.keys.data_ptr(), layer.values.data_ptr()
+    before = [tensor.data_ptr() for tensor in held(layer)]
     for step in range(ROOM):
         layer.update(*states(1, step))
-    assert (layer.keys.data_ptr(), layer.values.data_ptr()) == before
+    assert [tensor.data_ptr() for tensor in held(layer)] == before
 
 
-def test_keys_that_were_replaced_from_outside_are_kept():
+def test_keys_that_were_replaced_from_outside_are_kept() -> None:
     layer = GrowingLayer()
     layer.update(*states(10, 0))
     layer.batch_repeat_interleave(2)
-    repeated = layer.keys
-    keys, _ = layer.update(*(s.repeat(2, 1, 1, 1) for s in states(1, 1)))
+    repeated, _ = held(layer)
+    keys, _ = layer.update(*(new.repeat(2, 1, 1, 1) for new in states(1, 1)))
     assert torch.equal(keys[:, :, :10], repeated)
     layer.reset()
     assert layer.get_seq_length() == 0
 
 
 @pytest.mark.parametrize("window", [None, 16])
-def test_a_model_with_a_sliding_window_keeps_the_librarys_cache(window):
+def test_a_model_with_a_sliding_window_keeps_the_librarys_cache(window: int | None) -> None:
     config = LlamaConfig(hidden_size=32, num_attention_heads=4, num_hidden_layers=2)
     if window:
         config.layer_types = ["full_attention", "sliding_attention"]

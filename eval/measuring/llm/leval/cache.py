@@ -31,7 +31,7 @@ class GrowingLayer(DynamicLayer):
         before = self.get_seq_length()
         after = before + key_states.shape[-2]
         rooms = self._rooms
-        if rooms is None or rooms[0].shape[-2] < after or rooms[0].data_ptr() != self.keys.data_ptr():
+        if rooms is None or rooms[0].shape[-2] < after or not _begins(rooms[0], self.keys):
             rooms = _with_room(self.keys, key_states, before), _with_room(self.values, value_states, before)
         for room, states in zip(rooms, (key_states, value_states), strict=True):
             room[..., before:after, :] = states
@@ -45,10 +45,15 @@ class GrowingLayer(DynamicLayer):
         super().reset()
 
 
-def _with_room(held: torch.Tensor, states: torch.Tensor, before: int) -> torch.Tensor:
+def _begins(room: torch.Tensor, held: torch.Tensor | None) -> bool:
+    """Whether keys are still a view of their room: some methods of the library put others in their place."""
+    return held is not None and held.data_ptr() == room.data_ptr()
+
+
+def _with_room(held: torch.Tensor | None, states: torch.Tensor, before: int) -> torch.Tensor:
     *outer, new, width = states.shape
     room = states.new_empty((*outer, before + new + ROOM, width))
-    if before:
+    if held is not None and before:
         room[..., :before, :] = held
     return room
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import random
@@ -117,6 +118,14 @@ def test_numbers_equal_those_by_hand_and_are_not_measured_twice(
         # of n answers that are 0 or 1
         assert accuracy.stderr == pytest.approx(math.sqrt(p * (1 - p) / (n - 1)))
         assert f"own_rolling,,word_perplexity,{encoding},{word:.3f}"[:-1] in shown
+    # From the records alone, every number as it was measured; a CSV has six decimals.
+    assert run("llm", "tasks", "--records", str(records), "--format", "all", "--out", str(tmp_path / "drawn")) == 0
+    with (tmp_path / "drawn" / "tasks.csv").open() as file:
+        drawn = {(row["task"], row["encoding"], row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
+    assert drawn == {key: pytest.approx(record.value, abs=5e-7) for key, record in found.items()}
+    text = (tmp_path / "drawn" / "tasks.md").read_text()
+    assert "Standard tasks" in text
+    assert text.count("own_rolling, Resonance YaRN: some prompts filled the context of 128 tokens") == 1
     a, b = (found["own_rolling", name, "word_perplexity"] for name in ("none", "resonance_yarn"))
     assert a.value != b.value
     assert (a.samples_hash, a.task_version, a.protocol) == (b.samples_hash, "3.0", b.protocol)
