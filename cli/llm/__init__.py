@@ -14,6 +14,7 @@ from cli.llm.prepare import prepare
 from cli.llm.score import score
 from cli.llm.table2 import table2
 from cli.llm.tasks import tasks
+from cli.llm.tunings import tunings
 
 llm = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Measure and tune language models.")
 for command, summary in (
@@ -21,6 +22,7 @@ for command, summary in (
     (perplexity, "Perplexity by length under several encodings."),
     (figure4, "Draw Figure 4 from the records."),
     (finetune, "Tune a model under a position encoding."),
+    (tunings, "Draw the table of tuned models from the records."),
     (plan, "Memory and time of tuning and measuring a model."),
     (leval, "Ask L-Eval's closed-ended questions."),
     (score, "Score predictions in L-Eval's format."),

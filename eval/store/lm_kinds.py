@@ -104,7 +104,7 @@ class HarnessRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True):
     saw."""
 
     kind = "harness"
-    shown_by = "posgen llm harness"
+    shown_by = "posgen llm tasks"
 
     task: str
     asked: str
@@ -164,7 +164,7 @@ class AdaptationRecord(LanguageModelRecord, frozen=True, kw_only=True, dict=True
     tokens. `tokens`: of all batches. `tuned`: name of the folder that it gave, `weights` the digest of its weights."""
 
     kind = "adaptation"
-    shown_by = "posgen llm finetune"
+    shown_by = "posgen llm tunings"
 
     recipe: str
     recipe_digest: str
