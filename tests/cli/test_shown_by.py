@@ -8,7 +8,8 @@ import pytest
 
 from eval.store.kinds import Record
 from eval.store.lm_kinds import AdaptationRecord
-from eval.store.records import KINDS, load
+from eval.store.record_lines import KINDS
+from eval.store.records import load
 from tests.command import run
 from tests.committed import results
 
