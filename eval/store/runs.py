@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,11 +23,11 @@ from eval.store.claims import Claim, ClaimLostError
 from eval.store.files import checksum, replacing
 from eval.store.leases import LEASE, Holder
 from eval.store.records import LOCK
-from eval.store.run_files import Outcome, RunInfo
+from eval.store.run_files import Outcome, RunInfo, joined, read_config, read_spec, read_state
 from models.spec import EncodingSpec, MemberSpec
 from posgen.errors import UserError
 from posgen.own_code import refuse_untrusted
-from posgen.plain import plain, restore
+from posgen.plain import plain
 
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 DONE = ("finished", "diverged")
@@ -172,24 +171,7 @@ class Run:
 
     def described(self) -> MemberSpec:
         """spec.json, which must describe the run that the folder is named after. It may name code of anybody's."""
-        node = checked.read(self.path / "spec.json", dict[str, Any], self._remedy)
-        if node is None:
-            raise UserError(
-                f"run={self.run_id}: there is no such run below {self.path.parent}; posgen status --runs lists them"
-            )
-        try:
-            spec: MemberSpec = restore(MemberSpec, node)
-        except (TypeError, ValueError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{self.path / 'spec.json'}: damaged, or of another version ({reason}); {self._remedy}"
-            ) from None
-        if self.run_id not in (spec.run_id, spec.run_id_of_version_0_1):
-            raise UserError(
-                f"{self.path / 'spec.json'}: describes run {spec.run_id}, not {self.run_id}: it was edited, or the "
-                f"folder renamed; {self._remedy}"
-            )
-        return spec
+        return read_spec(self.path / "spec.json", self.run_id, self._remedy)
 
     def labels(self, spec: MemberSpec) -> dict[str, EncodingSpec]:
         """The test encodings of `spec` by the labels under which this run keeps them."""
@@ -201,37 +183,13 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The full resolved configuration of the training, as plain containers."""
-        from omegaconf import OmegaConf
-
-        file = self.path / "config.yaml"
-        text = checked.read_text(file, self._remedy)
-        try:
-            config = OmegaConf.to_container(OmegaConf.create(text or ""))
-        except Exception:  # yaml and OmegaConf have many kinds
-            config = None
-        if not isinstance(config, dict) or not {"task", "data", "model", "optim"} <= set(config):
-            raise UserError(f"{file} is missing or damaged: {self._remedy}")
-        return {str(key): value for key, value in config.items()}
+        return read_config(self.path / "config.yaml", self._remedy)
 
     def state(self) -> dict[str, Any] | None:
         """The saved state, or None when the member has not begun. UserError when it is damaged."""
         population = self.info().get("population")
         state = states.load(self.path.parent, population).get(self.run_id) if population else None
-        return state if state is not None else self._state_of_version_0_1()
-
-    def _state_of_version_0_1(self) -> dict[str, Any] | None:
-        """A state in a file of the run's own."""
-        file = self.path / "state.pt"
-        if not file.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            owner = state.pop("run_id")
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise UserError(f"{file} cannot be read ({type(error).__name__}): {self._remedy}") from None
-        if owner != self.run_id:
-            raise UserError(f"{file} belongs to run {owner}: {self._remedy}")
-        return state
+        return state if state is not None else read_state(self.path / "state.pt", self.run_id, self._remedy)
 
     def save_outcome(
         self,
@@ -248,7 +206,8 @@ class Run:
         outcome: dict[str, Any] = {"status": status, "history": list(history), "chosen": dict(chosen)}
         sums: dict[str, str] = {}
         if self.done:
-            outcome, sums = self._joined(outcome)
+            outcome = joined({**self._outcome(), "status": self.status}, outcome, self.run_id)
+            sums = dict(outcome["weights_sha256"])
             weights = {label: params for label, params in weights.items() if label not in sums}
         # Weights, then the history with their checksums, which is what makes a run done; a state goes last.
         self.check_claim()
@@ -260,22 +219,6 @@ class Run:
         self.check_claim()
         checked.write(self.path / "history.json", outcome)
         (self.path / "state.pt").unlink(missing_ok=True)
-
-    def _joined(self, new: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """(outcome with the new test encodings added, checksums of the weights that stay)."""
-        old = {**self._outcome(), "status": self.status}
-        if (old["status"], [row["epoch"] for row in old["history"]]) != (
-            new["status"], [row["epoch"] for row in new["history"]]
-        ):  # fmt: skip
-            raise UserError(
-                f"run {self.run_id}: {old['status']} before, but {new['status']} when it was trained again for further "
-                "test encodings; keep what it has, or train all of it again with --fresh"
-            )
-        rows = [
-            {**row, "validation": {**further["validation"], **row["validation"]}}
-            for row, further in zip(old["history"], new["history"], strict=True)
-        ]
-        return {**old, "history": rows, "chosen": {**new["chosen"], **old["chosen"]}}, dict(old["weights_sha256"])
 
     def result(self) -> TrainingResult:
         """Of a run that is done, or, of one that goes on, so far."""
