@@ -105,7 +105,8 @@ def interventions(
     from eval.evidence.interventions.shares import build
     from eval.evidence.interventions.tables import document, numbers
     from eval.evidence.interventions.tables import positions as by_position
-    from eval.evidence.table import Table, csv_text, latex, markdown, terminal
+    from eval.evidence.latex import latex
+    from eval.evidence.table import Table, csv_text, markdown, terminal
     from eval.store.gathering import gather
     from eval.store.probes import InterventionsRecord
 

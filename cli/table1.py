@@ -51,7 +51,8 @@ def table1(
     from conf import published
     from eval.evidence import table1_tables
     from eval.evidence.cells import parted
-    from eval.evidence.table import Table, csv_text, latex, markdown, terminal
+    from eval.evidence.latex import latex
+    from eval.evidence.table import Table, csv_text, markdown, terminal
     from eval.evidence.table1 import build
 
     formats = chosen_formats(format, ["terminal", "markdown", "csv", "latex"])

@@ -38,8 +38,9 @@ def table2(
     from cli.llm.leval import RECORDS
     from cli.shared.output import chosen_formats, show
     from conf.published import table2 as published
+    from eval.evidence.latex import latex
     from eval.evidence.llm.table2 import document, numbers
-    from eval.evidence.table import Table, csv_text, latex, markdown, terminal
+    from eval.evidence.table import Table, csv_text, markdown, terminal
     from eval.store.lm_kinds import AnswersRecord
     from eval.store.records import load, load_if_there
 

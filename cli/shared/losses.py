@@ -16,9 +16,10 @@ def show_losses(cells: Collection, formats: Sequence[str], out: Path | None, rul
     None: as declared."""
     from cli.shared.output import show
     from conf.rules import verdict_rules
+    from eval.evidence.latex import latex
     from eval.evidence.losses.measured import build
     from eval.evidence.losses.tables import document, numbers
-    from eval.evidence.table import Table, csv_text, latex, markdown, terminal
+    from eval.evidence.table import Table, csv_text, markdown, terminal
 
     losses = build(cells, rules or verdict_rules())
     parts = document(losses)

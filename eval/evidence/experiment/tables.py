@@ -10,8 +10,9 @@ from conf.hypotheses import Against
 from eval.evidence.experiment import words
 from eval.evidence.experiment.judge import Comparison, Judged, Verdict
 from eval.evidence.experiment.measured import Estimate
+from eval.evidence.latex import latex
 from eval.evidence.statistics import p_value, summary
-from eval.evidence.table import Cell, Column, Document, Table, Value, Words, cells, latex
+from eval.evidence.table import Cell, Column, Document, Table, Value, Words, cells
 from eval.evidence.verdict.tables import difference_cell, number_column, p_cell, share_cell
 from eval.evidence.verdict.words import with_diverged
 

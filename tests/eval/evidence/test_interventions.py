@@ -22,11 +22,12 @@ from eval.evidence.cells import collect
 from eval.evidence.interventions.figure import caption, figure
 from eval.evidence.interventions.shares import Measured, build
 from eval.evidence.interventions.tables import document, numbers, positions
+from eval.evidence.latex import latex
 from eval.evidence.report.page import Picture
 from eval.evidence.report.reproduction import Reproduction
 from eval.evidence.report.sections import beyond_the_table
 from eval.evidence.report.sources import Sources
-from eval.evidence.table import Table, csv_text, latex, markdown
+from eval.evidence.table import Table, csv_text, markdown
 from eval.store import records
 from eval.store.probes import Interventions, InterventionsRecord
 from posgen.errors import BadValue, UserError

@@ -11,7 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from eval.evidence.table import Cell, Column, Table, Words, cells, csv_text, latex, markdown, terminal, wandb_table
+from eval.evidence.latex import latex
+from eval.evidence.table import Cell, Column, Table, Words, cells, csv_text, markdown, terminal, wandb_table
 
 NUMBER = Column("OOD", key="ood", number=True, decimals=2)
 TABLE = Table(

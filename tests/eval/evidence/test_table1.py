@@ -12,7 +12,8 @@ from msgspec import structs
 
 from conf.published import load_table1, variance_from_std
 from eval.evidence.cells import collect, differences_table
-from eval.evidence.table import Table, csv_text, latex, markdown, terminal
+from eval.evidence.latex import latex
+from eval.evidence.table import Table, csv_text, markdown, terminal
 from eval.evidence.table1 import Measured, Row, Table1, build
 from eval.evidence.table1_tables import document, numbers, wide
 from eval.store.kinds import AccuracyRecord
