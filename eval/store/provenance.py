@@ -40,10 +40,10 @@ SOURCE = source_hash()
 """Of this process: taken when it starts, for what is edited later is not what it runs."""
 
 
-def maker(device: str) -> Maker:
-    """This process, as a record names it."""
+def maker(device: str, *further: str) -> Maker:
+    """This process, as a record names it. `further`: packages that take part beside those of every number."""
     commit, dirty = git_state()
-    return Maker(commit, dirty, versions(), device_name(device), SOURCE)
+    return Maker(commit, dirty, versions(*further), device_name(device), SOURCE)
 
 
 def git_state() -> tuple[str | None, bool | None]:
@@ -62,14 +62,14 @@ def git_state() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def versions() -> dict[str, str]:
-    """Versions of what takes part in a number."""
+def versions(*further: str) -> dict[str, str]:
+    """Versions of what takes part in a number, and of `further` packages."""
     return {
         "posgen": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
-        "hydra-core": version("hydra-core"),
+        **{name: version(name) for name in ("hydra-core", *further)},
     }
 
 

@@ -208,17 +208,22 @@ class _Asked(HFLM):  # type: ignore[misc, unused-ignore]
         )
         self._advance, self._requests, self.longest = advance, 1, 0
 
-    def loglikelihood(self, requests: Any, *arguments: Any, **named: Any) -> Any:
-        self._requests = max(1, len(requests))
-        return super().loglikelihood(requests, *arguments, **named)
+    # Whoever calls wants to see how far it is in one bar, not in lm-eval's beside it.
 
-    def loglikelihood_rolling(self, requests: Any, *arguments: Any, **named: Any) -> Any:
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
+        self._requests = max(1, len(requests))
+        return super().loglikelihood(requests, disable_tqdm=True)
+
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:
         self._requests = sum(max(1, math.ceil(len(self.tok_encode(r.args[0])) / self.max_length)) for r in requests)
-        return super().loglikelihood_rolling(requests, *arguments, **named)
+        return super().loglikelihood_rolling(requests, disable_tqdm=True)
 
-    def generate_until(self, requests: Any, *arguments: Any, **named: Any) -> Any:
+    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
         self._requests = max(1, len(requests))
-        return super().generate_until(requests, *arguments, **named)
+        return super().generate_until(requests, disable_tqdm=True)
+
+    def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, **named: Any) -> Any:
+        return super()._loglikelihood_tokens(requests, disable_tqdm=True, **named)  # a rolling one asks for a bar
 
     def _model_call(self, inps: Any, *arguments: Any, **named: Any) -> Any:
         logits = super()._model_call(inps, *arguments, **named)

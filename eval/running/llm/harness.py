@@ -71,7 +71,8 @@ def measure(
         ropes = Ropes(model.model)
         lengths = request.lengths or (ropes.train_length,)
         installed = {name: ropes.install(name, request.factor) for name in request.ropes}
-        job = _Job(model, request, harness, path, maker(str(model.device)), included(request.include))
+        made_by = maker(str(model.device), "transformers", "lm_eval")
+        job = _Job(model, request, harness, path, made_by, included(request.include))
         stored = [] if fresh else load_if_there(path, kind=HarnessRecord)
         steps = [(name, length) for name in tasks for length in lengths]
         records: list[HarnessRecord] = []

@@ -96,7 +96,7 @@ class LEvalRun:
         if request.generation.template == "chat":
             prompt(request.tasks[0], "", "", "chat", self.model.tokenizer)  # whether there is a template
         self.asks = {name: list(self._asks(data)) for name, data in self.data.items()}
-        self.maker: Maker = maker(request.device)
+        self.maker: Maker = maker(request.device, "transformers")
 
     def _asks(self, data: TaskData) -> Iterator[Ask]:
         count, first = count_of(self.model.tokenizer), 0

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec import structs
 
 from eval.measuring.llm import cost
 from eval.measuring.llm.perplexity import WIDTH, Pass, at_lengths, bins, measure
@@ -90,7 +89,7 @@ class PerplexityRun:
 
     def run(self) -> int | None:
         """Measure what is left and add the records; the signal that asked for an end, if one did."""
-        made_by = _maker(self.language_model.device.type)
+        made_by = maker(self.language_model.device.type, "transformers")
         todo = set(self.left)
         for work in self.work:  # whose losses are there, but whose records were lost with the process
             if work not in todo:
@@ -202,14 +201,6 @@ class PerplexityRun:
 def _finished(work: Work) -> bool:
     losses = work.files.read(work.document.sha)
     return losses is not None and losses.windows == len(work.todo.windows)
-
-
-def _maker(device: str) -> Maker:
-    """This process, with the version of transformers."""
-    import transformers
-
-    made_by = maker(device)
-    return structs.replace(made_by, versions={**made_by.versions, "transformers": transformers.__version__})
 
 
 def _duration(seconds: float) -> str:

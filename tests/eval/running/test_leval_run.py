@@ -66,6 +66,8 @@ def test_answers_are_those_of_the_whole_prompt(model: Path, tmp_path: Path) -> N
                 made = plain.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)
                 expected.append(str(tok.decode(made[0, ids.shape[1] :])).replace("</s>", ""))
         assert said[f"{file}.pred.jsonl"] == expected
+    for record in load(asked.records, kind=AnswersRecord):
+        assert record.measured_by.versions.keys() >= {"torch", "transformers"}
 
 
 def test_a_run_that_was_killed_goes_on_equal(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

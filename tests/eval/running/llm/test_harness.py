@@ -104,7 +104,8 @@ def test_numbers_equal_those_by_hand_and_are_not_measured_twice(
                "--factor", "2", "--lengths", f"{CONTEXT}", "--include", str(own),
                "--records", str(records)]  # fmt: skip
     assert run(*command, "--format", "terminal,csv") == 0
-    shown = capsys.readouterr().out
+    shown, told = capsys.readouterr()
+    assert "requests" not in told  # lm-eval's own bar: "Running loglikelihood requests"
     found = measured(records)
     yarn = {"rope_type": "resonance_yarn", "factor": 2.0, "original_max_position_embeddings": CONTEXT}
     for encoding, rope in (("none", None), ("resonance_yarn", yarn)):
@@ -131,6 +132,8 @@ def test_numbers_equal_those_by_hand_and_are_not_measured_twice(
     assert (a.samples_hash, a.task_version, a.protocol) == (b.samples_hash, "3.0", b.protocol)
     assert a.longest == CONTEXT
     assert check(records) == (6, 0, [])
+
+    assert a.measured_by.versions.keys() >= {"torch", "transformers", "lm_eval"}
 
     # All is there: the same command asks the model nothing. A task that was lost is measured again, alone.
     before = records.read_bytes()
