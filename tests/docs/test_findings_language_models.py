@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from eval.evidence.llm.answers import groups
 from eval.evidence.llm.curves import collect
-from eval.store.lm_kinds import AdaptationRecord, PerplexityRecord
+from eval.store.lm_kinds import AdaptationRecord, AnswersRecord, PerplexityRecord
 from eval.store.records import load
 from tests.committed import ROOT, results
 from tests.docs.findings import csv_rows, section
@@ -14,6 +15,40 @@ TUNED = section("And after tuning a language model?")
 WORDS = " ".join(TUNED.split())
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROWS = {(r["encoding"], int(r["length"])): r for r in csv_rows("llm/figure4.csv") if r["profile"] == "figure4_tuned"}
+
+
+def test_answers_about_long_documents() -> None:
+    told = section("And in answers about long documents?")
+    words = " ".join(told.split())
+    rows = {(r["task"], r["encoding"]): r for r in csv_rows("llm/leval/table2.csv")}
+    names = {"Coursera": "coursera", "GSM": "gsm", "QuALITY": "quality", "TOEFL": "tpo", "SFiction": "sci_fi"}
+    _, _, *lines = [line for line in told.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in lines] == list(names)
+    assert len(rows) == 2 * len(names)
+    for line in lines:
+        task, questions, floor, *scores = (cell.strip() for cell in line.strip("|").split("|"))
+        for encoding, shown in zip(("yarn", "resonance_yarn"), scores, strict=True):
+            row = rows[names[task], encoding]
+            assert (questions, floor) == (row["questions"], f"{float(row['floor']):.2f}")
+            assert shown == f"{float(row['score']):.2f} ± {float(row['standard_error']):.2f}"
+            assert float(row["score"]) <= float(row["floor"]) + float(row["standard_error"])
+            assert 20 <= int(questions) <= 50
+    cut = [
+        sum(int(row["unfinished"]) for (_, name), row in rows.items() if name == e) for e in ("yarn", "resonance_yarn")
+    ]
+    assert f"{cut[0]} and {cut[1]} answers were cut off after 512 tokens" in words
+    # GSM's share of answers that were cut off is the largest.
+    share = {key: int(row["unfinished"]) / int(row["questions"]) for key, row in rows.items()}
+    assert all(share["gsm", name] == max(v for (_, n), v in share.items() if n == name) for _, name in rows)
+    records = load(results() / "llm/leval/records.jsonl", kind=AnswersRecord)
+    (group,) = groups(records)
+    pairs = group.pairs()
+    asked = sum(len(record.scores) for record in records)
+    assert {(pair.a, pair.b) for pair in pairs} == {("resonance_yarn", "yarn")}
+    better, worse = sum(pair.better for pair in pairs), sum(pair.worse for pair in pairs)
+    assert f"{better} answers are better with Resonance and {worse} worse, of {asked // 2}" in words
+    assert f"{asked} answers" in words
+    assert [pair.holm for pair in pairs] == [1.0] * len(names)
 
 
 def test_the_table_of_tuned_models() -> None:
