@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +12,7 @@ from cli.shared.records import RESULTS
 
 if TYPE_CHECKING:
     from eval.evidence.table import Table
-    from eval.store.kinds import Record
-
-Kind = TypeVar("Kind", bound="Record")
+    from eval.store.record_lines import Kind
 
 RecordsOption = Annotated[
     list[Path] | None,

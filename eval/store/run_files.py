@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from msgspec import Struct
 
 from eval.store import checked
@@ -94,8 +95,6 @@ def read_config(file: Path, remedy: str) -> dict[str, Any]:
 
 def read_state(file: Path, run_id: str, remedy: str) -> dict[str, Any] | None:
     """A state in a file of the run's own, as version 0.1 kept it; None where there is none."""
-    import torch
-
     if not file.exists():
         return None
     try:

@@ -10,12 +10,11 @@ import pytest
 
 from tests.command import run
 from tests.committed import results
-from tests.docs.findings import section
+from tests.docs.findings import FAST, section
 from tests.results.test_drawn_again import same
 
 SECTION = section("Do whole periods return wrong matches far out?")
 WORDS = " ".join(SECTION.split())
-FAST = [w for w in (2 * math.pi * 10_000 ** (2 * j / 64) for j in range(32)) if w < 64]
 PERIODS = {
     "RoPE": FAST,
     "Resonance RoPE": [round(w) for w in FAST],

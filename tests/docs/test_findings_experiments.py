@@ -11,7 +11,7 @@ import pytest
 from eval.store.kinds import AccuracyRecord
 from eval.store.records import load
 from tests.committed import ROOT, results
-from tests.docs.findings import csv_rows, section
+from tests.docs.findings import csv_rows, quoted, section
 
 FOLDER = results() / "quick" / "experiments" / "clip"
 FOUR = {"RoPE": "rope", "Resonance RoPE": "resonance", "Clip": "clip", "Clip + Resonance": "clip+resonance"}
@@ -49,11 +49,7 @@ def comparisons(hypothesis: str, task: str = "") -> list[dict[str, str]]:
 
 
 def test_what_was_judged_is_quoted() -> None:
-    blocks = re.findall(r"<!-- judged: quick clip -->\n(.*?)\n<!-- /judged -->", CLIP, flags=re.DOTALL)
-    page = (FOLDER / "clip.md").read_text().splitlines()
-    quoted = [line for block in blocks for line in block.splitlines()]
-    assert [line for line in quoted if line not in page] == []
-    assert len(quoted) == 5 + 2 + 8  # hypotheses, the head of a table, effects
+    assert len(quoted(CLIP, "quick", "clip")) == 5 + 2 + 8  # hypotheses, the head of a table, effects
     assert "posgen experiment run clip --profile quick`: 384 trainings, 768 tests" in CLIP_WORDS
     assert (len({r.run_id for r in records()}), len(records())) == (384, 768)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from statistics import mean
 
@@ -11,13 +10,12 @@ import pytest
 
 from eval.store.records import load
 from tests.committed import results
-from tests.docs.findings import csv_rows, section
+from tests.docs.findings import FAST, csv_rows, quoted, section
 from tests.models.test_rounded_and_narrow import bf16, fp16
 
 SECTION = section("Do whole periods survive tables of 16 bits?")
 WORDS = " ".join(SECTION.split())
 FOLDER = results() / "quick" / "experiments" / "precision"
-FAST = [w for w in (2 * math.pi * 10_000 ** (2 * j / 64) for j in range(32)) if w < 64]
 
 
 def drift(end: int, narrow: Callable[[float], float], whole: bool) -> float:
@@ -42,9 +40,7 @@ def test_its_table() -> None:
 
 
 def test_what_was_judged_is_quoted() -> None:
-    (block,) = re.findall(r"<!-- judged: quick precision -->\n(.*?)\n<!-- /judged -->", SECTION, flags=re.DOTALL)
-    page = (FOLDER / "precision.md").read_text().splitlines()
-    assert [line for line in block.splitlines() if line not in page] == []
+    assert len(quoted(SECTION, "quick", "precision")) == 4 + 1 + 2 + 4  # hypotheses, a blank line, a table
     rows = {
         r["hypothesis"]: r for r in csv_rows("quick/experiments/precision/precision.csv") if r["kind"] == "comparison"
     }

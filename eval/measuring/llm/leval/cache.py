@@ -1,7 +1,7 @@
 """A cache of keys and values that grows in place.
 
 transformers' DynamicCache copies all that it holds for every new token: after 12,000 tokens of a small model on a CPU
-that is three quarters of the time. Here keys and values are views of tensors with room to spare, and a new token is
+that is a third of the time. Here keys and values are views of tensors with room to spare, and a new token is
 written behind them.
 """
 
