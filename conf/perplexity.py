@@ -93,7 +93,8 @@ def perplexity_protocol(preset: str, overrides: Sequence[str] = ()) -> Perplexit
 
 @dataclass(frozen=True)
 class PlanPart:
-    """Encodings under one factor s on some documents; `documents` names a list of the plan's `lists` file."""
+    """Encodings under one factor s on some documents; `documents` names a list of the plan's `lists` file, or several
+    as `test+tuning`."""
 
     factor: float
     rope: list[str]
@@ -116,10 +117,10 @@ class PerplexityPlan:
     def documents(self, part: PlanPart) -> list[str]:
         """The names of a part's documents. BadValue where the lists have no such one."""
         lists = files.load(files.FOLDER / "llm" / f"{self.lists}.yaml")
-        names = lists.get(part.documents)
-        if not isinstance(names, list):
-            raise BadValue("documents", part.documents, nearest(part.documents, map(str, lists)))
-        return [str(name) for name in names]
+        for name in part.documents.split("+"):
+            if not isinstance(lists.get(name), list):
+                raise BadValue("documents", part.documents, nearest(name, map(str, lists)))
+        return [str(each) for name in part.documents.split("+") for each in lists[name]]
 
 
 def perplexity_plan(name: str) -> PerplexityPlan:

@@ -52,7 +52,12 @@ def finetune(
         typer.Option("--factor", metavar="X", help="Scaling factor s. [default: 2; none: 1]", show_default=False),
     ] = None,
     recipe: Annotated[
-        str, typer.Option("--recipe", metavar="NAME", help="short (100 steps of 2,048 tokens) or paper (Appendix C.2).")
+        str,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="short (100 steps of 2,048 tokens), extended (100 of 4 x 16,384) or paper (Appendix C.2).",
+        ),
     ] = "short",
     lora: Annotated[bool, typer.Option("--lora", help="Train a LoRA adapter instead of all weights.")] = False,
     out: Annotated[

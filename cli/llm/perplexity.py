@@ -49,7 +49,10 @@ def perplexity(
     plan: Annotated[
         str | None,
         typer.Option(
-            "--plan", metavar="NAME", help="A declared experiment instead: figure4, figure4_tuned.", show_default=False
+            "--plan",
+            metavar="NAME",
+            help="A declared experiment instead: figure4, figure4_tuned, ...",
+            show_default=False,
         ),
     ] = None,
     adapter: AdapterOption = None,

@@ -26,7 +26,8 @@ def test_short_adaptation_is_named_so() -> None:
     changed = recipe("short", ["steps=200"])
     assert changed.label == "short adaptation with steps=200, 0.391 % of the paper's tokens"
     assert changed.digest != short.digest
-    assert set(names()) == {"paper", "short"}
+    assert recipe("extended").label == "adaptation at the extended length, 6.25 % of the paper's tokens"
+    assert set(names()) == {"paper", "short", "extended"}
 
 
 @pytest.mark.parametrize(

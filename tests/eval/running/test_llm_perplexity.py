@@ -251,14 +251,16 @@ def test_every_plan_is_whole_and_its_lists_are_apart() -> None:
     from conf.perplexity import perplexity_plan, perplexity_protocol
     from models.lm.names import check_names
 
-    plans = [perplexity_plan(file.stem) for file in files.group("llm") if "parts" in files.load(file)]
-    assert {plan.name for plan in plans} == {"figure4", "figure4_tuned"}
-    assert all(plan.dtype == "fp32" for plan in plans)  # what is measured on several machines is compared
-    for plan, part in [(each, part) for each in plans for part in each.parts]:
+    plans = {file.stem: perplexity_plan(file.stem) for file in files.group("llm") if "parts" in files.load(file)}
+    assert plans.keys() == {"figure4", "figure4_tuned", "figure4_extended", "figure4_32k"}
+    assert all(plan.dtype == "fp32" for plan in plans.values())  # what is measured on several machines is compared
+    for plan, part in [(each, part) for each in plans.values() for part in each.parts]:
         assert check_names(part.rope) == tuple(part.rope)
         assert perplexity_protocol(plan.preset, part.set).lengths
-        assert len(plan.documents(part)) == 8
-    assert plans[0].parts[0].set == plans[1].parts[0].set
+        documents = plan.documents(part)
+        assert len(documents) == len({*documents}) == (37 if plan.name == "figure4_32k" else 8)
+    sets = [plans[name].parts[0].set for name in ("figure4", "figure4_tuned", "figure4_extended")]
+    assert sets[0] == sets[1] == sets[2]
     lists = files.load(files.FOLDER / "llm" / "plays.yaml")
     assert len({*lists["test"], *lists["tuning"]}) == len(lists["test"]) + len(lists["tuning"]) == 37
     assert lists["test"] == sorted([*lists["test"], *lists["tuning"]])[3::4][:8]
