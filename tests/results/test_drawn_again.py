@@ -31,7 +31,12 @@ OTHERS = {
 }
 JUDGED = ("--format", "all")
 # Folders of language models, which no profile is of.
-LANGUAGE_MODELS = {"llm": ("llm figure4", ()), "leval": ("llm table2", JUDGED), "harness": ("llm tasks", JUDGED)}
+LANGUAGE_MODELS = {
+    "llm": ("llm figure4", ()),
+    "extended": ("llm figure4", ()),
+    "leval": ("llm table2", JUDGED),
+    "harness": ("llm tasks", JUDGED),
+}
 FOLDERS = sorted(path.parent for path in results().rglob("records.jsonl"))
 
 
@@ -45,7 +50,8 @@ def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
     of it, such as another depth's table, or the records alone."""
     for folder in FOLDERS:
         if profile_of(folder) == "llm":
-            yield folder, *LANGUAGE_MODELS[folder.name]
+            if folder.name in LANGUAGE_MODELS:  # the others are records to compare with
+                yield folder, *LANGUAGE_MODELS[folder.name]
         elif folder.parent.name == "experiments":
             yield folder, f"experiment judge {folder.name}", ("--profile", profile_of(folder), *JUDGED)
         elif folder.name in OTHERS:

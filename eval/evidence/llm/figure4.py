@@ -135,12 +135,25 @@ def _title(curves: Curves) -> str:
 
 
 def names(all_curves: Sequence[Curves]) -> dict[str, Curves]:
-    """A file name for each group: `figure4-s2`, of tuned models `figure4-tuned-s2`, with precision and protocol where
-    several groups have the same factor, and with a number where that is not enough."""
+    """A file name for each group: `figure4-s2`, of tuned models `figure4-tuned-s2`, of a declared plan by its name
+    (`figure4-32k-s4`); with precision and protocol where groups of one name differ in them, else with a number."""
     named: dict[str, Curves] = {}
-    stems = [f"figure4-{'tuned-' if curves.tuned else ''}s{curves.first.factor:g}" for curves in all_curves]
+    stems = [_stem(curves) for curves in all_curves]
     for stem, curves in zip(stems, all_curves, strict=True):
-        name = stem if stems.count(stem) == 1 else f"{stem}-{curves.first.dtype}-{curves.first.protocol_key}"
-        number = 1 + sum(known == name or known.startswith(f"{name}-") for known in named)
-        named[name if number == 1 else f"{name}-{number}"] = curves
+        measured = {_measured(other) for other, its in zip(all_curves, stems, strict=True) if its == stem}
+        base = name = stem if len(measured) == 1 else f"{stem}-{'-'.join(_measured(curves))}"
+        number = 1
+        while name in named:
+            name = f"{base}-{(number := number + 1)}"
+        named[name] = curves
     return named
+
+
+def _stem(curves: Curves) -> str:
+    declared = curves.first.profile.startswith("figure4_")
+    name = curves.first.profile.replace("_", "-") if declared else f"figure4{'-tuned' if curves.tuned else ''}"
+    return f"{name}-s{curves.first.factor:g}"
+
+
+def _measured(curves: Curves) -> tuple[str, str]:
+    return curves.first.dtype, curves.first.protocol_key
