@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from conf import names
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH, _LINE_HEIGHT, _AROUND = 6.9, 0.2, 1.5  # inches
+_TITLE_CHARACTERS, _HEAD_CHARACTERS = 16, 75  # in a line, above a panel and above all
 # Okabe-Ito, as eval.evidence.figures.style; the marks differ in shape too.
 _PLAIN: dict[str, Any] = {"color": "#0072B2", "marker": "o", "linestyle": "none"}
 _RESONANCE: dict[str, Any] = {"color": "#D55E00", "marker": "D", "linestyle": "none"}
@@ -46,6 +48,7 @@ def figure(league: League, protocol: str) -> Figure:
             handletextpad=0.3,
         )  # fmt: skip
         head = f"{title(league)}, protocol {protocol}, in the order of the mean OOD accuracy"
+        head = textwrap.fill(head, _HEAD_CHARACTERS)
         drawn.suptitle(setting(league.collection, head), fontsize=SMALL + 0.5)
         drawn.draw_without_rendering()  # the first layout does not know yet how wide the names are
         settle(drawn)
@@ -53,7 +56,7 @@ def figure(league: League, protocol: str) -> Figure:
 
 
 def _panel(panel: Axes, league: League, task: str, entries: tuple[Entry, ...]) -> None:
-    panel.set_title(names.task(task))
+    panel.set_title(textwrap.fill(names.task(task), _TITLE_CHARACTERS))
     bare(panel)
     moduli = {r.training.task.modulus for r in league.collection.records() if r.task == task}
     for modulus in sorted(moduli):
