@@ -54,6 +54,44 @@ def test_what_was_judged_is_quoted() -> None:
     assert (len({r.run_id for r in records()}), len(records())) == (384, 768)
 
 
+def test_clip_at_narrow() -> None:
+    assert len(quoted(CLIP, "narrow", "clip")) == 5
+    measured: list[AccuracyRecord] = load(results() / "narrow/experiments/clip/records.jsonl")
+    assert (len({r.run_id for r in measured}), len(measured)) == (240, 480)
+    assert "profile narrow --device cuda`: 240 trainings, 480 tests" in CLIP_WORDS
+
+    def cell(task: str, pe: str, metric: str = "ood_accuracy") -> list[float]:
+        own = [r for r in measured if (r.task, r.test_encoding.partition("~")[0]) == (task, pe)]
+        assert len(own) == 5
+        return [100 * getattr(r, metric) for r in own]
+
+    rows = [r for r in csv_rows("narrow/experiments/clip/clip.csv") if r["kind"] == "comparison"]
+    h1 = {r["task"]: r for r in rows if r["hypothesis"] == "H1"}
+    decided = ["recursive", "recursive_hidden", "cot"]
+    assert {task for task, r in h1.items() if r["outcome"] == "held"} == set(decided)
+    gains = [float(h1[task]["mean"]) for task in decided]
+    assert f"{min(gains):.1f} to {max(gains):.1f} points each" in CLIP_WORDS
+    shown = [f"{mean(cell(task, 'clip')):.2f} ± {stdev(cell(task, 'clip')):.2f}" for task in decided]
+    plain = [f"{mean(cell(task, 'rope')):.2f}" for task in decided]
+    assert "stand at {}, {} and {} %, with RoPE at {}, {} and {} %".format(*shown, *plain) in CLIP_WORDS
+    left, beyond = h1["cot_hidden"], cell("cot_hidden", "clip")
+    assert (
+        f"its {float(left['mean']):.2f} points stay undecided, p after Holm {float(left['p_holm']):.3f}" in CLIP_WORDS
+    )
+    within = min(cell("cot_hidden", "clip", "id_accuracy"))
+    told = f"between {min(beyond):.1f} and {max(beyond):.1f} % there, though all are right in at least {within:.1f} %"
+    assert told in CLIP_WORDS
+    same = points("cot_hidden", "clip")
+    assert f"the same cell is at {mean(same):.2f} ± {stdev(same):.2f} %" in CLIP_WORDS
+    h2 = [r for r in rows if r["hypothesis"] == "H2"]
+    added = [float(r["mean"]) for r in h2]
+    assert f"on top of clip adds {min(added):.2f} to {max(added):+.2f} points" in CLIP_WORDS
+    assert sum(r["outcome"] == "held" for r in h2) == 3
+    assert all(abs(float(r["mean"])) < 2 for r in rows if r["hypothesis"] == "H3a")
+    learned = max(100 * (r.id_accuracy or 0) for r in measured if r.task == "semi_recursive_hidden")
+    assert f"at most {learned:.1f} % within 64 tokens in any cell" in CLIP_WORDS
+
+
 def test_clip_and_resonance() -> None:
     h1 = [float(row["mean"]) for row in comparisons("H1")]
     assert {row["outcome"] for row in comparisons("H1")} == {"held"}

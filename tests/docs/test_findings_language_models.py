@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from statistics import mean
+
+import numpy as np
 import pytest
 
 from eval.evidence.llm.answers import groups
-from eval.evidence.llm.curves import collect
+from eval.evidence.llm.curves import Curves, collect
+from eval.evidence.statistics import paired_t
 from eval.store.lm_kinds import AdaptationRecord, AnswersRecord, PerplexityRecord
 from eval.store.records import load
+from models.lm.names import NAMES, plain_of, title
 from tests.committed import ROOT, results
 from tests.docs.findings import csv_rows, section
 
@@ -51,8 +57,114 @@ def test_answers_about_long_documents() -> None:
     assert [pair.holm for pair in pairs] == [1.0] * len(names)
 
 
+UNTUNED = section("And in a language model that is not tuned?")
+UNTUNED_WORDS = " ".join(UNTUNED.split())
+
+
+def by_length(profile: str) -> dict[tuple[str, int], dict[str, str]]:
+    """Rows of the table of one plan at its first factor, by encoding and length."""
+    rows = [r for r in csv_rows("llm/figure4.csv") if r["profile"] == profile]
+    return {(r["encoding"], int(r["length"])): r for r in rows if r["factor"] == rows[0]["factor"]}
+
+
+def difference(row: dict[str, str], digits: int) -> str:
+    half = (float(row["high"]) - float(row["low"])) / 2
+    return f"{float(row['difference']):+.{digits}f} ± {half:.{digits}f}"
+
+
+def test_the_table_of_encodings_without_tuning() -> None:
+    rows = by_length("figure4")
+    plains = [name for name in NAMES if (name, 8192) in rows and plain_of(name) == name]
+    titles = {title(name): name for name in plains}
+    _, _, *lines = [line for line in UNTUNED.splitlines() if line.startswith("|")]
+    assert {line.split("|")[1].strip() for line in lines} == titles.keys()
+    for line in lines:
+        named, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        plain = titles[named]
+        resonant = rows["resonance" if plain == "none" else f"resonance_{plain}", 16384]
+        perplexities = [rows[plain, 8192], rows[plain, 16384], resonant]
+        assert cells == [*(f"{float(r['perplexity']):.3f}" for r in perplexities), difference(resonant, 4)]
+        assert (resonant["over"], resonant["n"]) == ("documents", "8")
+    scaled = [float(rows[name, 16384]["perplexity"]) for name in ("ntk", "dynamic_ntk", "yarn", "llama3")]
+    assert max(scaled) < 1.02 * min(scaled)
+
+
+def curves_of(profile: str) -> Curves:
+    return collect(load(results() / "llm/records.jsonl", kind=PerplexityRecord), profile)[0]
+
+
+def test_where_the_loss_breaks_away_without_scaling() -> None:
+    curves = curves_of("figure4")
+    plain, yarn = (curves.position(name, 512) for name in ("none", "yarn"))
+    above = {end: a - b for end, a, b in zip(plain.ends, plain.nll, yarn.nll, strict=True)}
+    assert (f"{above[11_264]:.1f}", f"{above[16_384]:.1f}") == ("0.4", "3.5")
+    assert all(value < 0.11 for end, value in above.items() if end < 11_000)
+
+
+def test_at_32768_tokens() -> None:
+    row, first = (by_length("figure4_32k")["resonance_yarn", length] for length in (32_768, 2_048))
+    plain = by_length("figure4_32k")["yarn", 32_768]
+    told = (
+        f"over the {row['n']} plays that are long enough Resonance YaRN is worse than YaRN by {difference(row, 4)[1:]}"
+    )
+    assert (
+        f"{told} nats a token, {float(row['perplexity']):.3f} against {float(plain['perplexity']):.3f}" in UNTUNED_WORDS
+    )
+    assert f"from {difference(first, 4)[1:]} at 2,048" in UNTUNED_WORDS
+    curves = curves_of("figure4_32k")
+    ours, others = (curves.at(name, 32_768) for name in ("resonance_yarn", "yarn"))
+    worse = sum((at.nll or 0) > (others[sha][1].nll or 0) for sha, (_, at) in ours.items())
+    assert f"in {worse} of the {len(ours)} plays" in UNTUNED_WORDS
+    assert f"is worse by {difference(row, 4)[1:]}" in " ".join(README.split())
+
+
+def test_two_machines_agree() -> None:
+    """The passes made on a CPU against the same passes on a GPU."""
+    here = {r.key: r for r in load(results() / "llm/cpu/records.jsonl", kind=PerplexityRecord)}
+    there = {r.key: r for r in load(results() / "llm/records.jsonl", kind=PerplexityRecord) if r.profile == "figure4"}
+    assert here.keys() <= there.keys()
+    assert f"{len(here)} of the {len(there)} passes were made on a CPU" in UNTUNED_WORDS
+    assert all(r.measured_by.device.startswith("cpu") for r in here.values())
+    assert all(r.measured_by.device.startswith("cuda") for r in there.values())
+    pairs = [(a, there[key]) for key, a in here.items()]
+    lengths = max(abs((x.nll or 0) - (y.nll or 0)) for a, b in pairs for x, y in zip(a.at, b.at, strict=True))
+    bins = max(np.abs(np.subtract(a.nll, b.nll)).max() for a, b in pairs if None not in a.nll)
+    assert f"at most {lengths:.5f} nats, those of any 128 positions by {bins:.5f}" in UNTUNED_WORDS
+
+
+def test_tuned_at_the_extended_length() -> None:
+    every = collect(load(results() / "llm/extended/records.jsonl", kind=PerplexityRecord))
+    seeds = [curves for curves in every if len(curves.encodings) == 2]
+    assert (len(seeds), len(every)) == (2, 3)  # of the third only YaRN's
+    lines = [line for line in TUNED.split("**At the extended length.**")[1].splitlines() if line.startswith("|")][2:]
+    for line, length in zip(lines, seeds[0].lengths, strict=True):
+        ours, plain = ([c.at(name, length) for c in seeds] for name in ("resonance_yarn", "yarn"))
+        plays = [
+            [(a[sha][1].nll or 0) - (b[sha][1].nll or 0) for a, b in zip(ours, plain, strict=True)] for sha in ours[0]
+        ]
+        means = [mean(play) for play in plays]
+        found = paired_t(means)
+        assert found is not None and found.low is not None and found.high is not None
+        losses = [mean(at.nll or 0 for told in both for _, at in told.values()) for both in (plain, ours)]
+        half = (found.high - found.low) / 2
+        cells = [f"{length:,}", *(f"{math.exp(loss):.3f}" for loss in losses), f"{found.mean:+.5f} ± {half:.5f}"]
+        assert [cell.strip() for cell in line.strip("|").split("|")] == cells
+    assert found.low > 0
+    assert sum(value > 0 for value in means) == 7
+    yarn = [[p.perplexity for p in curves.points if p.encoding == "yarn"][-1] for curves in every]
+    assert max(yarn) - min(yarn) < 0.009
+    assert f"by {found.mean:.4f} ± {half:.4f} nats a token" in " ".join(README.split())
+    tunings = load(results() / "llm/extended/tuning.jsonl", kind=AdaptationRecord)
+    assert len({r.batches for r in tunings}) == 3
+    assert {f"{r.tokens:,}" for r in tunings} == {"6,553,600"}
+    assert tunings[0].tokens == 32 * 204_800
+    short = float(ROWS["yarn", 16384]["perplexity"])
+    assert round(100 * (1 - math.exp(losses[0]) / short)) == 8
+    assert 0.2 < 1 - found.mean / float(ROWS["resonance_yarn", 16384]["difference"]) < 0.3
+
+
 def test_the_table_of_tuned_models() -> None:
-    _, _, *lines = [line for line in TUNED.splitlines() if line.startswith("|")]
+    _, _, *lines = [line for line in TUNED.split("**At the extended length.**")[0].splitlines() if line.startswith("|")]
     assert [int(line.split("|")[1].replace(",", "")) for line in lines] == sorted({length for _, length in ROWS})
     for line in lines:
         length, plain, resonance, difference = (cell.strip() for cell in line.strip("|").split("|"))
@@ -70,8 +182,6 @@ def test_what_is_said_of_the_differences() -> None:
     last = ROWS["resonance_yarn", lengths[-1]]
     assert float(last["low"]) > 0
     assert round(float(last["difference"]), 3) == 0.001  # nats; exp(0.001) - 1 is a tenth of a percent
-    half = (float(last["high"]) - float(last["low"])) / 2
-    assert f"by {float(last['difference']):.4f} ± {half:.4f} nats a token" in " ".join(README.split())
     records = load(results() / "llm/records.jsonl", kind=PerplexityRecord)
     (curves,) = (curves for curves in collect(records, "figure4_tuned") if curves.tuned)
     ours, plain = (curves.at(name, lengths[-1]) for name in ("resonance_yarn", "yarn"))

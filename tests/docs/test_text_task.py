@@ -68,14 +68,59 @@ def test_the_losses_are_those_of_the_committed_table() -> None:
     assert (len(pairs), sum(float(line["difference"]) < 0 for line in pairs)) == (4, 3)
 
 
+def losses(profile: str) -> dict[tuple[str, str], dict[str, str]]:
+    lines = csv.DictReader((results() / profile / "losses.csv").read_text().splitlines())
+    return {(line["protocol"], line["pe"]): line for line in lines}
+
+
+FINDINGS = (ROOT / "docs" / "findings.md").read_text().partition("## And on text?")[2].partition("\n## ")[0]
+FOUND = " ".join(FINDINGS.split())
+
+
 def test_findings_have_the_same_losses() -> None:
-    lines = list(csv.DictReader((results() / "text_quick" / "losses.csv").read_text().splitlines()))
-    loss = {(line["protocol"], line["pe"]): f"{float(line['ood_loss']):.3f}" for line in lines}
-    section = " ".join((ROOT / "docs" / "findings.md").read_text().partition("## And on text?")[2].split())
+    loss = {key: f"{float(line['ood_loss']):.3f}" for key, line in losses("text_quick").items()}
     plain = loss["paper", "rope"], loss["paper", "yarn"], loss["zero_shot_text", "yarn"]
-    assert "RoPE {}, YaRN trained with it {}, YaRN on RoPE's weights at test time only {}".format(*plain) in section
+    assert "RoPE {}, YaRN trained with it {}, YaRN on RoPE's weights at test time only {}".format(*plain) in FOUND
     resonant = (loss[place, f"resonance_{pe}"] for place, pe in (
         ("paper", "rope"), ("paper", "yarn"), ("zero_shot_text", "yarn"),
     ))  # fmt: skip
-    assert "with Resonance {}, {} and {}".format(*resonant) in section
-    assert f"({loss['paper', 'nope']}, {loss['paper', 'learned']})" in section
+    assert "with Resonance {}, {} and {}".format(*resonant) in FOUND
+    assert f"({loss['paper', 'nope']}, {loss['paper', 'learned']})" in FOUND
+
+
+def test_findings_of_the_larger_profile() -> None:
+    lines = losses("text")
+    titles = {names.encoding(pe): pe for _, pe in lines}
+    _, _, *rows = [line for line in FINDINGS.splitlines() if line.startswith("|")]
+    assert len(rows) == 7
+    for row in rows:
+        title, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        plain, resonant = titles[title], f"resonance_{titles[title]}"
+        both = ("paper", "zero_shot_text")
+        shown = [
+            lines["paper", plain]["id_loss"],
+            *(lines[place, pe]["ood_loss"] for pe in (plain, resonant) for place in both),
+        ]
+        assert cells == [f"{float(value):.3f}" for value in shown]
+    pairs = [line for line in lines.values() if line["verdict"]]
+    assert {line["verdict"] for line in pairs} == {"undecided"}
+    differences = [float(line["difference"]) for line in pairs]
+    halves = [(float(line["high"]) - float(line["low"])) / 2 for line in pairs]
+    told = f"lie between {min(differences):.3f} and {max(differences):+.3f} nats, with intervals of ±{min(halves):.2f} to ±"
+    assert f"None of the {len(pairs)} differences of Resonance is decided; they {told}{max(halves):.2f}" in FOUND
+    lower = {pe for (place, pe), line in lines.items() if place == "zero_shot_text" and line["verdict"] and
+             float(line["difference"]) < 0}  # fmt: skip
+    assert lower == {"resonance_dynamic_ntk"}
+    rope, ours = (lines["paper", pe] for pe in ("rope", "p_rope"))
+    assert f"gains {float(rope['ood_loss']) - float(ours['ood_loss']):.3f} nats over RoPE here" in FOUND
+    for pe, title in (("learned", "Learned positions"), ("nope", "NoPE")):
+        line = lines["paper", pe]
+        within, beyond = f"{float(line['id_loss']):.3f}", f"{float(line['ood_loss']):.3f}"
+        assert f"{title} ({within}{' within' * (pe == 'learned')}, {beyond}" in FOUND
+        assert float(line["id_loss"]) - float(rope["id_loss"]) > 0.5
+        assert float(line["ood_minus_id"]) < float(rope["ood_minus_id"])
+
+
+def test_a_training_ends_where_the_page_says() -> None:
+    ends = [float(line["id_loss"]) for (place, pe), line in losses("text").items() if (place, pe) == ("paper", "rope")]
+    assert f"ends at about {ends[0]:.1f} nats" in " ".join(PAGE.split())

@@ -167,7 +167,9 @@ def test_groups_are_apart_and_named_apart() -> None:
     assert list(names(collect([two, four]))) == ["figure4-s2", "figure4-s4"]
     apart = list(names(collect([two, other])))
     assert [name[: len("figure4-s2-bf16-")] for name in apart] == ["figure4-s2-bf16-", "figure4-s2-fp32-"]
-    plans = [record("yarn", "a", {256: 1.0}, [1.0, 1.0], factor=4.0, profile=name) for name in ("figure4", "figure4_32k")]
+    plans = [
+        record("yarn", "a", {256: 1.0}, [1.0, 1.0], factor=4.0, profile=name) for name in ("figure4", "figure4_32k")
+    ]
     assert list(names(collect(plans))) == ["figure4-s4", "figure4-32k-s4"]
     with pytest.raises(UserError, match="profile=token: no record of it"):
         collect([two], "token")
