@@ -144,7 +144,9 @@ def test_tuned_at_the_extended_length() -> None:
         ]
         means = [mean(play) for play in plays]
         found = paired_t(means)
-        assert found is not None and found.low is not None and found.high is not None
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
         losses = [mean(at.nll or 0 for told in both for _, at in told.values()) for both in (plain, ours)]
         half = (found.high - found.low) / 2
         cells = [f"{length:,}", *(f"{math.exp(loss):.3f}" for loss in losses), f"{found.mean:+.5f} ± {half:.5f}"]

@@ -106,8 +106,9 @@ def test_findings_of_the_larger_profile() -> None:
     assert {line["verdict"] for line in pairs} == {"undecided"}
     differences = [float(line["difference"]) for line in pairs]
     halves = [(float(line["high"]) - float(line["low"])) / 2 for line in pairs]
-    told = f"lie between {min(differences):.3f} and {max(differences):+.3f} nats, with intervals of ±{min(halves):.2f} to ±"
-    assert f"None of the {len(pairs)} differences of Resonance is decided; they {told}{max(halves):.2f}" in FOUND
+    told = f"lie between {min(differences):.3f} and {max(differences):+.3f} nats, with intervals of"
+    told += f" ±{min(halves):.2f} to ±{max(halves):.2f}"
+    assert f"None of the {len(pairs)} differences of Resonance is decided; they {told}" in FOUND
     lower = {pe for (place, pe), line in lines.items() if place == "zero_shot_text" and line["verdict"] and
              float(line["difference"]) < 0}  # fmt: skip
     assert lower == {"resonance_dynamic_ntk"}
