@@ -51,8 +51,8 @@ def test_the_table_of_those_that_reach() -> None:
         best = {pe for pe in ENCODINGS if EQUAL[task, pe]["learned"] == "True" and ood(EQUAL[task, pe]) > least}
         assert best <= set(shown)
     one, first = ([ood(EQUAL[task, pe]) for pe in shown] for task in HIDDEN[:2])
-    assert f"with {sorted(one)[-4]:.0f} to {max(one):.0f} %" in FAR_WORDS
-    assert f"with {sorted(first)[-4]:.0f} to {max(first):.0f} %" in FAR_WORDS
+    assert f"with Resonance and without ({sorted(one)[-4]:.0f} to {max(one):.0f} %)" in FAR_WORDS
+    assert f"PoPE and Resonance ReRoPE ({sorted(first)[-4]:.0f} to {max(first):.0f} %)" in FAR_WORDS
     assert f"none of {len(ENCODINGS)}" in FAR_WORDS
 
 
