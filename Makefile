@@ -83,7 +83,7 @@ reproduce-table1: $(STAMP) ## train what Table 1 needs, show and judge it, draw 
 # PROFILE=text is the larger one, about three hours on 2 cores.
 reproduce-figure4: $(STAMP) ## train a small language model with each encoding on plays, draw its loss by position; safe to interrupt
 	@profile=$(or $(PROFILE),text_quick); made=$(RESULTS)/$$profile; records=$$made/records.jsonl; \
-	if [ -z "$(PROFILE)" ]; then echo "This is profile text_quick: a very small model, about fifteen minutes on 2 cores." \
+	if [ -z "$(PROFILE)" ]; then echo "This is profile text_quick: a very small model, about twenty minutes on 2 cores." \
 		"PROFILE=text is the larger one (how long that takes: posgen sweep --profile text --dry-run)."; fi; \
 	$(VENV)/bin/posgen llm prepare --texts && \
 	$(VENV)/bin/posgen sweep --profile $$profile --device $(DEVICE) paths.results=$(RESULTS) $(WORKING) && \
