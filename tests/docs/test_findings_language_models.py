@@ -132,8 +132,12 @@ def test_two_machines_agree() -> None:
     assert f"at most {lengths:.5f} nats, those of any 128 positions by {bins:.5f}" in UNTUNED_WORDS
 
 
+def tunings_by(recipe: str) -> list[AdaptationRecord]:
+    return [r for r in load(results() / "llm/tuning.jsonl", kind=AdaptationRecord) if r.profile == recipe]
+
+
 def test_tuned_at_the_extended_length() -> None:
-    every = collect(load(results() / "llm/extended/records.jsonl", kind=PerplexityRecord))
+    every = collect(load(results() / "llm/records.jsonl", kind=PerplexityRecord), "figure4_extended")
     seeds = [curves for curves in every if len(curves.encodings) == 2]
     assert (len(seeds), len(every)) == (2, 3)  # of the third only YaRN's
     lines = [line for line in TUNED.split("**At the extended length.**")[1].splitlines() if line.startswith("|")][2:]
@@ -156,7 +160,7 @@ def test_tuned_at_the_extended_length() -> None:
     yarn = [[p.perplexity for p in curves.points if p.encoding == "yarn"][-1] for curves in every]
     assert max(yarn) - min(yarn) < 0.009
     assert f"by {found.mean:.4f} ± {half:.4f} nats a token" in " ".join(README.split())
-    tunings = load(results() / "llm/extended/tuning.jsonl", kind=AdaptationRecord)
+    tunings = tunings_by("extended")
     assert len({r.batches for r in tunings}) == 3
     assert {f"{r.tokens:,}" for r in tunings} == {"6,553,600"}
     assert tunings[0].tokens == 32 * 204_800
@@ -200,7 +204,7 @@ def test_what_is_said_of_the_differences() -> None:
 
 
 def test_what_is_said_of_the_tunings() -> None:
-    yarn, resonance = load(results() / "llm/tuning.jsonl", kind=AdaptationRecord)
+    yarn, resonance = tunings_by("short")
     assert (yarn.encoding, resonance.encoding) in {("yarn", "resonance_yarn"), ("resonance_yarn", "yarn")}
     assert yarn.batches == resonance.batches
     assert f"{len(yarn.losses)} steps, {yarn.tokens:,} tokens of 29 plays" in WORDS

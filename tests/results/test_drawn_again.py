@@ -33,7 +33,6 @@ JUDGED = ("--format", "all")
 # Folders of language models, which no profile is of.
 LANGUAGE_MODELS = {
     "llm": ("llm figure4", ()),
-    "extended": ("llm figure4", ()),
     "leval": ("llm table2", JUDGED),
     "harness": ("llm tasks", JUDGED),
 }
