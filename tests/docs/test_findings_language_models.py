@@ -10,7 +10,6 @@ import pytest
 
 from eval.evidence.llm.answers import groups
 from eval.evidence.llm.curves import Curves, collect
-from eval.evidence.statistics import paired_t
 from eval.store.lm_kinds import AdaptationRecord, AnswersRecord, PerplexityRecord
 from eval.store.records import load
 from models.lm.names import NAMES, plain_of, title
@@ -137,36 +136,44 @@ def tunings_by(recipe: str) -> list[AdaptationRecord]:
 
 
 def test_tuned_at_the_extended_length() -> None:
-    every = collect(load(results() / "llm/records.jsonl", kind=PerplexityRecord), "figure4_extended")
-    seeds = [curves for curves in every if len(curves.encodings) == 2]
-    assert (len(seeds), len(every)) == (2, 3)  # of the third only YaRN's
+    rows = by_length("figure4_extended")
     lines = [line for line in TUNED.split("**At the extended length.**")[1].splitlines() if line.startswith("|")][2:]
-    for line, length in zip(lines, seeds[0].lengths, strict=True):
-        ours, plain = ([c.at(name, length) for c in seeds] for name in ("resonance_yarn", "yarn"))
-        plays = [
-            [(a[sha][1].nll or 0) - (b[sha][1].nll or 0) for a, b in zip(ours, plain, strict=True)] for sha in ours[0]
-        ]
-        means = [mean(play) for play in plays]
-        found = paired_t(means)
-        assert found is not None
-        assert found.low is not None
-        assert found.high is not None
-        losses = [mean(at.nll or 0 for told in both for _, at in told.values()) for both in (plain, ours)]
-        half = (found.high - found.low) / 2
-        cells = [f"{length:,}", *(f"{math.exp(loss):.3f}" for loss in losses), f"{found.mean:+.5f} ± {half:.5f}"]
+    lengths = sorted({length for _, length in rows})
+    assert len(lines) == len(lengths)
+    for line, length in zip(lines, lengths, strict=True):
+        plain, resonance = rows["yarn", length], rows["resonance_yarn", length]
+        perplexities = [f"{float(row['perplexity']):.3f}" for row in (plain, resonance)]
+        cells = [f"{length:,}", *perplexities, difference(resonance, 5)]
         assert [cell.strip() for cell in line.strip("|").split("|")] == cells
-    assert found.low > 0
-    assert sum(value > 0 for value in means) == 7
-    yarn = [[p.perplexity for p in curves.points if p.encoding == "yarn"][-1] for curves in every]
-    assert max(yarn) - min(yarn) < 0.009
-    assert f"by {found.mean:.4f} ± {half:.4f} nats a token" in " ".join(README.split())
+        assert (resonance["over"], resonance["n"]) == ("documents", "8")
+    last = rows["resonance_yarn", 16384]
+    assert float(last["low"]) > 0
+    assert f"by {difference(last, 4)[1:]} nats a token" in " ".join(README.split())
+    (curves,) = collect(load(results() / "llm/records.jsonl", kind=PerplexityRecord), "figure4_extended")
+    assert curves.model.endswith("(adaptation at the extended length, 6.25 % of the paper's tokens, mean of 2 seeds)")
+    assert curves.left_out == 1  # of the third only YaRN's
+    ours, plain_ = (curves.at(name, 16384) for name in ("resonance_yarn", "yarn"))
+    assert sum((at.nll or 0) > (plain_[sha][1].nll or 0) for sha, (_, at) in ours.items()) == 7
+    short = float(ROWS["yarn", 16384]["perplexity"])
+    assert round(100 * (1 - float(rows["yarn", 16384]["perplexity"]) / short)) == 8
+    assert 0.2 < 1 - float(last["difference"]) / float(ROWS["resonance_yarn", 16384]["difference"]) < 0.3
+
+
+def test_seeds_at_the_extended_length() -> None:
     tunings = tunings_by("extended")
+    assert sorted((r.encoding, r.protocol["seed"]) for r in tunings) == [
+        ("resonance_yarn", 0), ("resonance_yarn", 1), ("yarn", 0), ("yarn", 1), ("yarn", 2),
+    ]  # fmt: skip
     assert len({r.batches for r in tunings}) == 3
     assert {f"{r.tokens:,}" for r in tunings} == {"6,553,600"}
     assert tunings[0].tokens == 32 * 204_800
-    short = float(ROWS["yarn", 16384]["perplexity"])
-    assert round(100 * (1 - math.exp(losses[0]) / short)) == 8
-    assert 0.2 < 1 - found.mean / float(ROWS["resonance_yarn", 16384]["difference"]) < 0.3
+    losses: dict[str, list[float]] = {}
+    for record in load(results() / "llm/records.jsonl", kind=PerplexityRecord):
+        if record.profile == "figure4_extended" and "Resonance" not in record.model:
+            losses.setdefault(record.model, []).append(record.at[-1].nll or 0)
+    perplexities = [math.exp(mean(values)) for values in losses.values()]
+    assert [len(values) for values in losses.values()] == [8, 8, 8]
+    assert max(perplexities) - min(perplexities) < 0.009
 
 
 def test_the_table_of_tuned_models() -> None:

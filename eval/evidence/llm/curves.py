@@ -9,7 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from eval.evidence.llm.tuned import family_title, own
+from eval.evidence.llm.tuned import Own, own
+from eval.evidence.llm.tuned import families as families_of
 from eval.evidence.statistics import Difference, paired_t
 from eval.store.lm_kinds import AtLength, PerplexityRecord
 from models.lm.names import RESONANCE, order, plain_of
@@ -58,10 +59,12 @@ class Position:
 @dataclass(frozen=True)
 class Curves:
     """What may be compared: records of one model, dtype, factor and protocol. `tuned`: of a family of tuned models in
-    the place of one model, what they are (eval.evidence.llm.tuned); each encoding is then a model's own."""
+    the place of one model, what they are (eval.evidence.llm.tuned); each encoding is then a model's own. `left_out`:
+    seeds that have not every encoding."""
 
     records: tuple[PerplexityRecord, ...]
     tuned: str | None = None
+    left_out: int = 0
 
     @property
     def model(self) -> str:
@@ -191,17 +194,18 @@ def collect(records: Sequence[PerplexityRecord], profile: str | None = None) -> 
         raise UserError(f"profile={profile}: no record of it ({f'there are {there}' if there else 'there are none'}); "
                         "measure with `posgen llm perplexity`")  # fmt: skip
     by_model: dict[tuple[Hashable, ...], list[PerplexityRecord]] = {}
-    families: dict[tuple[Hashable, ...], list[PerplexityRecord]] = {}
+    families: dict[tuple[Hashable, ...], list[Own]] = {}
     for record in chosen:
         tuned = own(record)
         shown = record if tuned is None else tuned.record
         place = (shown.profile, shown.dtype, f"{shown.factor:g}", shown.protocol_key)
         by_model.setdefault((*place, shown.model_key), []).append(shown)
         if tuned is not None:
-            families.setdefault((*place, tuned.family), []).append(shown)
+            families.setdefault((*place, tuned.family), []).append(tuned)
     # A tuned model is a group of its own where it was measured under more than its own encoding.
     groups = [Curves(tuple(group)) for group in by_model.values() if not all(map(own, group))]
-    return [*groups, *(Curves(tuple(group), family_title(group[0])) for group in families.values())]
+    made = [family for group in families.values() for family in families_of(group)]
+    return [*groups, *(Curves(family.records, family.title, family.left_out) for family in made)]
 
 
 def _weighted(at: Sequence[AtLength], weighting: str) -> float:

@@ -105,6 +105,9 @@ def notes(curves: Curves) -> tuple[str, ...]:
     if left := len(curves.documents) - len(curves.shared):
         what = "1 document is" if left == 1 else f"{left} documents are"
         lines.append(f"{what} not measured under every encoding yet, and in the paired differences alone.")
+    if curves.left_out:
+        what = "1 seed is" if curves.left_out == 1 else f"{curves.left_out} seeds are"
+        lines.append(f"{what} not measured under every encoding yet, and left out.")
     return tuple(lines)
 
 

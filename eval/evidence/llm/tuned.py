@@ -1,10 +1,12 @@
 """Measurements of tuned models that may be compared with each other: of one base, tuned by one recipe on the same
-batches, each under an encoding of its own and measured under that one."""
+batches, each under an encoding of its own and measured under that one. Tunings that differ in the seed alone are
+replicates, over which their losses are averaged."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from msgspec import structs
@@ -18,10 +20,22 @@ _WRITTEN = {"encoding", "factor", "recipe", "recipe_digest", "lora", "batches", 
 @dataclass(frozen=True)
 class Own:
     """A measurement of a tuned model under the encoding that it was tuned with, by that encoding's name and factor,
-    not as `none`, which it is to the model. `family` is equal where base, recipe and batches are."""
+    not as `none`, which it is to the model. `family` is equal where base and recipe are but for the seed, `replicate`
+    where recipe and batches are, `seed` is that of the recipe as its label has it, "" where it is the recipe's own."""
 
     record: PerplexityRecord
     family: Hashable
+    replicate: Hashable
+    seed: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """Records to compare, averaged over `seeds` replicates, which have every encoding; `left_out` have not."""
+
+    records: tuple[PerplexityRecord, ...]
+    title: str
+    left_out: int = 0
 
 
 def own(record: PerplexityRecord) -> Own | None:
@@ -32,18 +46,77 @@ def own(record: PerplexityRecord) -> Own | None:
     encoding, factor = str(tuning["encoding"]), float(tuning["factor"])
     if record.encoding != PLAIN and (record.encoding, record.factor) != (encoding, factor):
         return None
-    family = (tuning["base"]["weights"], tuning["recipe_digest"], bool(tuning["lora"]), tuning["batches"])
-    return Own(structs.replace(record, encoding=encoding, factor=factor), family)
+    label, seed = _without_seed(str(tuning["recipe"]))
+    family = (tuning["base"]["weights"], label, bool(tuning["lora"]))
+    replicate = (tuning["recipe_digest"], tuning["batches"])
+    return Own(structs.replace(record, encoding=encoding, factor=factor), family, replicate, seed)
 
 
-def family_title(record: PerplexityRecord) -> str:
-    """What all models of a tuned record's family are: the base, how it was tuned, and how far."""
-    tuning = _tuning(record)
+def families(measured: Iterable[Own]) -> list[Family]:
+    """Of the measurements of one family: a family of all replicates that have every encoding, averaged; each replicate
+    for itself where none has, or where seeds do not tell them apart, for then the recipe or the texts have changed."""
+    replicates: dict[Hashable, list[Own]] = {}
+    for own_ in measured:
+        replicates.setdefault(own_.replicate, []).append(own_)
+    groups = list(replicates.values())
+    encodings = {own_.record.encoding for group in groups for own_ in group}
+    whole = [group for group in groups if {own_.record.encoding for own_ in group} == encodings]
+    if not whole or len({group[0].seed for group in groups}) < len(groups):
+        return [Family(_records(group), _title(group[0])) for group in groups]
+    averaged = _records(whole[0]) if len(whole) == 1 else _mean(list(map(_records, whole)))
+    return [Family(averaged, _title(whole[0][0], len(whole)), len(groups) - len(whole))]
+
+
+def _records(group: Sequence[Own]) -> tuple[PerplexityRecord, ...]:
+    return tuple(own_.record for own_ in group)
+
+
+def _mean(replicates: Sequence[Sequence[PerplexityRecord]]) -> tuple[PerplexityRecord, ...]:
+    """Losses averaged over replicates, of the passes that all of them have."""
+    tables = [{(r.encoding, r.document_sha, r.length): r for r in records} for records in replicates]
+    shared = [key for key in tables[0] if all(key in table for table in tables)]
+    return tuple(_merged([table[key] for table in tables]) for key in shared)
+
+
+def _merged(same: Sequence[PerplexityRecord]) -> PerplexityRecord:
+    first = same[0]
+    at = [
+        structs.replace(told[0], nll=_average([a.nll for a in told]), window_nll=_average([a.window_nll for a in told]))
+        for told in zip(*(record.at for record in same), strict=True)
+    ]
+    nll = tuple(_average(values) for values in zip(*(record.nll for record in same), strict=True))
+    return structs.replace(first, nll=nll, at=tuple(at))
+
+
+def _average(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
+
+
+def _title(own_: Own, seeds: int = 1) -> str:
+    """What all models of a family are: the base, how it was tuned, and how far."""
+    tuning = _tuning(own_.record)
     assert tuning is not None
-    name, described = str(tuning["base"]["name"]), _described(record)
+    name, described = str(tuning["base"]["name"]), _described(own_.record)
     note = str(described.get("note", "")).partition(f"{title(tuning['encoding'])} s=")[0].rstrip(", ")
     way = "LoRA, " if tuning["lora"] else ""
-    return f"{name}{f' ({note})' if note else ''}, tuned under each encoding ({way}{tuning['recipe']})"
+    recipe = (
+        str(tuning["recipe"]) if seeds == 1 else f"{_without_seed(str(tuning['recipe']))[0]}, mean of {seeds} seeds"
+    )
+    return f"{name}{f' ({note})' if note else ''}, tuned under each encoding ({way}{recipe})"
+
+
+def _without_seed(label: str) -> tuple[str, str]:
+    """A recipe's label (conf.finetuning.Recipe.label) without its seed, and the seed: ("tuned, 6 %", "seed=1") of
+    "tuned with seed=1, 6 %"."""
+    head, found, rest = label.rpartition(" with ")
+    parts = rest.split(", ")
+    seeds = [part for part in parts if part.startswith("seed=")]
+    if not found or not seeds:
+        return label, ""
+    settings = [part for part in parts if part not in seeds]
+    changed = any("=" in part for part in settings)
+    return f"{head}{' with ' if changed else ', '}{', '.join(settings)}", seeds[0]
 
 
 def _tuning(record: PerplexityRecord) -> dict[str, Any] | None:

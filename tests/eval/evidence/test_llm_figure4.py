@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,33 @@ def test_models_tuned_otherwise_are_apart(changed: dict[str, Any]) -> None:
     assert [group.encodings for group in groups] == [["yarn"], ["resonance_yarn"]]
     same = changed.keys() != {"factor"}
     assert list(names(groups)) == ["figure4-tuned-s4", "figure4-tuned-s4-2" if same else "figure4-tuned-s2"]
+
+
+def test_seeds_of_a_tuning_are_averaged() -> None:
+    """Losses by hand: three plays, two seeds of both encodings, and a third of which one is still missing."""
+
+    def seeded(seed: int, encoding: str, losses: Sequence[float]) -> list[Any]:
+        recipe = "long adaptation with " + (f"seed={seed}, steps=9, 3 %" if seed else "steps=9, 3 %")
+        changed = {"recipe": recipe, "recipe_digest": f"r{seed}", "batches": f"b{seed}"}
+        return [tuned(encoding, str(play), loss, **changed) for play, loss in enumerate(losses)]
+
+    records = [
+        *seeded(0, "yarn", (3.0, 3.2, 3.4)), *seeded(0, "resonance_yarn", (3.1, 3.2, 3.8)),
+        *seeded(1, "yarn", (3.2, 3.2, 3.6)), *seeded(1, "resonance_yarn", (3.2, 3.5, 3.6)),
+        *seeded(2, "yarn", (9.0, 9.0, 9.0)),
+    ]  # fmt: skip
+    (made,) = collect(records)
+    assert [point.nll for point in made.points] == pytest.approx([(3.1 + 3.2 + 3.5) / 3, (3.15 + 3.35 + 3.7) / 3])
+    (pair,) = made.pairs
+    interval = stats.ttest_rel([3.15, 3.35, 3.7], [3.1, 3.2, 3.5]).confidence_interval(0.95)
+    assert (pair.n, pair.difference.mean) == (3, pytest.approx(0.4 / 3))
+    assert (pair.difference.low, pair.difference.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert made.position("yarn", 128).nll == pytest.approx(((3.1 + 3.2 + 3.5) / 3,) * 2)
+    page = markdown(document([made]))
+    assert "tuned under each encoding (long adaptation with steps=9, 3 %, mean of 2 seeds), bf16" in page
+    assert "1 seed is not measured under every encoding yet, and left out." in page
+    (alone,) = collect([r for r in records if "r1" in str(r.training.config)])
+    assert alone.model == "m (Q4), tuned under each encoding (long adaptation with seed=1, steps=9, 3 %)"
 
 
 def test_a_tuned_model_under_another_encoding_is_compared_with_itself() -> None:
