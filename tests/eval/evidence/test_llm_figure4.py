@@ -223,7 +223,7 @@ def test_seeds_of_a_tuning_are_averaged() -> None:
 
     def seeded(seed: int, encoding: str, losses: Sequence[float]) -> list[Any]:
         recipe = "long adaptation with " + (f"seed={seed}, steps=9, 3 %" if seed else "steps=9, 3 %")
-        changed = {"recipe": recipe, "recipe_digest": f"r{seed}", "batches": f"b{seed}"}
+        changed: dict[str, Any] = {"recipe": recipe, "recipe_digest": f"r{seed}", "batches": f"b{seed}"}
         return [tuned(encoding, str(play), loss, **changed) for play, loss in enumerate(losses)]
 
     records = [
