@@ -71,7 +71,7 @@ def test_two_tuned_models_are_compared_each_under_its_own_encoding(
         (["--texts", "model"], "texts=model: the folder has no *.txt, *.jsonl, *.parquet, *.arrow"),
         (["--leave-out", "text-9"], "leave-out=text-9: did you mean text-"),
         (["block=100000"], "less than one sequence takes (block=100,000); add texts"),
-        (["--recipe", "long"], "recipe=long: one of paper, short"),
+        (["--recipe", "long"], "recipe=long: one of extended, paper, short"),
         (["--out", "texts"], "out=texts: is there and holds something else"),
         (["--out", "texts/text-0.txt"], "is a file; name a folder"),
         (["--device", "cuda:9"], "device=cuda:9: this machine has cpu"),
