@@ -20,18 +20,19 @@ _WRITTEN = {"encoding", "factor", "recipe", "recipe_digest", "lora", "batches", 
 @dataclass(frozen=True)
 class Own:
     """A measurement of a tuned model under the encoding that it was tuned with, by that encoding's name and factor,
-    not as `none`, which it is to the model. `family` is equal where base and recipe are but for the seed, `replicate`
-    where recipe and batches are, `seed` is that of the recipe as its label has it, "" where it is the recipe's own."""
+    not as `none`, which it is to the model. `family` is equal where base and recipe are but for the seed. `seed` is
+    that of the recipe's label, "" where it has none; `recipe` and `batches` are digests."""
 
     record: PerplexityRecord
     family: Hashable
-    replicate: Hashable
     seed: str
+    recipe: str
+    batches: str
 
 
 @dataclass(frozen=True)
 class Family:
-    """Records to compare, averaged over `seeds` replicates, which have every encoding; `left_out` have not."""
+    """Records to compare, averaged over all replicates that have every encoding; `left_out`: how many have not."""
 
     records: tuple[PerplexityRecord, ...]
     title: str
@@ -48,27 +49,29 @@ def own(record: PerplexityRecord) -> Own | None:
         return None
     label, seed = _without_seed(str(tuning["recipe"]))
     family = (tuning["base"]["weights"], label, bool(tuning["lora"]))
-    replicate = (tuning["recipe_digest"], tuning["batches"])
-    return Own(structs.replace(record, encoding=encoding, factor=factor), family, replicate, seed)
+    shown = structs.replace(record, encoding=encoding, factor=factor)
+    return Own(shown, family, seed, str(tuning["recipe_digest"]), str(tuning["batches"]))
 
 
 def families(measured: Iterable[Own]) -> list[Family]:
     """Of the measurements of one family: a family of all replicates that have every encoding, averaged; each replicate
-    for itself where none has, or where seeds do not tell them apart, for then the recipe or the texts have changed."""
+    for itself where none has, or where not all differ in seed and batches: then recipe or texts have changed, or the
+    same batches are there twice."""
     replicates: dict[Hashable, list[Own]] = {}
-    for own_ in measured:
-        replicates.setdefault(own_.replicate, []).append(own_)
+    for entry in measured:
+        replicates.setdefault((entry.recipe, entry.batches), []).append(entry)
     groups = list(replicates.values())
-    encodings = {own_.record.encoding for group in groups for own_ in group}
-    whole = [group for group in groups if {own_.record.encoding for own_ in group} == encodings]
-    if not whole or len({group[0].seed for group in groups}) < len(groups):
+    encodings = {entry.record.encoding for group in groups for entry in group}
+    whole = [group for group in groups if {entry.record.encoding for entry in group} == encodings]
+    distinct = min(len({group[0].seed for group in groups}), len({group[0].batches for group in groups}))
+    if not whole or distinct < len(groups):
         return [Family(_records(group), _title(group[0])) for group in groups]
     averaged = _records(whole[0]) if len(whole) == 1 else _mean(list(map(_records, whole)))
     return [Family(averaged, _title(whole[0][0], len(whole)), len(groups) - len(whole))]
 
 
 def _records(group: Sequence[Own]) -> tuple[PerplexityRecord, ...]:
-    return tuple(own_.record for own_ in group)
+    return tuple(entry.record for entry in group)
 
 
 def _mean(replicates: Sequence[Sequence[PerplexityRecord]]) -> tuple[PerplexityRecord, ...]:
@@ -93,16 +96,15 @@ def _average(values: Sequence[float | None]) -> float | None:
     return fmean(known) if len(known) == len(values) else None
 
 
-def _title(own_: Own, seeds: int = 1) -> str:
+def _title(entry: Own, seeds: int = 1) -> str:
     """What all models of a family are: the base, how it was tuned, and how far."""
-    tuning = _tuning(own_.record)
+    tuning = _tuning(entry.record)
     assert tuning is not None
-    name, described = str(tuning["base"]["name"]), _described(own_.record)
+    name, described = str(tuning["base"]["name"]), _described(entry.record)
     note = str(described.get("note", "")).partition(f"{title(tuning['encoding'])} s=")[0].rstrip(", ")
     way = "LoRA, " if tuning["lora"] else ""
-    recipe = (
-        str(tuning["recipe"]) if seeds == 1 else f"{_without_seed(str(tuning['recipe']))[0]}, mean of {seeds} seeds"
-    )
+    label = str(tuning["recipe"])
+    recipe = label if seeds == 1 else f"{_without_seed(label)[0]}, mean of {seeds} seeds"
     return f"{name}{f' ({note})' if note else ''}, tuned under each encoding ({way}{recipe})"
 
 

@@ -241,6 +241,10 @@ def test_seeds_of_a_tuning_are_averaged() -> None:
     page = markdown(document([made]))
     assert "tuned under each encoding (long adaptation with steps=9, 3 %, mean of 2 seeds), bf16" in page
     assert "1 seed is not measured under every encoding yet, and left out." in page
+    again = [*seeded(0, "yarn", (3.0, 3.2, 3.4)), *seeded(4, "yarn", (3.0, 3.2, 3.4))]
+    for twice in again[3:]:  # another label of the same batches is no second seed
+        twice.training.config["language_model"]["tuning"]["batches"] = "b0"
+    assert len(collect(again)) == 2
     (alone,) = collect([r for r in records if "r1" in str(r.training.config)])
     assert alone.model == "m (Q4), tuned under each encoding (long adaptation with seed=1, steps=9, 3 %)"
 
