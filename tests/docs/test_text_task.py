@@ -113,7 +113,10 @@ def test_findings_of_the_larger_profile() -> None:
              float(line["difference"]) < 0}  # fmt: skip
     assert lower == {"resonance_dynamic_ntk"}
     rope, ours = (lines["paper", pe] for pe in ("rope", "p_rope"))
-    assert f"gains {float(rope['ood_loss']) - float(ours['ood_loss']):.3f} nats over RoPE here" in FOUND
+    p = files.load(files.FOLDER / "pe" / "p_rope.yaml")["params"]["p"]
+    slow = sum(2 * math.pi * 10_000 ** (j / 32) >= 256 for j in range(32))
+    told = f"default p = {p}, which stops {round(32 * (1 - p))} of 32 pairs; clip at 256 bytes would stop {slow}"
+    assert f"gains {float(rope['ood_loss']) - float(ours['ood_loss']):.3f} nats over RoPE here with its {told}" in FOUND
     for pe, title in (("learned", "Learned positions"), ("nope", "NoPE")):
         line = lines["paper", pe]
         within, beyond = f"{float(line['id_loss']):.3f}", f"{float(line['ood_loss']):.3f}"
