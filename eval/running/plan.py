@@ -1,8 +1,7 @@
 """Which members a choice of tasks, encodings, seeds and protocols asks for: every training once, whatever it serves.
 
 A protocol decides what an entry of Table 1 means. Where it trains with the plain encoding (ledger row 2), RoPE and YaRN
-are one training tested twice; and what protocol `paper` trains for RoPE is that same training. The ledger and the
-league are planned here too.
+are one training tested twice; and what protocol `paper` trains for RoPE is that same training.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ from types import MappingProxyType
 
 from conf.compose import Choice, compose, composer
 from conf.environment import as_written
-from conf.ledger import ledger
 from conf.names import trained_as
-from conf.overrides import changed, choices
+from conf.overrides import changed
 from conf.published import table1_names
 from conf.schema import Config, ProfileSpec, ProtocolSpec, TrainWith
 from eval.measuring.planned import PlannedMember, Target
@@ -220,68 +218,3 @@ def _try(config: Config, encoding: EncodingSpec) -> None:
     except BadValue as error:
         group = "model" if error.key in {f.name for f in dataclasses.fields(config.model)} else "pe"
         raise (error if error.key == "pe" else error.under(group)) from error
-
-
-LEAGUE_PROTOCOLS = ("paper",)
-"""Of the league unless others are named: under `paper` every encoding trains with itself."""
-
-
-def plan_league(
-    tasks: Sequence[str],
-    pes: Sequence[str],
-    seeds: Sequence[int] | None,
-    protocols: Sequence[str] | None,
-    profile: str,
-    overrides: Sequence[str],
-    changed_profile: ProfileSpec,
-    ticked: Callable[[], None] = lambda: None,
-) -> tuple[list[PlannedMember], dict[str, UserError]]:
-    """(members, encodings that cannot be trained with these settings, and why). Without `pes`: all of conf/pe;
-    protocols None: `LEAGUE_PROTOCOLS`.
-
-    An encoding that was named is never left out, and neither is anything when all would be: then the first error is
-    raised, as by `plan`.
-    """
-    protocols = protocols or LEAGUE_PROTOCOLS
-    trainable: list[str] = []
-    left_out: dict[str, UserError] = {}
-    for pe in pes or choices("pe"):
-        try:
-            plan(tasks[:1], [pe], seeds, protocols, profile, overrides, changed_profile)
-        except UserError as error:
-            if pes:
-                raise
-            left_out[pe] = error
-        else:
-            trainable.append(pe)
-    if not trainable:
-        raise next(iter(left_out.values()))
-    return plan(tasks, trainable, seeds, protocols, profile, overrides, changed_profile, ticked), left_out
-
-
-def ledger_places(
-    tasks: Sequence[str], pes: Sequence[str], rows: Sequence[int] | None, bases: Sequence[str]
-) -> list[tuple[str, str, str]]:
-    """(task, pe, protocol) of every base and every variant of the rows (None: all of them), for `plan_places`.
-
-    Without `pes` they are Table 1's, and for a row that acts on others these as well. Raises BadValue for a number that
-    is no row, and for rows that leave no choice in any of the bases.
-    """
-    book = ledger()
-    numbers = [row.number for row in book.rows]
-    for number in rows or ():
-        if number not in numbers:
-            raise BadValue("rows", number, f"the ledger has the rows {', '.join(map(str, numbers))}")
-    chosen = [row for row in book.rows if rows is None or row.number in rows]
-    if not any(row.variants(base) for row in chosen for base in bases):
-        listed = ",".join(str(row.number) for row in chosen)
-        remedy = f"the text says nothing that preset {bases[0]} could be set to; --direction paper"
-        raise BadValue("rows", listed, remedy)
-    places: dict[tuple[str, str, str], None] = {}  # an ordered set: rows share their base
-    for task in tasks:
-        for base in bases:
-            for row in chosen:
-                for pe in pes or [*table1_names()[1], *row.encodings]:
-                    places |= {(task, pe, base): None}
-                    places |= {(task, pe, variant.protocol): None for variant in row.variants(base)}
-    return list(places)

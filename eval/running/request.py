@@ -14,8 +14,9 @@ from conf.schema import Config
 from eval.measuring.planned import PlannedMember
 from eval.running.fitting import check_fits
 from eval.running.job import RunSettings, check_device
-from eval.running.plan import LEAGUE_PROTOCOLS, ledger_places, plan, plan_league, plan_places, settings
+from eval.running.plan import plan, plan_places, settings
 from eval.running.progress import Bar
+from eval.running.wide_plans import LEAGUE_PROTOCOLS, ledger_places, plan_league
 from posgen.errors import BadValue, UserError
 
 FEW_PROTOCOLS = ["paper"]

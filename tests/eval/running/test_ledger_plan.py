@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from eval.measuring.planned import PlannedMember
-from eval.running.plan import ledger_places, plan, plan_league, plan_places, settings
+from eval.running.plan import plan, plan_places, settings
+from eval.running.wide_plans import ledger_places, plan_league
 from posgen.errors import BadValue, UserError
 
 OWN = settings("smoke").profile
@@ -114,7 +115,7 @@ def test_scaled_at_test_time_the_league_trains_what_is_plain_once() -> None:
 
 
 def test_the_league_leaves_out_what_cannot_be_trained_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eval.running.plan.choices", lambda group: ["rope", "dynamic_ntk", "partial"])
+    monkeypatch.setattr("eval.running.wide_plans.choices", lambda group: ["rope", "dynamic_ntk", "partial"])
     narrow = ("model.head_dim=2",)
     members, left_out = plan_league(["cot"], [], [1], None, "smoke", narrow, OWN)
     trained = {m.spec.train_encoding.name for m in members}
