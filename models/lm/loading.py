@@ -18,8 +18,11 @@ from models.hf.adapter import check_saved_rope
 from models.hf.finding import model_of
 from models.hf.ropes import layer_types, longest, read
 from models.lm.ropes import PLAIN
+from models.lm.versions import check_transformers
 from posgen.errors import BadValue, UserError, nearest, told
 from posgen.plain import digest
+
+check_transformers()
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NOTE = "posgen-model.json"

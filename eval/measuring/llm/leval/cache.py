@@ -10,8 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import DynamicCache, PretrainedConfig
-from transformers.cache_utils import DynamicLayer
+
+from models.lm.versions import check_transformers
+
+check_transformers()  # before what only transformers 5 has is imported
+
+from transformers import DynamicCache, PretrainedConfig  # noqa: E402
+from transformers.cache_utils import DynamicLayer  # noqa: E402
 
 ROOM = 1024
 """Tokens to spare whenever a layer is copied into larger tensors."""
