@@ -15,7 +15,7 @@ def encoding(pe: str) -> str:
     """`yarn` -> `YaRN`. A Resonance form is called after its plain one unless its own file has a title."""
     titles = _titles("pe")
     if pe.startswith(RESONANCE) and pe not in titles:
-        return f"Resonance {encoding(pe.removeprefix(RESONANCE))}"
+        return f"Resonance {encoding(plain(pe))}"
     return titles.get(pe, pe)
 
 
@@ -42,19 +42,24 @@ def protocol_order(name: str) -> tuple[int, str, str]:
     return (rank, preset, name)
 
 
+def plain(pe: str) -> str:
+    """The plain one of a pair: resonance_rope -> rope, rope -> rope."""
+    return pe.removeprefix(RESONANCE)
+
+
 def counterpart(pe: str) -> str:
     """The other of a pair: rope <-> resonance_rope."""
-    return pe.removeprefix(RESONANCE) if pe.startswith(RESONANCE) else RESONANCE + pe
+    return plain(pe) if pe.startswith(RESONANCE) else RESONANCE + pe
 
 
 def place_order(task: str, pe: str) -> tuple[int, str, int, str, str, bool]:
     """A sorting key for (task, encoding): those that Table 1 publishes first, in its order; then tasks by name and
     encodings by title. An encoding is followed by its Resonance form."""
-    plain = pe.removeprefix(RESONANCE)
+    first = plain(pe)
     tasks, encodings = _published()
     return (
         tasks.get(task, len(tasks)), task,
-        encodings.get(plain, len(encodings)), encoding(plain).casefold(), plain, pe != plain,
+        encodings.get(first, len(encodings)), encoding(first).casefold(), first, pe != first,
     )  # fmt: skip
 
 
@@ -67,8 +72,8 @@ def trained_as(pe: str) -> str:
 def _published() -> tuple[dict[str, int], dict[str, int]]:
     """The places of Table 1's tasks and plain encodings."""
     tasks, encodings = table1_names()
-    plain = dict.fromkeys(pe.removeprefix(RESONANCE) for pe in encodings)
-    return {name: i for i, name in enumerate(tasks)}, {name: i for i, name in enumerate(plain)}
+    pairs = dict.fromkeys(map(plain, encodings))
+    return {name: i for i, name in enumerate(tasks)}, {name: i for i, name in enumerate(pairs)}
 
 
 def _titles(group: str) -> dict[str, str]:

@@ -117,10 +117,12 @@ class PerplexityPlan:
     def documents(self, part: PlanPart) -> list[str]:
         """The names of a part's documents. BadValue where the lists have no such one."""
         lists = files.load(files.FOLDER / "llm" / f"{self.lists}.yaml")
+        documents: list[str] = []
         for name in part.documents.split("+"):
-            if not isinstance(lists.get(name), list):
+            if not isinstance(named := lists.get(name), list):
                 raise BadValue("documents", part.documents, nearest(name, map(str, lists)))
-        return [str(each) for name in part.documents.split("+") for each in lists[name]]
+            documents += map(str, named)
+        return documents
 
 
 def perplexity_plan(name: str) -> PerplexityPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from statistics import mean
 
@@ -19,7 +20,21 @@ from tests.docs.findings import csv_rows, section
 TUNED = section("And after tuning a language model?")
 WORDS = " ".join(TUNED.split())
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ROWS = {(r["encoding"], int(r["length"])): r for r in csv_rows("llm/figure4.csv") if r["profile"] == "figure4_tuned"}
+SHORT, EXTENDED = TUNED.split("**At the extended length.**")
+
+
+@functools.cache
+def measured() -> list[PerplexityRecord]:
+    return load(results() / "llm/records.jsonl", kind=PerplexityRecord)
+
+
+def by_length(profile: str) -> dict[tuple[str, int], dict[str, str]]:
+    """Rows of the table of one plan at its first factor, by encoding and length."""
+    rows = [r for r in csv_rows("llm/figure4.csv") if r["profile"] == profile]
+    return {(r["encoding"], int(r["length"])): r for r in rows if r["factor"] == rows[0]["factor"]}
+
+
+ROWS, LONGER = by_length("figure4_tuned"), by_length("figure4_extended")
 
 
 def test_answers_about_long_documents() -> None:
@@ -60,12 +75,6 @@ UNTUNED = section("And in a language model that is not tuned?")
 UNTUNED_WORDS = " ".join(UNTUNED.split())
 
 
-def by_length(profile: str) -> dict[tuple[str, int], dict[str, str]]:
-    """Rows of the table of one plan at its first factor, by encoding and length."""
-    rows = [r for r in csv_rows("llm/figure4.csv") if r["profile"] == profile]
-    return {(r["encoding"], int(r["length"])): r for r in rows if r["factor"] == rows[0]["factor"]}
-
-
 def difference(row: dict[str, str], digits: int) -> str:
     half = (float(row["high"]) - float(row["low"])) / 2
     return f"{float(row['difference']):+.{digits}f} ± {half:.{digits}f}"
@@ -89,7 +98,8 @@ def test_the_table_of_encodings_without_tuning() -> None:
 
 
 def curves_of(profile: str) -> Curves:
-    return collect(load(results() / "llm/records.jsonl", kind=PerplexityRecord), profile)[0]
+    """Those of a plan at its first factor."""
+    return collect(measured(), profile)[0]
 
 
 def test_where_the_loss_breaks_away_without_scaling() -> None:
@@ -120,7 +130,7 @@ def test_at_32768_tokens() -> None:
 def test_two_machines_agree() -> None:
     """The passes made on a CPU against the same passes on a GPU."""
     here = {r.key: r for r in load(results() / "llm/cpu/records.jsonl", kind=PerplexityRecord)}
-    there = {r.key: r for r in load(results() / "llm/records.jsonl", kind=PerplexityRecord) if r.profile == "figure4"}
+    there = {r.key: r for r in measured() if r.profile == "figure4"}
     assert here.keys() <= there.keys()
     assert f"{len(here)} of the {len(there)} passes were made on a CPU" in UNTUNED_WORDS
     assert all(r.measured_by.device.startswith("cpu") for r in here.values())
@@ -136,27 +146,27 @@ def tunings_by(recipe: str) -> list[AdaptationRecord]:
     return [r for r in load(results() / "llm/tuning.jsonl", kind=AdaptationRecord) if r.profile == recipe]
 
 
+@pytest.mark.parametrize(("text", "rows"), [(SHORT, ROWS), (EXTENDED, LONGER)], ids=["short", "extended"])
+def test_the_table_of_tuned_models(text: str, rows: dict[tuple[str, int], dict[str, str]]) -> None:
+    _, _, *lines = [line for line in text.splitlines() if line.startswith("|")]
+    for line, length in zip(lines, sorted({length for _, length in rows}), strict=True):
+        plain, pair = rows["yarn", length], rows["resonance_yarn", length]
+        shown = [f"{float(row['perplexity']):.3f}" for row in (plain, pair)]
+        assert [cell.strip() for cell in line.strip("|").split("|")] == [f"{length:,}", *shown, difference(pair, 5)]
+        assert (pair["minus"], pair["over"], pair["n"]) == ("yarn", "documents", "8")
+
+
 def test_tuned_at_the_extended_length() -> None:
-    rows = by_length("figure4_extended")
-    lines = [line for line in TUNED.split("**At the extended length.**")[1].splitlines() if line.startswith("|")][2:]
-    lengths = sorted({length for _, length in rows})
-    assert len(lines) == len(lengths)
-    for line, length in zip(lines, lengths, strict=True):
-        plain, resonance = rows["yarn", length], rows["resonance_yarn", length]
-        perplexities = [f"{float(row['perplexity']):.3f}" for row in (plain, resonance)]
-        cells = [f"{length:,}", *perplexities, difference(resonance, 5)]
-        assert [cell.strip() for cell in line.strip("|").split("|")] == cells
-        assert (resonance["over"], resonance["n"]) == ("documents", "8")
-    last = rows["resonance_yarn", 16384]
+    last = LONGER["resonance_yarn", 16384]
     assert float(last["low"]) > 0
     assert f"by {difference(last, 4)[1:]} nats a token" in " ".join(README.split())
-    (curves,) = collect(load(results() / "llm/records.jsonl", kind=PerplexityRecord), "figure4_extended")
+    (curves,) = collect(measured(), "figure4_extended")
     assert curves.model.endswith("(adaptation at the extended length, 6.25 % of the paper's tokens, mean of 2 seeds)")
     assert curves.left_out == 1  # of the third only YaRN's
     ours, plain_ = (curves.at(name, 16384) for name in ("resonance_yarn", "yarn"))
     assert sum((at.nll or 0) > (plain_[sha][1].nll or 0) for sha, (_, at) in ours.items()) == 7
     short = float(ROWS["yarn", 16384]["perplexity"])
-    assert round(100 * (1 - float(rows["yarn", 16384]["perplexity"]) / short)) == 8
+    assert round(100 * (1 - float(LONGER["yarn", 16384]["perplexity"]) / short)) == 8
     assert 0.2 < 1 - float(last["difference"]) / float(ROWS["resonance_yarn", 16384]["difference"]) < 0.3
 
 
@@ -169,7 +179,7 @@ def test_seeds_at_the_extended_length() -> None:
     assert {f"{r.tokens:,}" for r in tunings} == {"6,553,600"}
     assert tunings[0].tokens == 32 * 204_800
     losses: dict[str, list[float]] = {}
-    for record in load(results() / "llm/records.jsonl", kind=PerplexityRecord):
+    for record in measured():
         if record.profile == "figure4_extended" and "Resonance" not in record.model:
             losses.setdefault(record.model, []).append(record.at[-1].nll or 0)
     perplexities = [math.exp(mean(values)) for values in losses.values()]
@@ -177,27 +187,12 @@ def test_seeds_at_the_extended_length() -> None:
     assert max(perplexities) - min(perplexities) < 0.009
 
 
-def test_the_table_of_tuned_models() -> None:
-    _, _, *lines = [line for line in TUNED.split("**At the extended length.**")[0].splitlines() if line.startswith("|")]
-    assert [int(line.split("|")[1].replace(",", "")) for line in lines] == sorted({length for _, length in ROWS})
-    for line in lines:
-        length, plain, resonance, difference = (cell.strip() for cell in line.strip("|").split("|"))
-        pair = ROWS["resonance_yarn", int(length.replace(",", ""))]
-        assert float(plain) == pytest.approx(float(ROWS["yarn", int(pair["length"])]["perplexity"]), abs=5e-4)
-        assert float(resonance) == pytest.approx(float(pair["perplexity"]), abs=5e-4)
-        mean, half = map(float, difference.split(" ± "))
-        assert mean == pytest.approx(float(pair["difference"]), abs=6e-6)
-        assert half == pytest.approx((float(pair["high"]) - float(pair["low"])) / 2, abs=6e-6)
-        assert (pair["minus"], pair["over"], pair["n"]) == ("yarn", "documents", "8")
-
-
 def test_what_is_said_of_the_differences() -> None:
     lengths = sorted({length for _, length in ROWS})
     last = ROWS["resonance_yarn", lengths[-1]]
     assert float(last["low"]) > 0
     assert round(float(last["difference"]), 3) == 0.001  # nats; exp(0.001) - 1 is a tenth of a percent
-    records = load(results() / "llm/records.jsonl", kind=PerplexityRecord)
-    (curves,) = (curves for curves in collect(records, "figure4_tuned") if curves.tuned)
+    (curves,) = (curves for curves in collect(measured(), "figure4_tuned") if curves.tuned)
     ours, plain = (curves.at(name, lengths[-1]) for name in ("resonance_yarn", "yarn"))
     losses = [(at.nll, plain[sha][1].nll) for sha, (_, at) in ours.items()]
     assert len(losses) == 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 
 import pytest
@@ -13,10 +12,18 @@ from eval.measuring.metrics import bin_width
 from models.parameters import parameter_count
 from models.spec import ModelSpec
 from posgen.texts import PREPARE
-from tests.committed import ROOT, results
+from tests.committed import ROOT
+from tests.docs.findings import csv_rows, section
 
 PAGE = (ROOT / "docs" / "text-task.md").read_text()
+FINDINGS = section("And on text?")
+FOUND = " ".join(FINDINGS.split())
 WORDS = {1: "one", 2: "two", 4: "four", 5: "five", 6: "six", 7: "seven", 18: "eighteen"}
+
+
+def losses(profile: str) -> dict[tuple[str, str], dict[str, str]]:
+    """Rows of a profile's table by protocol and encoding."""
+    return {(line["protocol"], line["pe"]): line for line in csv_rows(f"{profile}/losses.csv")}
 
 
 @pytest.mark.parametrize("profile", ["text", "text_quick", "text_smoke"])
@@ -57,8 +64,8 @@ def test_the_numbers_in_the_text() -> None:
 
 
 def test_the_losses_are_those_of_the_committed_table() -> None:
-    lines = list(csv.DictReader((results() / "text_quick" / "losses.csv").read_text().splitlines()))
-    by_place = {(line["protocol"], line["pe"]): line for line in lines}
+    by_place = losses("text_quick")
+    lines = list(by_place.values())
     for pe in dict.fromkeys(line["pe"] for line in lines):
         trained, scaled = by_place["paper", pe], by_place["zero_shot_text", pe]
         numbers = (trained["id_loss"], trained["ood_loss"], scaled["ood_loss"])
@@ -66,15 +73,6 @@ def test_the_losses_are_those_of_the_committed_table() -> None:
     pairs = [line for line in lines if line["verdict"]]
     assert {line["verdict"] for line in pairs} == {"undecided"}
     assert (len(pairs), sum(float(line["difference"]) < 0 for line in pairs)) == (4, 3)
-
-
-def losses(profile: str) -> dict[tuple[str, str], dict[str, str]]:
-    lines = csv.DictReader((results() / profile / "losses.csv").read_text().splitlines())
-    return {(line["protocol"], line["pe"]): line for line in lines}
-
-
-FINDINGS = (ROOT / "docs" / "findings.md").read_text().partition("## And on text?")[2].partition("\n## ")[0]
-FOUND = " ".join(FINDINGS.split())
 
 
 def test_findings_have_the_same_losses() -> None:

@@ -31,11 +31,7 @@ OTHERS = {
 }
 JUDGED = ("--format", "all")
 # Folders of language models, which no profile is of.
-LANGUAGE_MODELS = {
-    "llm": ("llm figure4", ()),
-    "leval": ("llm table2", JUDGED),
-    "harness": ("llm tasks", JUDGED),
-}
+LANGUAGE_MODELS = {"llm": ("llm figure4", ()), "leval": ("llm table2", JUDGED), "harness": ("llm tasks", JUDGED)}
 FOLDERS = sorted(path.parent for path in results().rglob("records.jsonl"))
 
 

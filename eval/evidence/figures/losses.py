@@ -85,7 +85,7 @@ def figure(collection: Collection, series: Sequence[Series]) -> Figure:
         drawn = Figure(figsize=(_WIDTH + BESIDE, _ROW_HEIGHT * len(parts) + _AROUND), layout="constrained")
         panels = drawn.subplots(len(parts), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
         for part, panel in zip(parts, panels, strict=True):
-            chosen, drawn_as = [curve for curve in series if curve.pe in part], pair_styles(part, _plain)
+            chosen, drawn_as = [curve for curve in series if curve.pe in part], pair_styles(part, names.plain)
             _panel(panel, record.train_length, record.length, width)
             for curve in chosen:
                 draw(panel, _at_middles(curve, width), drawn_as[curve.pe], width=1.1)
@@ -97,10 +97,6 @@ def figure(collection: Collection, series: Sequence[Series]) -> Figure:
         drawn.suptitle(title_without_sizes(collection, protocol, series), fontsize=SMALL + 0.5)
         settle(drawn)
     return drawn
-
-
-def _plain(pe: str) -> str:
-    return pe.removeprefix(names.RESONANCE)
 
 
 def _at_middles(curve: Series, width: int) -> Series:

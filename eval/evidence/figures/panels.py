@@ -109,7 +109,7 @@ def groups(series: Iterable[Series]) -> list[list[str]]:
     """The encodings in groups that one panel can show, pairs of plain and Resonance kept together."""
     pairs: dict[str, list[str]] = {}
     for pe in dict.fromkeys(curve.pe for curve in series):
-        pairs.setdefault(pe.removeprefix(names.RESONANCE), []).append(pe)
+        pairs.setdefault(names.plain(pe), []).append(pe)
     rows: list[list[str]] = [[]]
     for pair in pairs.values():
         if rows[-1] and len(rows[-1]) + len(pair) > _TOGETHER:

@@ -48,8 +48,7 @@ def figure(league: League, protocol: str) -> Figure:
             handletextpad=0.3,
         )  # fmt: skip
         head = f"{title(league)}, protocol {protocol}, in the order of the mean OOD accuracy"
-        head = textwrap.fill(head, _HEAD_CHARACTERS)
-        drawn.suptitle(setting(league.collection, head), fontsize=SMALL + 0.5)
+        drawn.suptitle(setting(league.collection, textwrap.fill(head, _HEAD_CHARACTERS)), fontsize=SMALL + 0.5)
         drawn.draw_without_rendering()  # the first layout does not know yet how wide the names are
         settle(drawn)
     return drawn

@@ -66,7 +66,7 @@ def families(measured: Iterable[Own]) -> list[Family]:
     distinct = min(len({group[0].seed for group in groups}), len({group[0].batches for group in groups}))
     if not whole or distinct < len(groups):
         return [Family(_records(group), _title(group[0])) for group in groups]
-    averaged = _records(whole[0]) if len(whole) == 1 else _mean(list(map(_records, whole)))
+    averaged = _mean(list(map(_records, whole)))
     return [Family(averaged, _title(whole[0][0], len(whole)), len(groups) - len(whole))]
 
 
