@@ -52,13 +52,15 @@ def counterpart(pe: str) -> str:
     return plain(pe) if pe.startswith(RESONANCE) else RESONANCE + pe
 
 
-def place_order(task: str, pe: str) -> tuple[int, str, int, str, str, bool]:
-    """A sorting key for (task, encoding): those that Table 1 publishes first, in its order; then tasks by name and
-    encodings by title. An encoding is followed by its Resonance form."""
+def place_order(task: str, pe: str) -> tuple[int, str, int, str, int, str, str, bool]:
+    """A sorting key for (task, encoding): those that Table 1 publishes first, in its order; then tasks by what they
+    change of these (`cot_hidden`: `hidden`), in the same order, and by name, and encodings by title. An encoding is
+    followed by its Resonance form."""
     first = plain(pe)
     tasks, encodings = _published()
+    base = next((name for name in tasks if task.startswith(f"{name}_")), "")
     return (
-        tasks.get(task, len(tasks)), task,
+        tasks.get(task, len(tasks)), task.removeprefix(f"{base}_"), tasks.get(base, len(tasks)), task,
         encodings.get(first, len(encodings)), encoding(first).casefold(), first, pe != first,
     )  # fmt: skip
 

@@ -231,47 +231,60 @@ def test_the_league() -> None:
     rows, later = ([r for r in every if r["protocol"] == name] for name in ("paper", "zero_shot_text"))
     words = " ".join(FINDINGS.split())
     means, scaled = ({r["pe"]: float(r["mean_ood_percent"]) for r in several} for several in (rows, later))
-    assert (len(means), len(scaled)) == (34, 28)
-    three = ["dynamic_ntk", "resonance_dynamic_ntk", "longrope"]
+    assert (len(means), len(scaled)) == (49, 49)
+    three = ["resonance_rerope", "rerope", "dynamic_ntk"]
     assert sorted(means, key=lambda pe: -means[pe])[:3] == three
     first, second, third = (f"{means[pe]:.2f} %" for pe in three)
-    follow = [means[pe] for pe in ("clip", "resonance_clip", "xpos", "resonance_xpos")]
-    assert (
-        f"first with {first} (mean OOD accuracy of the three tasks), its Resonance form second with {second}" in words
-    )
-    assert f"LongRoPE (without its search) third with {third}" in words
-    assert f"Clip and xPos, with Resonance and without, follow with {min(follow):.2f} to {max(follow):.2f} %" in words
-    assert f"has {means['yarn']:.2f} %; RoPE is at {means['rope']:.2f} %" in words
+    assert f"ReRoPE is first with {first} (mean OOD accuracy of the three tasks), ReRoPE second with {second}" in words
+    assert f"Dynamic NTK third with {third}" in words
+    told = "Clip has {:.2f} %, YaRN, trained scaled, {:.2f} %; RoPE is at {:.2f} %"
+    assert told.format(*(means[pe] for pe in ("clip", "yarn", "rope"))) in words
+    ranked = sorted(scaled, key=lambda pe: -scaled[pe])
+    remapped = [form + pe for pe in ("rerope", "leaky_rerope", "self_extend") for form in ("", "resonance_")]
+    assert set(ranked[:6]) == set(remapped)
+    assert f"reach {scaled[ranked[5]]:.2f} to {scaled[ranked[0]]:.2f} %" in words
     three = ["llama3", "yarn", "ntk_by_parts"]
-    assert sorted(scaled, key=lambda pe: -scaled[pe])[:3] == three
-    assert "reach {:.2f}, {:.2f} and {:.2f} %".format(*(scaled[pe] for pe in three)) in words
+    assert ranked[6:9] == three
+    assert "{:.2f}, {:.2f} and {:.2f} %".format(*(scaled[pe] for pe in three)) in words
     assert f"Dynamic NTK {scaled['dynamic_ntk']:.2f} %, NTK-aware scaling {scaled['ntk']:.2f} %" in words
     assert all(abs(float(r["id_accuracy_percent"]) - 100 / 17) < 0.2 for r in later if r["pe"] == "pi")
     readme = " ".join((ROOT / "README.md").read_text().split())
     notes = (results() / "quick/league/league.md").read_text().splitlines()
     for name, several in (("paper", rows), ("zero_shot_text", later)):
         apart = {r["pe"] for r in several if r["p_to_first"] and float(r["p_to_first"]) < 0.05}
-        assert f"In either league {len(apart)} of the others (33 and 27) differ" in words
-        assert apart >= {"rope", "fire", "pi", "sinusoidal"}
-        assert not apart & {"yarn", "t5_bias"}
+        if name == "paper":
+            assert f"Under `paper` {len(apart)} of the 48 others differ" in words
+            assert apart >= {"rope", "fire", "pi", "sinusoidal"}
+            assert not apart & {"yarn", "t5_bias"}
+        else:
+            assert apart == {"sinusoidal"}
         note = next(line for line in notes if line.startswith(f"- Resonance minus plain form under {name}:"))
         mean, low, high, ahead = re.findall(r"[-+][0-9.]+(?= |,|\])|[0-9]+ of [0-9]+", note.split(f"{name}: ")[1])
+        assert "mean over 19 pairs" in note
         assert f"{mean}{' points' * (name == 'paper')} [{low}, {high}] under `{name}`" in words
         assert ahead in words
         if name == "paper":
-            assert float(high) < 0
-            assert "Over all 13 pairs of the [league](results/quick/league/league.md)" in readme
-            assert f"it costs {-float(mean):.1f} points" in readme
+            assert "Over all 19 pairs of the [league](results/quick/league/league.md)" in readme
+            assert f"the difference is {float(mean):.1f} points [{float(low):.1f}, {float(high):+.1f}]" in readme
     within = {r["pe"]: float(r["id_accuracy_percent"]) for r in rows if r["task"] == "recursive"}
-    slow = {"alibi", "nope", "randomized", "resonance_randomized", "learned"}
+    slow = {"alibi", "nope", "fox", "kerple", "pope", "resonance_pope", "randomized", "resonance_randomized", "learned"}
     assert {pe for pe, accuracy in within.items() if accuracy < 50} == slow
-    assert f"(at most {max(within[pe] for pe in slow):.1f} % where others reach {max(within.values()):.1f} %)" in words
+    told = (
+        f"{len(slow)} encodings are right at no more than {max(within[pe] for pe in slow):.1f} % of the recursive task"
+    )
+    assert told in words
+    assert f"where others reach {max(within.values()):.1f} %" in words
     decided = [r for r in rows if r["verdict"] in ("held", "failed")]
     failed = [r for r in decided if r["verdict"] == "failed"]
     told = f"{len(decided)} of its predictions under `paper` are decided, {len(decided) - len(failed)} held and"
     assert f"{told} {len(failed)} failed" in words
     assert {r["pe"] for r in failed} == {"t5_bias", "fire"}
+    foreseen = [r for r in decided if r["predicted"] == "generalises" and r["verdict"] == "held"]
+    assert [(r["pe"], r["task"]) for r in foreseen] == [("resonance_rerope", "recursive")]
     assert f"over seeds reach {max(float(r['ood_std_points']) for r in rows):.0f} points" in words
+    measured = load(results() / "quick/league/records.jsonl")
+    on_gpu = {r.pe for r in measured if r.task == "cot" and str(r.measured_by.device).startswith("cuda")}
+    assert f"{len(on_gpu)} of the encodings on a GPU" in words
 
 
 def test_effective_lengths_of_the_league() -> None:

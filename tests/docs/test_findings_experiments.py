@@ -146,8 +146,8 @@ def test_the_sentences_on_hidden_answers() -> None:
     cot, recursive = (
         [mean(points(task, pe)) for pe in ("clip", "rope")] for task in ("cot_hidden", "recursive_hidden")
     )
-    assert f"the first token are right in {cot[0]:.0f} % with clip and in {cot[1]:.0f} % with RoPE" in FAR_WORDS
-    assert f"need one at a fixed distance in {recursive[0]:.0f} and {recursive[1]:.0f} %" in FAR_WORDS
+    told = f"clip keeps {cot[0]:.0f} % of the chain of thought and {recursive[0]:.0f} % of the recursive task"
+    assert f"{told}, RoPE {cot[1]:.0f} and {recursive[1]:.0f} %" in FAR_WORDS
     less = [mean(points(task, "resonance")) - mean(points(task, "rope")) for task in HIDDEN[:2]]
     assert f"below RoPE on both ({less[0]:.2f} and {less[1]:.2f} points)" in FAR_WORDS
     within = [(r.id_accuracy or 0, r) for pe in FOUR.values() for r in of("semi_recursive_hidden", pe)]

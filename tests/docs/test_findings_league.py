@@ -22,7 +22,7 @@ def places(table: str) -> dict[tuple[str, str], Row]:
     return {(r["task"], r["pe"]): r for r in csv_rows(f"quick/league/{table}.csv") if r["family"] == "hidden"}
 
 
-EQUAL, FIRST = places("equal-id"), places("league")
+EQUAL, FIRST, SCALED = places("equal-id"), places("league"), places("test_time/equal-id")
 ENCODINGS = sorted({pe for _, pe in EQUAL})
 
 
@@ -34,26 +34,75 @@ def within(row: Row) -> float:
     return float(row["id_accuracy_percent"])
 
 
-def test_the_table_of_those_that_reach() -> None:
-    titles = {names.encoding(pe): pe for pe in ENCODINGS}
-    _, _, *lines = [line for line in FAR.splitlines() if line.startswith("|")]
+def shown_in(heading: str, table: dict[tuple[str, str], Row]) -> list[str]:
+    """The encodings of the table under this heading, every number of which is checked."""
+    titles = {names.encoding(pe): pe for _, pe in table}
+    lines = FAR[FAR.index(f"\n| {heading} |") :].lstrip().split("\n\n")[0].splitlines()[2:]
     shown = [titles[line.split("|")[1].strip()] for line in lines]
     for line, pe in zip(lines, shown, strict=True):
         cells = []
         for task in HIDDEN[:2]:
-            row = EQUAL[task, pe]
+            row = table[task, pe]
             unlearned = "" if row["learned"] == "True" else ", not learned"
             spread = f"{ood(row):.2f} ± {float(row['ood_std_points']):.2f}"
             cells += [f"{within(row):.2f}{unlearned}", spread, row["epochs"]]
         assert [cell.strip() for cell in line.strip("|").split("|")[1:]] == cells
+    return shown
+
+
+def test_the_table_of_those_that_reach() -> None:
+    shown = shown_in("encoding", EQUAL)
     # Nobody who learned a task and keeps more of it is left out.
-    for task, least in zip(HIDDEN, (94.5, 91.0, 7.4), strict=True):
-        best = {pe for pe in ENCODINGS if EQUAL[task, pe]["learned"] == "True" and ood(EQUAL[task, pe]) > least}
-        assert best <= set(shown)
-    one, first = ([ood(EQUAL[task, pe]) for pe in shown] for task in HIDDEN[:2])
-    assert f"with Resonance and without ({sorted(one)[-4]:.0f} to {max(one):.0f} %)" in FAR_WORDS
-    assert f"PoPE and Resonance ReRoPE ({sorted(first)[-4]:.0f} to {max(first):.0f} %)" in FAR_WORDS
+    reach = [
+        {pe for pe in ENCODINGS if EQUAL[task, pe]["learned"] == "True" and ood(EQUAL[task, pe]) > least}
+        for task, least in zip(HIDDEN, (94.5, 91.0, 7.4), strict=True)
+    ]
+    rerope, pope = {"rerope", "resonance_rerope"}, {"pope", "resonance_pope"}
+    assert reach[0] == {"fox", "kerple", "dynamic_ntk", "resonance_dynamic_ntk"} | rerope
+    assert reach[1] == {"fire", "learned"} | rerope | pope
+    assert reach[2] == set()
+    assert set(shown) == reach[0] | reach[1] | {"rope"}
+    one, first = ([ood(EQUAL[task, pe]) for pe in reach[k]] for k, task in enumerate(HIDDEN[:2]))
+    assert f"FoX, Dynamic NTK and KERPLE ({min(one):.0f} to {max(one):.0f} %)" in FAR_WORDS
+    assert f"ReRoPE and PoPE ({min(first):.0f} to {max(first):.0f} %)" in FAR_WORDS
     assert f"none of {len(ENCODINGS)}" in FAR_WORDS
+
+
+def test_without_rotation() -> None:
+    rows = [EQUAL["cot_hidden", pe] for pe in ("alibi", "kerple", "nope", "t5_bias")]
+    assert {(r["learned"], r["epochs"]) for r in rows} == {("False", "64")}
+    assert f"({min(map(within, rows)):.1f} to {max(map(within, rows)):.1f} %)" in FAR_WORDS
+    assert f"lose at most {max(within(r) - ood(r) for r in rows):.1f} points beyond" in FAR_WORDS
+    rows = [EQUAL["recursive_hidden", pe] for pe in ("alibi", "nope")]
+    assert {f"{within(r):.2f} %" for r in rows} == {"99.97 %"}
+    assert {f"{ood(r):.1f}" for r in rows} == {"6.9"}
+    assert "ALiBi and NoPE learn all (99.97 %) and keep nothing (6.9 %)" in FAR_WORDS
+    assert all(
+        within(EQUAL["recursive_hidden", pe]) - ood(EQUAL["recursive_hidden", pe]) < 0.5 for pe in ("kerple", "fox")
+    )
+
+
+def test_scaled_at_test_time_only() -> None:
+    shown = set(shown_in("at test time", SCALED))
+    recursive, cot, semi = ({pe: ood(r) for (task, pe), r in SCALED.items() if task == name} for name in HIDDEN)
+    assert {pe for pe in recursive if pe not in shown} == {
+        form + pe for pe in ("clip", "ntk", "ntk_by_parts", "longrope") for form in ("", "resonance_")
+    }
+    for pe in ("rerope", "leaky_rerope", "self_extend"):
+        assert within(SCALED["recursive_hidden", pe]) - recursive[pe] < 0.05
+        assert recursive[f"resonance_{pe}"] > 99.99
+    for pe in ("yarn", "ntk_by_parts", "llama3"):
+        assert within(SCALED["recursive_hidden", pe]) - recursive[pe] < 2
+    plain = {pe: accuracy for pe, accuracy in cot.items() if not pe.startswith("resonance_") and pe != "clip"}
+    told = f"RoPE's weights keep {plain['rope']:.1f} % beyond, scaled at most {max(plain.values()):.1f} %"
+    resonance = {pe: accuracy for pe, accuracy in cot.items() if pe.startswith("resonance_") and pe != "resonance_clip"}
+    told += f", Resonance RoPE's {resonance['resonance_rope']:.1f} and {max(resonance.values()):.1f} %"
+    assert told in FAR_WORDS
+    assert {max(plain, key=lambda pe: plain[pe]), max(resonance, key=lambda pe: resonance[pe])} == {
+        "pi",
+        "resonance_pi",
+    }
+    assert f"nothing exceeds {max(semi.values()):.1f} %" in FAR_WORDS
 
 
 def test_the_semi_recursive_task() -> None:
@@ -67,16 +116,16 @@ def test_the_semi_recursive_task() -> None:
 
 def test_longer_trainings() -> None:
     task = "cot_hidden"
-    later = [pe for pe in ENCODINGS if (EQUAL[task, pe]["epochs"], EQUAL[task, pe]["learned"]) == ("16", "True")]
+    later = [pe for pe in ENCODINGS if int(EQUAL[task, pe]["epochs"]) > 8 and EQUAL[task, pe]["learned"] == "True"]
     numbers = [
         f"{mean(value(table[task, pe]) for pe in later):.1f}" for value in (within, ood) for table in (FIRST, EQUAL)
     ]
-    told = "The {} encodings that learned it in 16 epochs and not in 8 go from {} to {} % within 64 tokens"
+    told = "The {} encodings that learned it after 8 epochs, in 16 to 64, go from {} to {} % within 64 tokens"
     told += " and from {} to {} % beyond"
     assert told.format(len(later), *numbers) in FAR_WORDS
     assert f"RoPE falls from {ood(FIRST[task, 'rope']):.2f} to {ood(EQUAL[task, 'rope']):.2f} %" in FAR_WORDS
     gained = {pe for pe in later if ood(EQUAL[task, pe]) - ood(FIRST[task, pe]) > 10}
-    assert gained == {"pope", "resonance_pope", "resonance_rerope"}
+    assert gained == {"rerope", "resonance_rerope", "pope", "resonance_pope"}
 
 
 def test_significance_and_predictions() -> None:
@@ -91,15 +140,26 @@ def test_significance_and_predictions() -> None:
     assert f"{told} {decided} are decided: {verdicts['held']} held, {verdicts['failed']} failed" in FAR_WORDS
     assert {key for key, r in EQUAL.items() if r["verdict"] == "failed"} == {
         ("recursive_hidden", "dynamic_ntk"), ("recursive_hidden", "resonance_dynamic_ntk"),
-        ("recursive_hidden", "t5_bias"), ("recursive_hidden", "fire"), ("cot_hidden", "resonance_leaky_rerope"),
+        ("recursive_hidden", "t5_bias"), ("recursive_hidden", "fire"), ("recursive_hidden", "alibi"),
+        ("cot_hidden", "resonance_leaky_rerope"),
     }  # fmt: skip
 
 
 def test_what_it_rests_on() -> None:
     folder = results() / "quick/league"
-    trained = {r.run_id for r in load(folder / "records.jsonl") if r.task in HIDDEN}
-    longer = {r.run_id for r in load(folder / "epochs-16/records.jsonl")}
-    assert f"{len(trained)} trainings of 8 epochs, {len(longer)} of 16" in FAR_WORDS
+    trained = {
+        folder: {r.run_id for r in load(folder / "records.jsonl") if r.task in HIDDEN}
+        for folder in (folder, *(folder / f"epochs-{count}" for count in (16, 32, 64)))
+    }
+    told = "{} trainings of 8 epochs, {} of 16, {} of 32, {} of 64"
+    assert told.format(*map(len, trained.values())) in FAR_WORDS
+    longer = [r for count in (32, 64) for r in load(folder / f"epochs-{count}/records.jsonl")]
+    assert {r.pe for r in longer if r.task == "semi_recursive_hidden"} == {"alibi"}
+    assert not {"randomized", "resonance_randomized"} & {r.pe for r in longer}
+    first, second = (load(folder / "test_time" / name / "records.jsonl") for name in ("", "epochs-16"))
+    told = "24 encodings: {} trainings of 8 epochs, {} of 16"
+    assert told.format(*(len({r.run_id for r in several}) for several in (first, second))) in FAR_WORDS
+    assert len({r.pe for r in first}) == 24
 
 
 def test_learned_positions() -> None:

@@ -49,10 +49,12 @@ def places() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
                 yield folder, *LANGUAGE_MODELS[folder.name]
         elif folder.parent.name == "experiments":
             yield folder, f"experiment judge {folder.name}", ("--profile", profile_of(folder), *JUDGED)
+        elif any(folder.glob("league.*")):  # a league may have another below it
+            yield folder, "league", OTHERS["league"]
+            if any(folder.glob("equal-id*")):
+                yield folder, "league", ("--equal-id",)
         elif folder.name in OTHERS:
             yield folder, folder.name, OTHERS[folder.name]
-            if folder.name == "league" and any(folder.glob("equal-id*")):
-                yield folder, folder.name, ("--equal-id",)
         else:
             for command, options in (TEXT if folder.name.startswith("text") else TABLE_1).items():
                 if folder.parent == results() or any(folder.glob(f"{command}[.-]*")):

@@ -26,7 +26,8 @@ _ID: dict[str, Any] = {"color": "0.5", "marker": "|", "linestyle": "none", "mark
 
 def figure(league: League, protocol: str) -> Figure:
     """OOD accuracy in percent of every encoding: small marks are seeds, the large one is their mean, a grey stroke the
-    mean ID accuracy. Encodings stand in the order of their rank, the first on top; those without a rank are last.
+    mean ID accuracy. Encodings stand in the order of their rank, the first on top; those without a rank are last. The
+    title names the order where there are ranks.
 
     Raises UserError when the protocol has no finished run.
     """
@@ -47,7 +48,8 @@ def figure(league: League, protocol: str) -> Figure:
             handles=_marks(), loc="outside lower center", ncols=5, frameon=False, fontsize=SMALL, columnspacing=1.0,
             handletextpad=0.3,
         )  # fmt: skip
-        head = f"{title(league)}, protocol {protocol}, in the order of the mean OOD accuracy"
+        order = ", in the order of the mean OOD accuracy" * any(entry.rank is not None for entry in entries)
+        head = f"{title(league)}, protocol {protocol}{order}"
         drawn.suptitle(setting(league.collection, textwrap.fill(head, _HEAD_CHARACTERS)), fontsize=SMALL + 0.5)
         drawn.draw_without_rendering()  # the first layout does not know yet how wide the names are
         settle(drawn)
