@@ -69,7 +69,7 @@ reproduce-table1: $(STAMP) ## train what Table 1 needs, show and judge it, draw 
 	if [ -z "$$profile" ]; then profile=quick; echo "No GPU here, so this is profile quick: smaller than the paper's," \
 		"about ten minutes on 2 cores. PROFILE=paper insists on the published sizes (how long that takes:" \
 		"posgen sweep --profile paper --dry-run)."; fi; \
-	made=$(RESULTS)/$$profile; records=$$made/records.jsonl; committed=results/$$profile/table1.md; \
+	made=$(RESULTS)/$$profile; records=$$made/records.jsonl; committed=results/$$profile/records.jsonl; \
 	$(VENV)/bin/posgen sweep --profile $$profile --device $$device paths.results=$(RESULTS) $(WORKING) && \
 	$(VENV)/bin/posgen table1 --records $$records --format all --out $$made && \
 	$(VENV)/bin/posgen verdict --records $$records --format all --out $$made && \
@@ -77,8 +77,8 @@ reproduce-table1: $(STAMP) ## train what Table 1 needs, show and judge it, draw 
 		$(VENV)/bin/posgen $$picture --records $$records --out $$made || exit 1; done && \
 	$(VENV)/bin/posgen report --profile $$profile paths.results=$(RESULTS) && \
 	echo && echo "Table 1 is in $$made/table1.md, the verdicts, pictures and report.html beside it." && \
-	if [ $(RESULTS) != results ] && [ -e $$committed ]; then \
-		echo "Where it differs from the committed table: diff $$committed $$made/table1.md"; fi
+	if [ $(RESULTS) != results ] && [ $$profile != paper ] && [ -e $$committed ]; then \
+		echo "Beside the committed trainings: $(VENV)/bin/posgen compare $$committed $$records"; fi
 
 # PROFILE=text is the larger one, about three hours on 2 cores.
 reproduce-figure4: $(STAMP) ## train a small language model with each encoding on plays, draw its loss by position; safe to interrupt

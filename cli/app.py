@@ -9,6 +9,7 @@ import typer
 from cli.audit import audit
 from cli.bench import bench
 from cli.clean import clean
+from cli.compare import compare
 from cli.encodings import encodings
 from cli.evaluate import evaluate
 from cli.experiment import experiment
@@ -47,6 +48,7 @@ for command, summary in (
     (figure4, "Draw a language model's loss by position."),
     (ledger, "List where paper and code differ."),
     (verdict, "Test the paper's claims on the records."),
+    (compare, "Compare trainings that were made twice."),
     (positions, "Draw accuracy by position."),
     (curves, "Draw learning curves."),
     (gap, "Draw feature gap and accuracy by position."),

@@ -65,19 +65,45 @@ def test_the_table() -> None:
     repeated, seeds = ([spread[k] for spread in spreads if not spread[0]] for k in (1, 2))
     ranges = f"{min(repeated):.0f} to {max(repeated):.0f} points"
     assert f"ends {ranges} from where it ended" in WORDS
-    assert f"differ by {min(seeds):.0f} to {max(seeds):.0f}; on the semi-recursive tasks both differ little" in WORDS
+    assert (
+        f"where seeds differ by {min(seeds):.0f} to {max(seeds):.0f}; on the semi-recursive tasks both differ little"
+        in WORDS
+    )
     shared = [spread[3] for spread in spreads]
     assert f"(correlations of {min(shared):.2f} to {max(shared):.2f})" in WORDS
     for page in ("README.md", "docs/performance.md"):
         assert ranges.removesuffix(" points") in (ROOT / page).read_text()
 
 
+def device(record: AccuracyRecord) -> str:
+    """`cpu` or `cuda`."""
+    return record.training.trained_by[0].device.split(":")[0]
+
+
+def test_on_cpus_the_same_to_the_last_digit() -> None:
+    def place(r: AccuracyRecord) -> tuple[object, ...]:
+        return (r.task, r.pe, r.seed, r.train_encoding, r.test_encoding)
+
+    first = {place(r): r for r in load(results() / "quick/records.jsonl")}
+    again = [r for r in load(LEAGUE / "records.jsonl") if place(r) in first and device(r) == "cpu"]
+    assert f"{len(again)} results of quick were measured twice on CPUs" in WORDS
+    for second in again:
+        earlier = first[place(second)]
+        assert second.created != earlier.created
+        assert device(earlier) == "cpu"
+        assert second.accuracy_by_position == earlier.accuracy_by_position
+        losses = [[epoch.train_loss for epoch in r.history] for r in (earlier, second)]
+        assert losses[0] == losses[1]
+    threads = {r.training.trained_by[0].device.partition(", ")[2] for r in (*first.values(), *again)}
+    assert threads == {"1 threads", "2 threads"}
+
+
 def test_what_was_repeated_where() -> None:
-    devices = [tuple(str(r.training.trained_by[0].device).split(":")[0] for r in pair) for pair in EVERY]
+    devices = [tuple(map(device, pair)) for pair in EVERY]
     counts = devices.count(("cpu", "cuda")), devices.count(("cuda", "cuda"))
     assert sum(counts) == len(EVERY)
-    told = f"{len(EVERY)} results of quick's league were measured twice, {counts[0]} on a CPU and on a GPU, {counts[1]}"
-    assert told in WORDS
+    told = f"{len(EVERY)} results of quick's league were measured twice as well, "
+    assert f"{told}{counts[0]} on a CPU and on a GPU, {counts[1]}" in WORDS
 
 
 def test_the_first_epoch() -> None:

@@ -1,0 +1,1 @@
+"""The same trainings, measured in two places: how far apart they end."""
