@@ -19,8 +19,8 @@ from eval.evidence.statistics import Difference, paired_t
 from eval.store.kinds import AccuracyRecord
 from posgen.errors import UserError
 
-Place = tuple[str, str]
-"""(task, encoding)."""
+Place = tuple[str, str, tuple[str, ...]]
+"""(task, encoding, protocols)."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,16 @@ class Pairs:
     pairs: tuple[Pair, ...]
     alone: tuple[int, int]
 
-    def cells(self) -> dict[Place, list[np.ndarray]]:
-        """Pairs by task and encoding, in Table 1's order: one array [seeds, 2] of OOD accuracies in % for each way in
-        which the encoding was trained and tested."""
-        found: dict[Place, dict[Hashable, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-        for pair in sorted(self.pairs, key=lambda pair: names.place_order(pair.first.task, pair.first.pe)):
-            way = (pair.first.train_encoding, pair.first.test_encoding, pair.first.protocols)
-            found[pair.first.task, pair.first.pe][way].append(pair.points)
-        return {place: [np.array(points) for points in ways.values()] for place, ways in found.items()}
+    def cells(self) -> dict[Place, np.ndarray]:
+        """OOD accuracies in %, [seeds, 2], by task, encoding and the protocols of the first result, in order."""
+        points: dict[Place, list[tuple[float, float]]] = defaultdict(list)
+        for pair in self.pairs:
+            points[pair.first.task, pair.first.pe, pair.first.protocols].append(pair.points)
+
+        def order(place: Place) -> Any:
+            return names.place_order(*place[:2]), [names.protocol_order(name) for name in place[2]]
+
+        return {place: np.array(points[place]) for place in sorted(points, key=order)}
 
 
 @dataclass(frozen=True)

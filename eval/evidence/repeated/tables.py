@@ -15,8 +15,8 @@ from eval.evidence.table import Cell, Column, Document, Table, cells
 ALPHA = 0.05
 
 _ENCODINGS = (
-    Column("Task", "task"), Column("Encoding", "pe"), Column("Seeds", "seeds", number=True),
-    Column("First", "first_percent", number=True, decimals=2),
+    Column("Task", "task"), Column("Encoding", "pe"), Column("Protocol", "protocol"),
+    Column("Seeds", "seeds", number=True), Column("First", "first_percent", number=True, decimals=2),
     Column("Again", "again_percent", number=True, decimals=2),
     Column("Again - first", "difference_points", number=True, decimals=2, signed=True),
     Column("p Holm", "p_holm", number=True, decimals=3),
@@ -37,16 +37,15 @@ def document(pairs: Pairs) -> Document:
 
 def by_encoding(pairs: Pairs) -> Table:
     """Mean OOD accuracy in the first place and again, and the difference over seeds with its interval."""
-    measured = [(task, pe, cell) for (task, pe), ways in pairs.cells().items() for cell in ways]
-    tested = [difference(cell) for _, _, cell in measured]
+    measured = pairs.cells()
+    tested = [difference(cell) for cell in measured.values()]
     adjusted = holm([d.p for d in tested])
     rows = []
-    for (task, pe, cell), d, p in zip(measured, tested, adjusted, strict=True):
+    for ((task, pe, protocols), cell), d, p in zip(measured.items(), tested, adjusted, strict=True):
         means = (Cell(float(mean), _with_spread(cell[:, k])) for k, mean in enumerate(cell.mean(axis=0)))
         interval = f" [{d.low:+.2f}, {d.high:+.2f}]" if d.low is not None and d.high is not None else ""
-        rows.append(
-            cells(names.task(task), names.encoding(pe), len(cell), *means, Cell(d.mean, f"{d.mean:+.2f}{interval}"), p)
-        )
+        place = (names.task(task), names.encoding(pe), ", ".join(protocols))
+        rows.append(cells(*place, len(cell), *means, Cell(d.mean, f"{d.mean:+.2f}{interval}"), p))
     apart = sum(p is not None and p < ALPHA for p in adjusted)
     profile = pairs.pairs[0].first.profile
     notes = (
@@ -61,8 +60,8 @@ def by_encoding(pairs: Pairs) -> Table:
 def by_task(pairs: Pairs) -> Table:
     """How far pairs are apart, beside how far seeds are."""
     tasks: dict[str, list[np.ndarray]] = defaultdict(list)
-    for (task, _), ways in pairs.cells().items():
-        tasks[task] += ways
+    for (task, _, _), cell in pairs.cells().items():
+        tasks[task].append(cell)
     rows = []
     for task, measured in tasks.items():
         found = spread(measured)
