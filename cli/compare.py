@@ -26,9 +26,9 @@ def compare(
 ) -> None:
     """Compare trainings that were made twice, on other machines or beside other members, from their records.
 
-    Seed and step give every random number of a training, but not its rounding, so that the same training ends elsewhere
-    on another machine. The first table has each encoding's mean in both places with the difference over seeds, the
-    second says for each task how far two results of one training are apart, and how far seeds are.
+    Seed and step give every random number of a training, but not its rounding, so that the same training may end
+    elsewhere on another device. The first table has each encoding's mean in both places with the difference over seeds,
+    the second says for each task how far two results of one training are apart, and how far seeds are.
 
     \b
     posgen compare results/quick/records.jsonl results/reproduced/quick/records.jsonl

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.dropout import Dropout
 from models.elementwise import normalise, times
-from models.encodings.base import Gate, PositionInputs
+from models.encodings.inputs import Gate, PositionInputs
 from models.precision import emulated, product
 from models.rotating import Rotation
 from models.spec import ModelSpec, Precision, SoftmaxScale

@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.encodings.base import PREFIX, Encoding, Far, Gate, PositionInputs, Tables, Weights
+from models.encodings.base import PREFIX, Encoding, Weights
+from models.encodings.inputs import Far, Gate, PositionInputs, Tables
 from models.encodings.rotary import Rotary
 from models.spec import ModelSpec
 from models.streams import stream

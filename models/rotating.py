@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.elementwise import phase_of, rotate, rotated
-from models.encodings.base import PositionInputs
+from models.encodings.inputs import PositionInputs
 
 Rotation = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 """q, k and v [P, B, H, T, .] from the fused projection [P, B, T, 3, H, K]."""

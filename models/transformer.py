@@ -20,7 +20,7 @@ from torch import Tensor
 from models.attention import Cache, attention
 from models.dropout import Dropout
 from models.elementwise import drop_relu, normalise, times
-from models.encodings.base import PositionInputs
+from models.encodings.inputs import PositionInputs
 from models.precision import product
 from models.rotating import far_rotation_of, rotation_of
 from models.spec import ModelSpec, Precision

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from models.encodings.base import Far
+from models.encodings.inputs import Far
 from models.encodings.rotary import Rotary
 from posgen.errors import require
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.encodings import Encoding, build
-from models.encodings.base import Far, Gate
+from models.encodings.inputs import Far, Gate
 from models.encodings.kinds.fox import FoX
 from models.encodings.rotary import Rotary
 from models.memory import activation_bytes, step_bytes

@@ -21,7 +21,8 @@ from eval.store.probes import LengthsRecord, Windows
 from eval.store.records import append, load_if_there
 from eval.store.runs import Run
 from models.encodings import Encoding, build
-from models.encodings.base import PREFIX, Far
+from models.encodings.base import PREFIX
+from models.encodings.inputs import Far
 from models.memory import shortage_told
 from models.positions import try_out
 from models.spec import AccuracyMode, EncodingSpec, ModelSpec

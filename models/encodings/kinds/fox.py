@@ -14,7 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from models.encodings.base import PREFIX, Encoding, Gate, Tables, Weights
+from models.encodings.base import PREFIX, Encoding, Weights
+from models.encodings.inputs import Gate, Tables
 from models.encodings.rotary import Rotary
 from models.encodings.scalings.none import NoScaling
 from models.spec import ModelSpec

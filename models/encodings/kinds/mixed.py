@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-from models.encodings.base import Layers
+from models.encodings.inputs import Layers
 from models.encodings.rotary import Rotary
 from posgen.errors import require
 
