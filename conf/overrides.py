@@ -11,16 +11,15 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from conf import files
 from conf.schema import GROUPS, SINGLES, Config, ProfileSpec, dotted_keys, remedy
-from posgen.errors import BadValue, UserError, nearest, require, shortened
+from posgen.errors import BadValue, UserError, nearest, shortened
 from posgen.plain import restore
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+    from hydra.core.override_parser.types import Override
 
 # Chosen by an option (--task, --pe, ...), which takes a comma list; everything else stays an override.
 CHOSEN = ("task", "pe", "protocol", "profile", "seed")
@@ -29,8 +28,6 @@ CHOSEN = ("task", "pe", "protocol", "profile", "seed")
 _NEUTRAL = ("paths", "tracker", "backend", "profile", "device", "threads", "compiled", "save_seconds")
 SYMBOLS = {("pe.base", "L"): "${data.train_length}"}
 """(key, value) that stands for another setting: `pe.base=L` is a base as large as the training length."""
-# Combinations of swept settings that one call plans at most: each is a sweep of its own.
-_POINTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -87,67 +84,9 @@ def read(arguments: Iterable[str], sweeps: bool = False) -> Trailing:
         if key in CHOSEN:
             chosen[key] = argument.partition("=")[2].strip()
             continue
-        _check(argument, override, sweeps)
+        check(argument, override, sweeps)
         kept[key] = argument
     return Trailing(chosen, tuple(kept.values()))
-
-
-def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every combination that comma lists and ranges ask for, the last key fastest; one when there are none."""
-    for end, text in enumerate(overrides, start=1):
-        if points(overrides[:end]) > _POINTS:
-            key, _, value = text.partition("=")
-            raise BadValue(key, value, f"makes more than {_POINTS:,} combinations; give fewer values at once")
-    combined: list[tuple[str, ...]] = [()]
-    for text in overrides:
-        override = parse(text)
-        values = _values(text, override) if override.is_sweep_override() else [text]
-        combined = [(*point, value) for point in combined for value in values]
-    return combined
-
-
-def points(overrides: Sequence[str]) -> int:
-    """How many combinations `expand` gives, counted without making them. BadValue for what names no values."""
-    total = 1
-    for text in overrides:
-        override = parse(text)
-        total *= _count(text, _swept(text, override)) if override.is_sweep_override() else 1
-    return total
-
-
-def _swept(text: str, override: Override) -> ChoiceSweep | RangeSweep:
-    """The values of one setting that has several."""
-    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
-
-    swept = override.value()
-    if not isinstance(swept, (ChoiceSweep, RangeSweep)) or swept.shuffle:
-        value = text.partition("=")[2]
-        raise BadValue(override.key_or_group, value, "cannot be listed; give its values, such as 1,2,3 or range(1,4)")
-    return swept
-
-
-def _count(text: str, swept: ChoiceSweep | RangeSweep) -> int:
-    from hydra.core.override_parser.types import ChoiceSweep
-
-    if isinstance(swept, ChoiceSweep):
-        return len(swept.list)
-    key, _, value = text.partition("=")
-    try:
-        start, stop, step = (Fraction(number) for number in (swept.start, swept.stop, swept.step))  # type: ignore[arg-type]
-        count = -((start - stop) // step)
-    except (ValueError, TypeError, ArithmeticError):  # range(1,2,0), without an end, or of texts
-        raise BadValue(key, value, "is no range; write range(START,STOP) or range(START,STOP,STEP)") from None
-    require(count > 0, key, value, "is an empty range; write range(START,STOP) with START below STOP")
-    return count
-
-
-def _values(text: str, override: Override) -> list[str]:
-    """The settings that one setting with several values stands for, checked."""
-    _swept(text, override)
-    values = [f"{override.key_or_group}={v}" for v in override.sweep_string_iterator()]
-    for each in values:
-        _check(each, parse(each), sweeps=False)
-    return values
 
 
 def changed(profile: ProfileSpec, overrides: Sequence[str]) -> ProfileSpec:
@@ -193,7 +132,9 @@ def parse(argument: str) -> Override:
     return override
 
 
-def _check(argument: str, override: Override, sweeps: bool) -> None:
+def check(argument: str, override: Override, sweeps: bool) -> None:
+    """Refuse an override that the schema does not take, and without `sweeps` one with several values: BadValue or
+    UserError."""
     key, text = override.key_or_group, argument.partition("=")[2].strip()
     if override.is_sweep_override():
         if not sweeps:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import overload
 
 from conf.backends import BackendKind
-from conf.overrides import choices, expand, parse, points
+from conf.combinations import expand, points
+from conf.overrides import choices, parse
 from conf.schema import Config
 from eval.measuring.planned import PlannedMember
 from eval.running.fitting import check_fits

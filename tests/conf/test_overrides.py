@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conf import schema
+from conf.combinations import expand
 from conf.compose import Choice, compose, composer
-from conf.overrides import changed, choices, expand, read
+from conf.overrides import changed, choices, read
 from eval.running.plan import settings as plan_settings
 from models.spec import EncodingSpec, ModelSpec, OptimSpec
 from posgen.errors import UserError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conf.overrides import expand, points
+from conf.combinations import expand, points
 from eval.measuring.planned import PlannedMember
 from eval.running import fitting, populations, request, timing
 from eval.running.fitting import at_least, check_fits, needs, work
