@@ -25,8 +25,12 @@ class Reproduction:
     @property
     def training_options(self) -> str:
         """What chooses the profile in a command that trains: `--profile quick optim.lr=1e-3`."""
-        base = self.collection.profile.partition("+")[0]
-        return " ".join(["--profile", base, *self._changes()])
+        return " ".join(["--profile", self._base, *self._changes()])
+
+    @property
+    def _base(self) -> str:
+        """The profile without what was changed."""
+        return self.collection.profile.partition("+")[0]
 
     def _changes(self) -> list[str]:
         """The settings that change the profile from the one that it is named after, as words of a command."""
@@ -51,8 +55,8 @@ class Reproduction:
     def records_of(self, folder: str) -> tuple[str, ...]:
         """The command that makes the records of a folder below the profile's."""
         kind, _, experiment = folder.partition("/")
-        if kind == EXPERIMENTS:
-            return (f"posgen experiment run {shlex.quote(experiment)} {self.training_options}",)
+        if kind == EXPERIMENTS:  # which declares its own settings; those of Table 1's records are none of its own
+            return (f"posgen experiment run {shlex.quote(experiment)} --profile {self._base}",)
         commands = {
             "ledger": f"posgen sweep --ledger {self.training_options}",
             "league": f"posgen sweep --league {self.training_options}",

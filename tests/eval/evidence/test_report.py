@@ -327,10 +327,12 @@ def test_a_changed_profile_is_made_again_by_its_settings(full_sweep: Any) -> Non
         )
         for record in full_sweep()
     ]
-    again = Reproduction(collect(made), ["league"])
+    again = Reproduction(collect(made), ["league", "experiments/clip"])
     assert again.sweep == (
         "posgen sweep --task recursive,cot,semi_recursive --pe rope,resonance_rope,yarn,resonance_yarn "
         "--protocol paper,zero_shot --profile quick optim.lr=1e-3 seed=1,2,3",
     )
     assert "posgen sweep --league --profile quick optim.lr=1e-3 seed=1,2,3" in again.everything
+    # An experiment declares its own settings, and refuses others: those of the table's records are none of its own.
+    assert "posgen experiment run clip --profile quick" in again.everything
     assert again.everything[-1] == "posgen report --profile quick+optim.lr=1e-3+seed=1_2_3"
