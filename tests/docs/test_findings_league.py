@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from statistics import mean
 
 from conf import names
@@ -11,15 +12,17 @@ from tests.committed import results
 from tests.docs.findings import csv_rows, section
 
 FAR, LEARNED = section("Which encodings reach the far token?"), section("What do learned positions do?")
+FED_BACK = section("Which encodings extrapolate?")
 FAR_WORDS, LEARNED_WORDS = " ".join(FAR.split()), " ".join(LEARNED.split())
 HIDDEN = ("recursive_hidden", "cot_hidden", "semi_recursive_hidden")
 
 Row = dict[str, str]
 
 
-def places(table: str) -> dict[tuple[str, str], Row]:
-    """Rows of a table of the league by task and encoding, hidden answers alone."""
-    return {(r["task"], r["pe"]): r for r in csv_rows(f"quick/league/{table}.csv") if r["family"] == "hidden"}
+def places(table: str, family: str = "hidden", protocol: str = "") -> dict[tuple[str, str], Row]:
+    """Rows of a table of the league by task and encoding, of one family of tasks, and of one protocol or all."""
+    rows = [r for r in csv_rows(f"quick/league/{table}.csv") if r["family"] == family]
+    return {(r["task"], r["pe"]): r for r in rows if protocol in ("", r["protocol"])}
 
 
 EQUAL, FIRST, SCALED = places("equal-id"), places("league"), places("test_time/equal-id")
@@ -34,14 +37,16 @@ def within(row: Row) -> float:
     return float(row["id_accuracy_percent"])
 
 
-def shown_in(heading: str, table: dict[tuple[str, str], Row]) -> list[str]:
+def shown_in(
+    text: str, heading: str, table: dict[tuple[str, str], Row], tasks: Sequence[str] = HIDDEN[:2]
+) -> list[str]:
     """The encodings of the table under this heading, every number of which is checked."""
     titles = {names.encoding(pe): pe for _, pe in table}
-    lines = FAR[FAR.index(f"\n| {heading} |") :].lstrip().split("\n\n")[0].splitlines()[2:]
+    lines = text[text.index(f"\n| {heading} |") :].lstrip().split("\n\n")[0].splitlines()[2:]
     shown = [titles[line.split("|")[1].strip()] for line in lines]
     for line, pe in zip(lines, shown, strict=True):
         cells = []
-        for task in HIDDEN[:2]:
+        for task in tasks:
             row = table[task, pe]
             unlearned = "" if row["learned"] == "True" else ", not learned"
             spread = f"{ood(row):.2f} ± {float(row['ood_std_points']):.2f}"
@@ -51,7 +56,7 @@ def shown_in(heading: str, table: dict[tuple[str, str], Row]) -> list[str]:
 
 
 def test_the_table_of_those_that_reach() -> None:
-    shown = shown_in("encoding", EQUAL)
+    shown = shown_in(FAR, "encoding", EQUAL)
     # Nobody who learned a task and keeps more of it is left out.
     reach = [
         {pe for pe in ENCODINGS if EQUAL[task, pe]["learned"] == "True" and ood(EQUAL[task, pe]) > least}
@@ -66,6 +71,29 @@ def test_the_table_of_those_that_reach() -> None:
     assert f"FoX, Dynamic NTK and KERPLE ({min(one):.0f} to {max(one):.0f} %)" in FAR_WORDS
     assert f"ReRoPE and PoPE ({min(first):.0f} to {max(first):.0f} %)" in FAR_WORDS
     assert f"none of {len(ENCODINGS)}" in FAR_WORDS
+
+
+def test_the_papers_tasks_trained_until_learned() -> None:
+    words, tasks = " ".join(FED_BACK.split()), ("recursive", "cot")
+    equal, first = (places(table, "fed_back", "paper") for table in ("equal-id", "league"))
+    shown = shown_in(FED_BACK, "trained until learned", equal, tasks)
+    longer = {place for place, row in equal.items() if row["epochs"] == "16"}
+    assert {pe for _, pe in longer} == set(shown)
+    assert {task for task, _ in longer} == set(tasks)
+    assert all(equal[task, pe]["learned"] == "True" for task in tasks for pe in shown)
+    changes = [ood(equal[place]) - ood(first[place]) for place in longer]
+    told = f"rises in {sum(change > 0 for change in changes)} of {len(changes)} places"
+    assert f"{told}, by {min(changes):.2f} to {max(changes):+.2f} points" in words
+    records = load(results() / "quick/league/epochs-16/records.jsonl")
+    seeds = [100 * (r.ood_accuracy or 0) for r in records if (r.task, r.pe) == ("cot", "rope")]
+    assert f"right at {within(equal['cot', 'rope']):.2f} % of the chain of thought within 64 tokens" in words
+    assert f"its seeds between {min(seeds):.1f} and {max(seeds):.1f} %" in words
+    rerope = [equal[task, pe] for task in tasks for pe in ("rerope", "resonance_rerope")]
+    assert all(ood(row) > within(row) for row in rerope)
+    assert [pe for (task, pe), row in equal.items() if (task, row["learned"]) == ("semi_recursive", "True")] == [
+        "t5_bias"
+    ]
+    assert f"{len({r.run_id for r in records if r.task in tasks})} trainings" in words
 
 
 def test_without_rotation() -> None:
@@ -83,7 +111,7 @@ def test_without_rotation() -> None:
 
 
 def test_scaled_at_test_time_only() -> None:
-    shown = set(shown_in("at test time", SCALED))
+    shown = set(shown_in(FAR, "at test time", SCALED))
     recursive, cot, semi = ({pe: ood(r) for (task, pe), r in SCALED.items() if task == name} for name in HIDDEN)
     assert {pe for pe in recursive if pe not in shown} == {
         form + pe for pe in ("clip", "ntk", "ntk_by_parts", "longrope") for form in ("", "resonance_")
