@@ -74,10 +74,15 @@ def versions(*further: str) -> dict[str, str]:
 
 
 def device_name(device: str) -> str:
-    """`cpu: <model>, 2 threads` or `cuda: <model>`."""
+    """`cpu: <model> (AVX2), 2 threads` or `cuda: <model>`.
+
+    A model's name may not tell two processors apart (virtual machines say `AMD EPYC` of all), and kernels of other
+    vector instructions round otherwise, which a whole training makes much of: they are named.
+    """
     if torch.device(device).type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
-    return f"{device}: {_cpu_model()}, {torch.get_num_threads()} threads"
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{device}: {_cpu_model()} ({vectors}), {torch.get_num_threads()} threads"
 
 
 def _cpu_model() -> str:
