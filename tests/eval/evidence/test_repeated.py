@@ -72,17 +72,15 @@ def test_other_settings_under_one_name_are_refused(record: Maker) -> None:
 
 def test_the_command_draws_the_table_of_findings(capsys: pytest.CaptureFixture[str]) -> None:
     """The columns that findings and the command share, of eight epochs."""
-    league = results() / "quick/league"
     drawn = []
-    for folder in ("repeated", "test_time"):
-        files = [str(league / "records.jsonl"), str(league / folder / "records.jsonl")]
+    for first, again in (("", "repeated"), ("league", "league/repeated"), ("league", "league/test_time")):
+        files = [str(results() / "quick" / folder / "records.jsonl") for folder in (first, again)]
         assert run("compare", *files, "--format", "markdown") == 0
         tables = capsys.readouterr().out.split("How far apart they end")
         drawn += [line.strip("| ").split(" | ") for line in tables[1].splitlines() if line.startswith("| ")][2:]
-    told = [
-        line.strip("| ").split(" | ") for line in section("Does a seed fix a number?").splitlines() if "| 8 |" in line
-    ]
-    assert [[task, *numbers] for task, _, *numbers in told] == drawn
+    lines = section("Does a seed fix a number?").splitlines()
+    told = [line.strip("| ").split(" | ") for line in lines if "| 8 |" in line]
+    assert [[task, *numbers] for task, _, _, *numbers in told] == drawn
 
 
 def test_the_command_on_a_users_mistakes(record: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from msgspec.structs import replace
 
 from eval.store import records
-from eval.store.provenance import PARTS, SOURCE, maker, source_hash
+from eval.store.provenance import PARTS, SOURCE, device_name, maker, source_hash
 from tests.committed import ROOT, results
 from tests.eval.made import MAKER, synthetic_record
 
@@ -102,3 +103,11 @@ def test_records_without_a_source_keep_their_form_and_their_training_its_id(tmp_
         stored = [json.loads(line) for line in lines if line.startswith(b'{"kind":"training"')]
         made = {record.training.id for record in records.load(results() / file / "records.jsonl")}
         assert {node["id"] for node in stored} == made
+
+
+def test_a_processor_is_named_with_its_vector_instructions() -> None:
+    """Two processors of one model name may have other ones, whose kernels round otherwise."""
+    vectors = torch.backends.cpu.get_cpu_capability()
+    assert vectors
+    assert device_name("cpu").startswith("cpu: ")
+    assert device_name("cpu").endswith(f" ({vectors}), {torch.get_num_threads()} threads")
