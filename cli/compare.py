@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.shared.options import RecordedProfileOption
+from cli.shared.options import RecordedProfileOption, TableFormatOption, TableOutOption
 
 
 def compare(
@@ -16,13 +16,8 @@ def compare(
         Path, typer.Argument(metavar="AGAIN", help="Records of the same trainings, made elsewhere.", show_default=False)
     ],
     profile: RecordedProfileOption = None,
-    format: Annotated[
-        str, typer.Option(metavar="NAME[,NAME...]", help="terminal, markdown, csv, or all.")
-    ] = "terminal",
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder for compare.md and compare.csv. [default: print]", show_default=False),
-    ] = None,
+    format: TableFormatOption = "terminal",
+    out: TableOutOption = None,
 ) -> None:
     """Compare trainings that were made twice, on other machines or beside other members, from their records.
 

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cli.shared.options import RecordedProfileOption, RecordedProtocolOption, RecordsOption, SweepOption
+from cli.shared.options import (
+    RecordedProfileOption,
+    RecordedProtocolOption,
+    RecordsOption,
+    SweepOption,
+    TableFormatOption,
+)
 
 
 def verdict(
@@ -22,9 +28,7 @@ def verdict(
     records: RecordsOption = None,
     profile: RecordedProfileOption = None,
     protocol: RecordedProtocolOption = None,
-    format: Annotated[
-        str, typer.Option(metavar="NAME[,NAME...]", help="terminal, markdown, csv, or all.")
-    ] = "terminal",
+    format: TableFormatOption = "terminal",
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for verdict.md and verdict.csv. [default: print]", show_default=False),

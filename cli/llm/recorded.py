@@ -23,11 +23,6 @@ RecordsOption = Annotated[
         show_default=False,
     ),
 ]
-FormatOption = Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="terminal, markdown, csv, or all.")]
-OutOption = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="Folder for the .md and .csv. [default: print]", show_default=False),
-]
 
 
 def show_recorded(

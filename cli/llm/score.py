@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cli.shared.options import TableFormatOption
+
 
 def score(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Predictions: TASK.pred.jsonl.")],
@@ -23,9 +25,7 @@ def score(
         ),
     ] = "leval",
     rows: Annotated[bool, typer.Option("--rows", help="Also show what was read out of each answer.")] = False,
-    format: Annotated[
-        str, typer.Option(metavar="NAME[,NAME...]", help="terminal, markdown, csv, or all.")
-    ] = "terminal",
+    format: TableFormatOption = "terminal",
     out: Annotated[
         Path | None,
         typer.Option(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from cli.llm.recorded import FormatOption, OutOption, RecordsOption, show_recorded
+from cli.llm.recorded import RecordsOption, show_recorded
+from cli.shared.options import TableFormatOption, TableOutOption
 from posgen.places import STANDARD_TASKS
 
 
-def tasks(records: RecordsOption = None, format: FormatOption = "terminal", out: OutOption = None) -> None:
+def tasks(records: RecordsOption = None, format: TableFormatOption = "terminal", out: TableOutOption = None) -> None:
     """Draw the tables of standard tasks from records alone, one for each model.
 
     `posgen llm harness` makes the records.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from cli.llm.recorded import FormatOption, OutOption, RecordsOption, show_recorded
+from cli.llm.recorded import RecordsOption, show_recorded
+from cli.shared.options import TableFormatOption, TableOutOption
 from posgen.places import TUNING
 
 
-def tunings(records: RecordsOption = None, format: FormatOption = "terminal", out: OutOption = None) -> None:
+def tunings(records: RecordsOption = None, format: TableFormatOption = "terminal", out: TableOutOption = None) -> None:
     """Draw the table of tuned models from records alone.
 
     `posgen llm finetune` makes the records.

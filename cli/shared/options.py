@@ -170,6 +170,11 @@ OutOption = Annotated[
         "--out", metavar="DIR", help="Folder for the files. [default: the folder of the records]", show_default=False
     ),
 ]
+TableFormatOption = Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="terminal, markdown, csv, or all.")]
+TableOutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Folder for the .md and .csv. [default: print]", show_default=False),
+]
 RecordedTasksOption = Annotated[
     str | None,
     typer.Option("--task", metavar="NAME[,NAME...]", help="Tasks to show. [default: all measured]", show_default=False),

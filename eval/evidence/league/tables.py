@@ -13,6 +13,7 @@ from eval.evidence.league.standings import ALPHA, Entry, League, Place, resonanc
 from eval.evidence.statistics import Summary
 from eval.evidence.table import Cell, Column, Document, Table, cells
 from eval.evidence.table1 import provenance
+from eval.evidence.verdict.tables import difference_cell
 
 KNOWN = 0.5
 """An encoding has learned a task when its mean ID accuracy is at least this share of the best encoding's on it."""
@@ -179,10 +180,9 @@ def _resonance(league: League, protocol: str) -> Iterator[str]:
     overall = resonance(league.entries[protocol])
     if overall is None:
         return
-    d = overall.difference
-    interval = f" [{d.low:+.2f}, {d.high:+.2f}]" if d.low is not None and d.high is not None else ""
+    difference = difference_cell(overall.difference, 2).text
     yield (
-        f"Resonance minus plain form under {protocol}: {d.mean:+.2f}{interval} points of OOD accuracy, mean over "
+        f"Resonance minus plain form under {protocol}: {difference} points of OOD accuracy, mean over "
         f"{_counted(overall.pairs, 'pair')} and {_tasks(league)} within each seed, with 95 % interval (Student's t "
         f"over seeds). The Resonance form has the higher mean in {overall.ahead} of {overall.places} pairs on a task."
     )

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class Pairs:
     pairs: tuple[Pair, ...]
     alone: tuple[int, int]
 
+    @cached_property
     def cells(self) -> dict[Place, np.ndarray]:
         """OOD accuracies in %, [seeds, 2], by task, encoding and the protocols of the first result, in order."""
         points: dict[Place, list[tuple[float, float]]] = defaultdict(list)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from conf import names
 from eval.evidence.repeated.pairs import Pairs, difference, spread
 from eval.evidence.statistics import holm
 from eval.evidence.table import Cell, Column, Document, Table, cells
+from eval.evidence.verdict.tables import difference_cell
 
 ALPHA = 0.05
 
@@ -37,15 +37,14 @@ def document(pairs: Pairs) -> Document:
 
 def by_encoding(pairs: Pairs) -> Table:
     """Mean OOD accuracy in the first place and again, and the difference over seeds with its interval."""
-    measured = pairs.cells()
+    measured = pairs.cells
     tested = [difference(cell) for cell in measured.values()]
     adjusted = holm([d.p for d in tested])
     rows = []
     for ((task, pe, protocols), cell), d, p in zip(measured.items(), tested, adjusted, strict=True):
         means = (Cell(float(mean), _with_spread(cell[:, k])) for k, mean in enumerate(cell.mean(axis=0)))
-        interval = f" [{d.low:+.2f}, {d.high:+.2f}]" if d.low is not None and d.high is not None else ""
         place = (names.task(task), names.encoding(pe), ", ".join(protocols))
-        rows.append(cells(*place, len(cell), *means, Cell(d.mean, f"{d.mean:+.2f}{interval}"), p))
+        rows.append(cells(*place, len(cell), *means, difference_cell(d, 2), p))
     apart = sum(p is not None and p < ALPHA for p in adjusted)
     profile = pairs.pairs[0].first.profile
     notes = (
@@ -60,7 +59,7 @@ def by_encoding(pairs: Pairs) -> Table:
 def by_task(pairs: Pairs) -> Table:
     """How far pairs are apart, beside how far seeds are."""
     tasks: dict[str, list[np.ndarray]] = defaultdict(list)
-    for (task, _, _), cell in pairs.cells().items():
+    for (task, _, _), cell in pairs.cells.items():
         tasks[task].append(cell)
     rows = []
     for task, measured in tasks.items():
@@ -80,8 +79,6 @@ def _with_spread(values: np.ndarray) -> str:
 
 
 def _devices(pairs: Pairs, which: int) -> str:
-    def devices() -> Iterator[str]:
-        for pair in pairs.pairs:
-            yield (pair.first, pair.again)[which].training.trained_by[-1].device
-
-    return "; ".join(sorted(set(devices())))
+    """Where the first results were trained (0), or those made again (1)."""
+    records = ((pair.first, pair.again)[which] for pair in pairs.pairs)
+    return "; ".join(sorted({record.training.trained_by[-1].device for record in records}))
